@@ -1,0 +1,66 @@
+/* limits.h: every bound of the system in one place (I7). Reaching one refuses with DW_E_LIMIT or DW_E_FULL.
+ * A name ends in its unit. `_max` bounds are inclusive. Those that an operator may lower live in driftwood.toml later
+ * and are checked against these, which are the hard ones. */
+#ifndef DW_BASE_LIMITS_H
+#define DW_BASE_LIMITS_H
+
+#include <stdint.h>
+
+/* Guest memory (WebAssembly core, 32-bit memories) */
+#define DW_WASM_PAGE_BYTES UINT64_C(65536)
+#define DW_GUEST_MEMORY_BYTES_MAX (UINT64_C(65535) * DW_WASM_PAGE_BYTES) /* just under 4 GiB, page 65536 would be unaddressable in 32 bit lengths */
+#define DW_GUEST_RESERVATION_BYTES (UINT64_C(4) << 30)
+#define DW_GUEST_GUARD_BYTES (UINT64_C(32) << 20)
+
+/* Programs */
+#define DW_PROGRAM_BYTES_MAX (UINT64_C(64) << 20)
+#define DW_PROGRAM_GLOBALS_MAX 1024u
+#define DW_PROGRAM_TABLES_MAX 64u
+#define DW_PROGRAM_SEGMENTS_MAX 200000u
+#define DW_PROGRAM_TABLE_ELEMENTS_MAX 1000000u
+#define DW_GUEST_STACK_BYTES (UINT64_C(512) << 10)       /* Wasm stack of one call */
+#define DW_WORKER_STACK_BYTES (UINT64_C(4) << 20)        /* native stack of a thread that runs guests: must exceed DW_GUEST_STACK_BYTES by far */
+
+/* Guest ABI */
+#define DW_ENTER_REQUESTS_MAX 1024u                      /* in one enter() call */
+#define DW_OUTSTANDING_MAX 1024u                         /* of one actor */
+#define DW_TURN_TOKENS_MAX 65536u                        /* tokens in one forward or sync request */
+#define DW_TEXT_BYTES_MAX (UINT64_C(4) << 20)            /* text in one tokenize/emit/reply request */
+#define DW_STOP_STRINGS_MAX 16u
+#define DW_STOP_STRING_BYTES_MAX 256u
+#define DW_TOP_K_MAX 1024u
+#define DW_CANDIDATES_MAX 4096u
+#define DW_LOG_LINE_BYTES_MAX 4096u
+
+/* Actors */
+#define DW_ACTOR_NAME_BYTES_MAX 200u
+#define DW_MAILBOX_MESSAGES_MAX 4096u
+#define DW_MESSAGE_BYTES_MAX (UINT64_C(4) << 20)
+#define DW_MAILBOX_BYTES_MAX (UINT64_C(64) << 20)
+#define DW_SESSIONS_PER_ACTOR_MAX 64u
+
+/* Sessions and models */
+#define DW_CONTEXT_TOKENS_MAX (1u << 20)
+#define DW_SESSIONS_PER_MODEL_MAX 256u                   /* slots in one arena */
+#define DW_KV_EXTENTS_MAX 64u                            /* of one slot, before its prefix is folded into one object */
+#define DW_VOCAB_TOKENS_MAX (1u << 22)
+#define DW_LAYERS_MAX 1024u
+#define DW_HEADS_MAX 1024u
+#define DW_PREFILL_CHUNK_TOKENS_MIN 64u                  /* chunks below 64 change the rounding of attention (measured) */
+#define DW_PREFILL_CHUNK_TOKENS 256u
+
+/* GGUF */
+#define DW_GGUF_KEYS_MAX 65536u
+#define DW_GGUF_TENSORS_MAX 65536u
+#define DW_GGUF_STRING_BYTES_MAX (UINT64_C(16) << 20)
+
+/* Checkpoints */
+#define DW_DRIFT_HEADER_BYTES_MAX (UINT64_C(64) << 20)
+#define DW_DRIFT_TENSORS_MAX 65536u
+#define DW_DRIFT_PAGE_BYTES UINT64_C(65536)              /* alignment of tensor data in a .drift: a multiple of every page size we run on */
+
+/* Regions */
+#define DW_REGION_EXTENTS_MAX 65536u
+#define DW_REGION_WINDOWS_MAX 4096u
+
+#endif
