@@ -1,0 +1,1 @@
+build_bench() { die "not yet"; }
