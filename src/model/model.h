@@ -1,0 +1,175 @@
+/* model.h: models, sessions and the engine that steps them. This is the module's face; gguf.h, vocab.h, sampler.h and kv.h are its parts.
+ *
+ *   model     a GGUF file mapped on a device, with an arena of KV slots
+ *   session   one conversation with one model: a log of tokens, KV rows for a prefix of the log, sampler state
+ *   pending   the tokens of the log that have no KV row yet; the next evaluation takes them first
+ *   slot      where a session's rows lie in the model's arena (kv.h)
+ *   job       one request to the engine: a forward pass or a whole generation
+ *   exact     a session whose bits depend on nobody else (evaluated in shapes of its own); `fast` sessions may be batched
+ *
+ * Rules
+ * 1. Rows are append-only: a committed row is never written again (kv.h says how fork, rewind and thaw keep that true).
+ * 2. Row i was computed from tokens 0..i of the log, in the shape that the schedule gave (every chunk at least
+ *    DW_PREFILL_CHUNK_TOKENS_MIN tokens, a shorter tail joins the chunk before it). The same calls in the same order on the same
+ *    profile give the same bits, whatever happened between them: freeze, thaw, fork, other sessions (I4).
+ * 3. A forward job is all or nothing: when it fails or is cancelled the session is as before it. A generation that is cancelled
+ *    keeps the tokens it delivered.
+ * 4. A sampled token is state: it is in the log and never derived again.
+ * 5. One job per session at a time (DW_E_BUSY). No session function may be called while a job of that session is with the engine.
+ * Threads: a model is opened and closed by one thread. dw_engine_submit/cancel from any. Session functions from one thread at a time per
+ * model while no job of that session is outstanding; they synchronise with the engine thread inside.
+ */
+#ifndef DW_MODEL_MODEL_H
+#define DW_MODEL_MODEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include "base/base.h"
+#include "device/device.h"
+#include "model/sampler.h"
+#include "model/vocab.h"
+#include "region/region.h"
+
+/* --- models -------------------------------------------------------------------------------------------------- */
+
+typedef struct dw_model dw_model;
+
+typedef struct dw_model_options {
+    uint32_t context_tokens;  /* longest session; 0 = what the model was trained for, at most 32768 */
+    uint32_t sessions_max;    /* slots in the arena; 0 = 32. Only addresses are reserved */
+} dw_model_options;
+
+/* Opens on a device, which must outlive the model. Architectures without a family row are refused by name with the list of those that have one. */
+dw_status dw_model_open(const char *path, dw_device *device, const dw_model_options *options, dw_model **out, dw_error *err) DW_MUST_USE;
+void dw_model_close(dw_model *model); /* after its sessions */
+
+typedef struct dw_model_info {
+    char name[128];            /* general.name, or the file's name */
+    char architecture[32];
+    char file_type[32];        /* "Q4_K_M", ... */
+    char path[512];
+    uint32_t n_layers, n_vocab, n_embedding, n_heads, n_heads_kv, head_dim;
+    uint32_t context_tokens;       /* of a session here */
+    uint32_t context_train_tokens;
+    uint64_t n_parameters;
+    uint64_t file_bytes;
+    uint64_t weights_wrapped_bytes, weights_copied_bytes; /* I1: what was mapped and what had to be copied to the device */
+    uint32_t kv_row_bytes;         /* of K (and of V) of one token in one layer: n_heads_kv * head_dim * 2 */
+    uint64_t kv_bytes_per_token;
+    const char *kv_type;           /* "F16" */
+    bool has_chat_template;
+} dw_model_info;
+const dw_model_info *dw_model_info_view(const dw_model *model);
+dw_vocab *dw_model_vocab(dw_model *model);     /* borrowed */
+dw_device *dw_model_device(dw_model *model);   /* borrowed */
+
+/* What must be equal for KV rows to be this model's. The weights' hash is cached by the file's identity in the cache folder. */
+typedef struct dw_model_fingerprint { dw_hash weights, tokenizer, hyperparameters; } dw_model_fingerprint;
+dw_status dw_model_fingerprint_of(dw_model *model, dw_model_fingerprint *out, dw_error *err) DW_MUST_USE;
+/* What must also be equal for bit-exact continuation: "build=...;isa=...;device=...;threads=2;kv=F16;chunk=256/64". */
+enum { DW_PROFILE_BYTES = 256 };
+void dw_model_profile(const dw_model *model, char out[DW_PROFILE_BYTES]);
+
+/* --- sessions ------------------------------------------------------------------------------------------------ */
+
+typedef struct dw_session dw_session;
+
+typedef struct dw_session_options { bool fast; uint64_t seed; } dw_session_options;
+
+dw_status dw_session_create(dw_model *model, const dw_session_options *options, dw_session **out, dw_error *err) DW_MUST_USE;
+void dw_session_destroy(dw_session *session);
+dw_model *dw_session_model(const dw_session *session);
+
+const int32_t *dw_session_tokens(const dw_session *session, uint32_t *n_tokens); /* the log; borrowed until it changes */
+uint32_t dw_session_rows(const dw_session *session);                             /* evaluated prefix, <= n_tokens */
+dw_sampler_state dw_session_sampler_state(const dw_session *session);
+void dw_session_set_sampler_state(dw_session *session, dw_sampler_state state);
+bool dw_session_is_fast(const dw_session *session);
+
+/* Shortens the log to n tokens (DW_E_RANGE above its length); rows beyond are dropped. */
+dw_status dw_session_rewind(dw_session *session, uint32_t n_tokens, dw_error *err) DW_MUST_USE;
+/* Makes the log equal to tokens[n]: keeps the common prefix (*n_reused tokens of it have rows), drops the rest, appends the new ones as pending. */
+dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n_tokens, uint32_t *n_reused, dw_error *err) DW_MUST_USE;
+/* A second session with the same past; shares the committed rows' pages. Nothing is copied but the log. */
+dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) DW_MUST_USE;
+
+/* For checkpoints. Rows of a layer lie contiguously: K (which 0) or V (which 1), [rows, n_heads_kv, head_dim] F16.
+ * The view is of live memory: valid until the session's next change. */
+dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int which, const void **out, uint64_t *bytes) DW_MUST_USE;
+/* Where the rows of one layer's K or V begin in a backing object (page-aligned offset; the object reaches at least to the page
+ * end behind the last row). */
+typedef struct dw_kv_source { uint64_t k_offset, v_offset; } dw_kv_source;
+typedef struct dw_session_image {
+    const int32_t *tokens; uint32_t n_tokens; uint32_t n_rows;
+    dw_backing *backing;              /* retained; mapped privately in place, not read */
+    const dw_kv_source *layers;       /* [n_layers] */
+    dw_sampler_state sampler;
+    bool fast;
+} dw_session_image;
+dw_status dw_session_restore(dw_model *model, const dw_session_image *image, dw_session **out, dw_error *err) DW_MUST_USE;
+
+/* Bytes of a session: all rows; of these, memory that only this session holds. */
+typedef struct dw_session_use { uint64_t kv_bytes, own_bytes, shared_bytes; uint32_t extents; } dw_session_use;
+dw_status dw_session_use_now(const dw_session *session, dw_session_use *out, dw_error *err) DW_MUST_USE;
+
+/* --- jobs and the engine ------------------------------------------------------------------------------------- */
+
+/* What is wanted of one evaluated token. NULL / 0 = not wanted. All pointers stay the caller's until the job is done. */
+typedef struct dw_row_request {
+    uint32_t index;                  /* in job.tokens; DW_ROW_LAST = the last token of the log */
+    float *logits;                   /* [n_vocab]; on the CPU the graph writes here itself (no staging copy) */
+    dw_token_score *top; uint32_t n_top;
+    const int32_t *candidates; float *candidate_logprobs; uint32_t n_candidates;
+    float *entropy;
+    bool sample;                     /* draws with `sampling` and the session's sampler state; the token is not appended */
+    dw_sampling sampling;
+    dw_token_score sampled;          /* out */
+} dw_row_request;
+#define DW_ROW_LAST UINT32_MAX
+
+typedef enum dw_job_kind { DW_JOB_FORWARD, DW_JOB_GENERATE } dw_job_kind;
+typedef enum dw_end_reason { DW_END_NONE = 0, DW_END_TOKEN = 1, DW_END_STOP = 2, DW_END_LENGTH = 3, DW_END_CONTEXT = 4 } dw_end_reason; /* ABI numbers */
+
+typedef struct dw_job {
+    dw_job_kind kind;
+    dw_session *session;
+    const int32_t *tokens; uint32_t n_tokens;   /* appended to the log first */
+    /* forward */
+    dw_row_request *rows; uint32_t n_rows;      /* ascending indices; DW_ROW_LAST last */
+    /* generate */
+    dw_sampling sampling;
+    uint32_t n_max;                             /* tokens to make at most */
+    const char *const *stops; uint32_t n_stops; /* NUL-terminated; text of a stop is neither delivered nor kept in the log */
+    bool ignore_end;                            /* go on after an end-of-generation token */
+    /* Called on the evaluating thread for each piece of text that is certain (not a possible beginning of a stop), valid UTF-8 not
+     * guaranteed at its edges. Returning false ends the generation (DW_E_CANCELLED). May be NULL. */
+    bool (*on_text)(struct dw_job *job, const char *text, size_t size);
+    /* Called once, on the engine thread, after everything else is written. It must not submit or block. May be NULL. */
+    void (*on_done)(struct dw_job *job);
+    void *context;
+    /* results */
+    dw_status status;
+    dw_error error;
+    uint32_t n_evaluated, n_generated;          /* tokens: prompt rows computed in this job; tokens made */
+    uint64_t prefill_ns, decode_ns;
+    dw_end_reason end_reason;
+    uint32_t stop_index;                        /* with DW_END_STOP */
+    /* the engine's own */
+    _Atomic bool cancel;
+    struct dw_job *next;
+    void *state;
+} dw_job;
+
+/* Runs a job on the calling thread, to its end: the native loop. Only while no engine runs on this model. */
+dw_status dw_job_run(dw_job *job, dw_error *err) DW_MUST_USE;
+
+typedef struct dw_engine dw_engine;
+/* One thread that steps the jobs of one model, a step (one token, or one prefill chunk) of each in turn. */
+dw_status dw_engine_create(dw_model *model, dw_engine **out, dw_error *err) DW_MUST_USE;
+void dw_engine_destroy(dw_engine *engine); /* cancels what is left, waits */
+/* Takes the job until its on_done. Refusals that can be seen at once (range, busy, context full) are returned here and on_done is not called. */
+dw_status dw_engine_submit(dw_engine *engine, dw_job *job, dw_error *err) DW_MUST_USE;
+/* The job ends with DW_E_CANCELLED within one step, through on_done as always. */
+void dw_engine_cancel(dw_engine *engine, dw_job *job);
+
+#endif
