@@ -57,7 +57,7 @@
 /* Checkpoints */
 #define DW_DRIFT_HEADER_BYTES_MAX (UINT64_C(64) << 20)
 #define DW_DRIFT_TENSORS_MAX 65536u
-#define DW_DRIFT_PAGE_BYTES UINT64_C(65536)              /* alignment of tensor data in a .drift: a multiple of every page size we run on */
+#define DW_DRIFT_PAGE_BYTES UINT64_C(16384)              /* alignment of tensor data in a .drift: every page size we map with (4 KiB, 16 KiB) divides it */
 
 /* Regions */
 #define DW_REGION_EXTENTS_MAX 65536u

@@ -1,0 +1,59 @@
+/* gguf.h: a GGUF file (version 2 and 3, little-endian), validated completely before anything else looks at it (I6).
+ *
+ * The file is mapped read-only; strings and arrays are views into the map. Every count, offset, size and alignment is checked
+ * against the file's size when opened; nothing is allocated that the file's size does not justify.
+ * Format: github.com/ggml-org/ggml docs/gguf.md.
+ * Threads: immutable after opening.
+ */
+#ifndef DW_MODEL_GGUF_H
+#define DW_MODEL_GGUF_H
+
+#include <stdbool.h>
+#include "base/base.h"
+
+typedef struct dw_gguf dw_gguf;
+
+typedef enum dw_gguf_type {
+    DW_GGUF_U8, DW_GGUF_I8, DW_GGUF_U16, DW_GGUF_I16, DW_GGUF_U32, DW_GGUF_I32, DW_GGUF_F32, DW_GGUF_BOOL, DW_GGUF_STRING,
+    DW_GGUF_ARRAY, DW_GGUF_U64, DW_GGUF_I64, DW_GGUF_F64
+} dw_gguf_type;
+
+typedef struct dw_gguf_string { const char *data; uint64_t size; } dw_gguf_string; /* not NUL-terminated */
+
+typedef struct dw_gguf_tensor {
+    dw_gguf_string name;
+    uint32_t type;            /* enum ggml_type, known to this build */
+    uint32_t n_dims;          /* 1..4 */
+    uint64_t shape[4];        /* ne: fastest dimension first; unused = 1 */
+    uint64_t offset;          /* in the file */
+    uint64_t bytes;
+} dw_gguf_tensor;
+
+/* Opens and validates. Errors name what and the byte offset. */
+dw_status dw_gguf_open(const char *path, dw_gguf **out, dw_error *err) DW_MUST_USE;
+/* The same over bytes that stay valid until close (tests, fuzzing). */
+dw_status dw_gguf_open_bytes(const void *data, uint64_t size, dw_gguf **out, dw_error *err) DW_MUST_USE;
+void dw_gguf_close(dw_gguf *gguf);
+
+const void *dw_gguf_data(const dw_gguf *gguf, uint64_t *file_bytes); /* the whole file; the map is page-rounded (mapped_bytes) */
+uint64_t dw_gguf_mapped_bytes(const dw_gguf *gguf);
+const char *dw_gguf_path(const dw_gguf *gguf); /* "" for bytes */
+uint64_t dw_gguf_n_tensors(const dw_gguf *gguf);
+const dw_gguf_tensor *dw_gguf_tensor_at(const dw_gguf *gguf, uint64_t index);
+const dw_gguf_tensor *dw_gguf_find_tensor(const dw_gguf *gguf, const char *name); /* NULL: none; O(1) */
+
+/* Values by key. *found tells absence; a value of another kind or out of range is DW_E_FORMAT. Integers of any width are accepted. */
+dw_status dw_gguf_u64(const dw_gguf *gguf, const char *key, uint64_t *out, bool *found, dw_error *err) DW_MUST_USE;
+dw_status dw_gguf_f64(const dw_gguf *gguf, const char *key, double *out, bool *found, dw_error *err) DW_MUST_USE;
+dw_status dw_gguf_bool(const dw_gguf *gguf, const char *key, bool *out, bool *found, dw_error *err) DW_MUST_USE;
+dw_status dw_gguf_get_string(const dw_gguf *gguf, const char *key, dw_gguf_string *out, bool *found, dw_error *err) DW_MUST_USE;
+/* Array: its element type and count; elements by index (numbers as double or u64, strings as views). */
+dw_status dw_gguf_array(const dw_gguf *gguf, const char *key, dw_gguf_type *type, uint64_t *count, bool *found, dw_error *err) DW_MUST_USE;
+dw_status dw_gguf_array_u64(const dw_gguf *gguf, const char *key, uint64_t index, uint64_t *out, dw_error *err) DW_MUST_USE;
+dw_status dw_gguf_array_f64(const dw_gguf *gguf, const char *key, uint64_t index, double *out, dw_error *err) DW_MUST_USE;
+/* Hash over the bytes of every key that begins with `prefix`, in the file's order: tokenizer hash ("tokenizer."), ... */
+dw_status dw_gguf_hash_keys(const dw_gguf *gguf, const char *prefix, dw_hash *out, dw_error *err) DW_MUST_USE;
+/* SHA-256 of the whole file. Takes 0.13 s per 256 MB; the model module caches it by the file's identity. */
+dw_status dw_gguf_hash_file(const dw_gguf *gguf, dw_hash *out, dw_error *err) DW_MUST_USE;
+
+#endif

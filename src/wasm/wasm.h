@@ -1,0 +1,161 @@
+/* wasm.h: programs, their instances, and the only way from a guest pointer to host memory.
+ *
+ *   engine    the process's compiler and its cache of compiled code (Wasmtime)
+ *   program   a prepared module, immutable and shared; its identity is the SHA-256 of the *source* .wasm
+ *   image     everything that makes an instance what it is between two calls: memory extents, globals, WASI state
+ *   instance  a program with a memory of its own (a dw_region) at a call boundary or inside a call
+ *
+ * Rules
+ * 1. Every instantiation is a restore (I3): a fresh instance is the restore of the program's image 0. Nothing but the image
+ *    writes guest memory before the first call. `dw_instance_initialize` then runs the program's start function, if it had
+ *    one, and `_initialize`; an instance that is restored from a later image must not be initialised again.
+ * 2. What cannot be restored is refused when prepared, with the reason (prepare.h lists the conditions).
+ * 3. Compiled code is a cache, made by this process's user in the cache folder and bound to engine version, settings, processor
+ *    and program hash; it is never taken from a checkpoint or any other outside source.
+ * 4. Guest memory is read and written only through dw_guest_view/read/write (guest_memory.c). A view is valid until the guest
+ *    runs again or the memory grows.
+ * 5. A guest can end in many ways (return, trap, exit, interrupt); none of them harms another instance or the process. After
+ *    anything but a return the instance's memory is in the middle of a call: drop it and restore the last image (I2).
+ * Threads: engine and program may be used by any thread at once. An instance belongs to one thread at a time, except
+ * dw_instance_interrupt, which any thread may call. The thread that calls into a guest needs DW_WORKER_STACK_BYTES of stack
+ * (the main thread's 8 MiB are enough).
+ */
+#ifndef DW_WASM_WASM_H
+#define DW_WASM_WASM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/base.h"
+#include "region/region.h"
+
+/* --- engine -------------------------------------------------------------------------------------------------- */
+
+typedef struct dw_wasm_engine dw_wasm_engine;
+
+typedef struct dw_wasm_engine_options {
+    const char *cache_folder; /* for compiled code; NULL = no cache */
+    uint32_t tick_ms;         /* period of the interruption clock; 0 = 10 */
+} dw_wasm_engine_options;
+
+dw_status dw_wasm_engine_create(const dw_wasm_engine_options *options, dw_wasm_engine **out, dw_error *err) DW_MUST_USE;
+void dw_wasm_engine_destroy(dw_wasm_engine *engine); /* after all its programs and instances */
+
+/* --- programs ------------------------------------------------------------------------------------------------ */
+
+typedef struct dw_program dw_program;
+
+/* Validates, rewrites and compiles a module (or takes the compiled code from the cache). `wasm` is only read. */
+dw_status dw_program_prepare(dw_wasm_engine *engine, const void *wasm, size_t size, dw_program **out, dw_error *err) DW_MUST_USE;
+dw_program *dw_program_retain(dw_program *program);
+void dw_program_release(dw_program *program);
+
+typedef enum dw_value_type { DW_VALUE_I32 = 0, DW_VALUE_I64, DW_VALUE_F32, DW_VALUE_F64, DW_VALUE_V128 } dw_value_type;
+typedef struct dw_value { uint8_t type; uint8_t bits[16]; } dw_value; /* little-endian; unused bytes zero */
+
+typedef struct dw_program_info {
+    dw_hash hash;                     /* SHA-256 of the source .wasm */
+    uint64_t source_bytes;
+    uint64_t image_bytes;             /* memory of image 0: initial pages */
+    uint64_t memory_max_bytes;        /* declared maximum, or DW_GUEST_MEMORY_BYTES_MAX */
+    uint32_t n_globals;               /* mutable ones: the order of dw_image.globals */
+    bool has_receive;                 /* exports driftwood_receive: () -> i32 */
+    bool has_start_command;           /* exports _start: a WASI command */
+    bool has_initialize;
+    bool imports_enter;
+    bool from_cache;                  /* compiled code was found */
+} dw_program_info;
+
+const dw_program_info *dw_program_info_view(const dw_program *program);
+
+/* --- WASI preview 1: virtual and serialisable ------------------------------------------------------------------ */
+
+/* Clock and random depend on this state only. realtime = turn_realtime_ns + n_clock_reads * 1 us: set by the host once per turn,
+ * strictly increasing inside one. monotonic = realtime - birth_realtime_ns. Random bytes are SHA-256(seed, counter), ... */
+typedef struct dw_wasi_state {
+    uint8_t random_seed[32];
+    uint64_t random_counter;
+    uint64_t birth_realtime_ns;
+    uint64_t turn_realtime_ns;
+    uint64_t n_clock_reads;   /* within the turn */
+} dw_wasi_state;
+
+typedef struct dw_wasi_options {
+    const char *const *arguments;   /* argv, NULL-terminated; copied at instance creation */
+    const char *const *environment; /* "NAME=value", NULL-terminated; copied */
+    /* stdout (1) and stderr (2). NULL = discarded. The bytes are valid during the call only. */
+    dw_status (*write)(void *context, int stream, const void *data, size_t size);
+    /* stdin: gives up to `capacity` bytes; 0 = end of input. NULL = always at its end. */
+    size_t (*read)(void *context, void *data, size_t capacity);
+    void *context;
+} dw_wasi_options;
+
+/* --- guest memory: the only file that turns guest pointers into host pointers -------------------------------------- */
+
+typedef struct dw_guest_memory dw_guest_memory; /* of the instance that is calling; borrowed inside a host call */
+
+/* Host address of [pointer, +length) if it lies inside the guest's memory and `pointer` is a multiple of `align` (1, 2, 4, 8, ...,
+ * page); else DW_E_RANGE or DW_E_INVALID. length 0 is allowed anywhere inside or at the end. */
+dw_status dw_guest_view(const dw_guest_memory *memory, uint32_t pointer, uint64_t length, uint32_t align, void **out) DW_MUST_USE;
+/* Copies out of and into guest memory. What is decided on is always decided on such a copy (I5). */
+dw_status dw_guest_read(const dw_guest_memory *memory, uint32_t pointer, void *out, uint64_t length) DW_MUST_USE;
+dw_status dw_guest_write(const dw_guest_memory *memory, uint32_t pointer, const void *data, uint64_t length) DW_MUST_USE;
+uint64_t dw_guest_size(const dw_guest_memory *memory);
+/* The region, for lending windows; its offsets are guest pointers. */
+dw_region *dw_guest_region(const dw_guest_memory *memory);
+
+/* --- instances ----------------------------------------------------------------------------------------------- */
+
+typedef struct dw_instance dw_instance;
+
+/* The door `driftwood.enter`. Returns the value for the guest. To stop the guest instead (cancelled, interrupted) return
+ * DW_OK-unrelated by setting *stop to a negative status: the call then ends with that status. */
+typedef int32_t (*dw_enter_function)(void *context, dw_guest_memory *memory, uint32_t requests, uint32_t n_requests,
+                                     uint32_t completions, uint32_t capacity, uint32_t wait, int64_t deadline_ns, dw_status *stop);
+
+typedef struct dw_image {
+    const dw_extent *memory;  /* [n_memory] ascending, page-aligned, without gaps from offset 0; backings are retained by the instance */
+    size_t n_memory;
+    uint64_t memory_bytes;    /* size of the memory, a multiple of 64 KiB */
+    const dw_value *globals;  /* [n_globals] in the program's order */
+    size_t n_globals;
+    dw_wasi_state wasi;
+} dw_image;
+
+typedef struct dw_instance_options {
+    const dw_image *image;          /* NULL: image 0 with `wasi_state` */
+    dw_wasi_state wasi_state;       /* used when image is NULL */
+    dw_wasi_options wasi;
+    dw_enter_function enter;        /* NULL: every enter gives DW_E_UNSUPPORTED */
+    void *enter_context;
+    uint64_t memory_bytes_max;      /* lower than the program's own: memory.grow fails beyond; 0 = the program's */
+} dw_instance_options;
+
+dw_status dw_instance_create(dw_program *program, const dw_instance_options *options, dw_instance **out, dw_error *err) DW_MUST_USE;
+void dw_instance_destroy(dw_instance *instance); /* not inside a call; no window may be lent */
+
+/* How a call into the guest ended, beside its status: DW_OK returned; DW_E_TRAP; DW_E_EXIT (proc_exit, see exit_code);
+ * DW_E_CANCELLED / DW_E_DEADLINE (interrupted or out of time), or the status an enter function stopped it with. */
+typedef struct dw_call_result { int32_t value; int32_t exit_code; } dw_call_result;
+
+/* Runs what a fresh instance owes: the original start function, then `_initialize`. */
+dw_status dw_instance_initialize(dw_instance *instance, uint64_t deadline_ns, dw_call_result *result, dw_error *err) DW_MUST_USE;
+/* One turn: `driftwood_receive`. deadline_ns: on dw_os_monotonic_ns, UINT64_MAX = none. */
+dw_status dw_instance_receive(dw_instance *instance, uint64_t deadline_ns, dw_call_result *result, dw_error *err) DW_MUST_USE;
+/* A command's `_start`. */
+dw_status dw_instance_start_command(dw_instance *instance, uint64_t deadline_ns, dw_call_result *result, dw_error *err) DW_MUST_USE;
+/* Any exported function without parameters and with at most one i32 result: for tests and tools. */
+dw_status dw_instance_call(dw_instance *instance, const char *name, uint64_t deadline_ns, dw_call_result *result, dw_error *err) DW_MUST_USE;
+/* Makes the running (or next) call end with DW_E_CANCELLED soon: within two ticks while guest code runs. Any thread. */
+void dw_instance_interrupt(dw_instance *instance);
+bool dw_instance_interrupted(const dw_instance *instance);
+
+dw_program *dw_instance_program(const dw_instance *instance); /* borrowed */
+dw_region *dw_instance_region(const dw_instance *instance);
+dw_guest_memory *dw_instance_memory(dw_instance *instance);   /* for the host between calls; borrowed */
+uint64_t dw_instance_memory_bytes(const dw_instance *instance);
+/* Reads the globals, [n_globals] in the program's order. */
+dw_status dw_instance_globals(const dw_instance *instance, dw_value *out, size_t n, dw_error *err) DW_MUST_USE;
+dw_wasi_state *dw_instance_wasi(dw_instance *instance); /* between calls: set turn_realtime_ns and n_clock_reads = 0 at each turn */
+
+#endif
