@@ -6,7 +6,8 @@
  *   page     dw_os_page_bytes(); every map address, length and file offset here is a multiple of it
  *
  * Rules
- * 1. One implementation per system: os_linux.c, os_darwin.c; what POSIX makes equal is in os_posix.c, threads in os_thread.c.
+ * 1. One implementation per system: os_linux*.c, os_darwin.c. What POSIX makes equal: files in os_posix.c, maps in os_map.c,
+ *    threads in os_thread.c, processes in os_process.c.
  * 2. Every call that can fail passes through the fault seam (os_fault.h): test builds can make the k-th call fail, once or
  *    from then on, and cut writes short. In other builds the seam is an empty macro.
  * 3. Reads and writes are whole: they continue after short transfers and EINTR; an early end of file is DW_E_TRUNCATED.
@@ -35,7 +36,7 @@ typedef enum dw_os_open_mode {
 } dw_os_open_mode;
 
 dw_status dw_os_open(const char *path, dw_os_open_mode mode, dw_os_file *out, dw_error *err) DW_MUST_USE;
-/* Anonymous memory object (memfd; an unlinked shm object where there is none), sparse, not shrinkable afterwards where seals exist. */
+/* Anonymous memory object (memfd; an unlinked temporary file where there is none), sparse, not shrinkable afterwards where seals exist. */
 dw_status dw_os_memory_object(const char *name, uint64_t size, dw_os_file *out, dw_error *err) DW_MUST_USE;
 /* Closing a closed file is a no-op. Errors at close are reported by dw_os_sync, which must come before. */
 void dw_os_close(dw_os_file *file);

@@ -1,0 +1,142 @@
+/* os_thread.c: threads, mutexes and conditions over pthreads. */
+#define _POSIX_C_SOURCE 200809L
+
+#include <assert.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "os/os_internal.h"
+
+enum { THREAD_NAME_BYTES = 32 };
+
+struct dw_os_thread {
+    pthread_t id;
+    void (*run)(void *argument);
+    void *argument;
+    char name[THREAD_NAME_BYTES];
+};
+
+struct dw_os_mutex {
+    pthread_mutex_t mutex;
+};
+
+struct dw_os_condition {
+    pthread_cond_t condition;
+};
+
+/* A mutex call of ours fails only through a bug of ours, and going on without the lock would hide it. */
+static void must(int failure) {
+    assert(failure == 0);
+    (void)failure;
+}
+
+/* --- threads ---------------------------------------------------------------------------------------------------- */
+
+static void *thread_main(void *context) {
+    dw_os_thread *thread = context;
+    dw_os_sys_name_this_thread(thread->name);
+    thread->run(thread->argument);
+    return NULL;
+}
+
+static int start_thread(dw_os_thread *thread, size_t stack_bytes) {
+    pthread_attr_t attributes;
+    int failure = pthread_attr_init(&attributes);
+    if (failure) return failure;
+    if (stack_bytes) {
+        uint64_t rounded;
+        if (!dw_round_up_u64(dw_max_u64(stack_bytes, (uint64_t)PTHREAD_STACK_MIN), dw_os_page_bytes(), &rounded)) failure = EINVAL;
+        else failure = pthread_attr_setstacksize(&attributes, (size_t)rounded);
+    }
+    if (!failure) failure = pthread_create(&thread->id, &attributes, thread_main, thread);
+    (void)pthread_attr_destroy(&attributes);
+    return failure;
+}
+
+dw_status dw_os_thread_create(const char *name, size_t stack_bytes, void (*run)(void *argument), void *argument,
+                              dw_os_thread **out, dw_error *err) {
+    *out = NULL;
+    dw_os_thread *thread = calloc(1, sizeof *thread);
+    if (!thread) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a thread");
+    thread->run = run;
+    thread->argument = argument;
+    strncpy(thread->name, name, sizeof thread->name - 1);
+    int failure = dw_os_faulted(DW_FAULT_THREAD) ? errno : start_thread(thread, stack_bytes);
+    if (failure) {
+        free(thread);
+        return dw_fail_errno(err, failure, "cannot start thread %s with a stack of %zu bytes", name, stack_bytes);
+    }
+    *out = thread;
+    return DW_OK;
+}
+
+void dw_os_thread_join(dw_os_thread *thread) {
+    if (!thread) return;
+    must(pthread_join(thread->id, NULL));
+    free(thread);
+}
+
+/* --- mutexes ---------------------------------------------------------------------------------------------------- */
+
+dw_status dw_os_mutex_create(dw_os_mutex **out, dw_error *err) {
+    *out = NULL;
+    dw_os_mutex *mutex = calloc(1, sizeof *mutex);
+    if (!mutex) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a mutex");
+    int failure = dw_os_faulted(DW_FAULT_THREAD) ? errno : pthread_mutex_init(&mutex->mutex, NULL);
+    if (failure) {
+        free(mutex);
+        return dw_fail_errno(err, failure, "cannot make a mutex");
+    }
+    *out = mutex;
+    return DW_OK;
+}
+
+void dw_os_mutex_destroy(dw_os_mutex *mutex) {
+    if (!mutex) return;
+    must(pthread_mutex_destroy(&mutex->mutex));
+    free(mutex);
+}
+
+void dw_os_mutex_lock(dw_os_mutex *mutex) { must(pthread_mutex_lock(&mutex->mutex)); }
+void dw_os_mutex_unlock(dw_os_mutex *mutex) { must(pthread_mutex_unlock(&mutex->mutex)); }
+
+/* --- conditions ------------------------------------------------------------------------------------------------- */
+
+dw_status dw_os_condition_create(dw_os_condition **out, dw_error *err) {
+    *out = NULL;
+    dw_os_condition *condition = calloc(1, sizeof *condition);
+    if (!condition) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a condition");
+    int failure = dw_os_faulted(DW_FAULT_THREAD) ? errno : dw_os_sys_condition_init(&condition->condition);
+    if (failure) {
+        free(condition);
+        return dw_fail_errno(err, failure, "cannot make a condition");
+    }
+    *out = condition;
+    return DW_OK;
+}
+
+void dw_os_condition_destroy(dw_os_condition *condition) {
+    if (!condition) return;
+    must(pthread_cond_destroy(&condition->condition));
+    free(condition);
+}
+
+void dw_os_condition_wait(dw_os_condition *condition, dw_os_mutex *mutex) {
+    must(pthread_cond_wait(&condition->condition, &mutex->mutex));
+}
+
+bool dw_os_condition_wait_until(dw_os_condition *condition, dw_os_mutex *mutex, uint64_t deadline_ns) {
+    if (deadline_ns == UINT64_MAX) {
+        dw_os_condition_wait(condition, mutex);
+        return true;
+    }
+    int failure = dw_os_sys_condition_wait_until(&condition->condition, &mutex->mutex, deadline_ns);
+    if (failure == ETIMEDOUT) return false;
+    must(failure);
+    return true;
+}
+
+void dw_os_condition_signal(dw_os_condition *condition) { must(pthread_cond_signal(&condition->condition)); }
+void dw_os_condition_broadcast(dw_os_condition *condition) { must(pthread_cond_broadcast(&condition->condition)); }
