@@ -35,6 +35,7 @@
 #ifndef DRIFTWOOD_GUEST_H
 #define DRIFTWOOD_GUEST_H
 
+#include <assert.h>
 #include <stdint.h>
 
 #define DW_ABI_VERSION 1
@@ -59,8 +60,8 @@ typedef struct dw_completion {
     uint64_t result1, result2;
 } dw_completion;
 
-_Static_assert(sizeof(dw_request) == 64, "dw_request is 64 bytes");
-_Static_assert(sizeof(dw_completion) == 32, "dw_completion is 32 bytes");
+static_assert(sizeof(dw_request) == 64, "dw_request is 64 bytes");
+static_assert(sizeof(dw_completion) == 32, "dw_completion is 32 bytes");
 
 /* --- operations ---------------------------------------------------------------------------------------------- */
 
@@ -140,7 +141,7 @@ typedef struct dw_row {
 
 #define DW_ROW_OF_LAST UINT32_C(0xffffffff)
 enum { DW_ROW_SAMPLE = 1 };
-_Static_assert(sizeof(dw_row) == 64, "dw_row is 64 bytes");
+static_assert(sizeof(dw_row) == 64, "dw_row is 64 bytes");
 
 /* --- generate ------------------------------------------------------------------------------------------------ */
 

@@ -1,0 +1,76 @@
+"""The checks themselves: each must notice what it is for, in a small tree made for the purpose."""
+import pathlib
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import docs  # noqa: E402
+import layers  # noqa: E402
+
+ROOT_FILE = "dw_layer(base OUTSIDE openssl)\ndw_layer(os OUTSIDE threads)\ndw_layer(wasm OUTSIDE wasmtime)\n"
+
+
+class Tree(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.root = pathlib.Path(self.folder.name)
+        self.write("CMakeLists.txt", ROOT_FILE)
+        self.write("src/base/base.h", "/* unistd.h open( */\n")
+        self.write("src/os/os.h", '#include "base/base.h"\n')
+
+    def write(self, path, text):
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+    def breaches(self, path, text):
+        self.write(path, text)
+        return layers.check(self.root)[0]
+
+
+class Layers(Tree):
+    def test_a_clean_tree_passes(self):
+        self.assertEqual(self.breaches("src/wasm/a.c", '#include <stdio.h>\n#include "os/os.h"\n#include <wasmtime.h>\n'), [])
+
+    def test_a_higher_layer_may_not_include_a_lower_one(self):
+        found = self.breaches("src/base/a.c", '#include "os/os.h"\n')
+        self.assertEqual(len(found), 1)
+        self.assertIn("src/base/a.c:1", found[0])
+
+    def test_system_headers_belong_to_os(self):
+        self.assertEqual(len(self.breaches("src/wasm/a.c", "#include <sys/mman.h>\n#include <unistd.h>\n")), 2)
+        self.write("src/wasm/a.c", "")
+        self.assertEqual(self.breaches("src/os/a.c", "#include <sys/mman.h>\n"), [])
+
+    def test_system_calls_belong_to_os(self):
+        self.assertEqual(len(self.breaches("src/wasm/a.c", 'void f(void) { fopen("x", "r"); }\n')), 1)
+        self.assertEqual(self.breaches("src/wasm/a.c", '/* fopen() */ void f(void) { dw_file_open(p->close(), "open("); }\n'), [])
+
+    def test_libraries_belong_to_the_layers_that_declare_them(self):
+        self.assertEqual(len(self.breaches("src/os/a.c", "#include <openssl/sha.h>\n#include <wasmtime.h>\n#include <wasm.h>\n")), 3)
+
+    def test_feature_macros_belong_to_os(self):
+        self.assertEqual(len(self.breaches("src/wasm/a.c", "#define _GNU_SOURCE\n")), 1)
+
+
+class Docs(Tree):
+    def cited(self, line):
+        self.write("docs/a.md", line + "\n")
+        return docs.check(self.root)
+
+    def test_a_function_that_exists_passes(self):
+        self.write("src/os/a.c", "dw_status dw_os_go(int x)\n{\n    dw_other(x);\n}\n")
+        self.assertEqual(self.cited("first `src/os/a.c:dw_os_go`, in `src/os/a.c`"), ([], 2))
+
+    def test_a_function_that_is_only_called_is_not_there(self):
+        self.write("src/os/a.c", "dw_status dw_os_go(int x)\n{\n    dw_other(x);\n}\n")
+        self.assertEqual(len(self.cited("`src/os/a.c:dw_other()`")[0]), 1)
+
+    def test_a_file_that_is_gone_is_noticed(self):
+        self.assertEqual(len(self.cited("`src/os/gone.c:dw_x`")[0]), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,111 @@
+"""Holds the #include lines of src/ to the layers: layers.py [ROOT]
+
+- a module includes headers of its own folder and of the layers above it (the dw_layer lines of the
+  root CMakeLists.txt, highest first), nothing below;
+- headers and calls that reach the operating system appear in src/os only, so that every failure of
+  the system can be injected in one place;
+- a library from outside is used by the layers that declare it (OUTSIDE of the same lines).
+
+Prints one line per breach; the exit status is 1 when there is any.
+"""
+import pathlib
+import re
+import sys
+
+# Doors to the operating system, by header.
+SYSTEM = re.compile(
+    r"^(unistd|fcntl|pthread|threads|signal|dirent|poll|spawn|sched|semaphore|termios|dlfcn|netdb|"
+    r"ucontext|setjmp|glob|ftw|pwd|grp|syslog|mqueue|ifaddrs|aio)\.h$|^(sys|net|netinet|arpa|linux|mach|asm)/"
+)
+# ... and by function, where the header also has harmless ones.
+CALLS = re.compile(
+    r"(?<![\w.>])(fopen|freopen|fdopen|tmpfile|remove|rename|popen|system|mmap|munmap|mprotect|"
+    r"clock_gettime|gettimeofday|time|nanosleep|fork|execve?|open|close|pread|pwrite)\s*\("
+)
+OUTSIDE = {
+    "openssl": re.compile(r"^openssl/"),
+    "jansson": re.compile(r"^jansson"),
+    "wasmtime": re.compile(r"^(wasmtime|wasm|wasi)(\.h$|/)(?!.*_)"),
+    "ggml": re.compile(r"^(ggml|gguf)"),
+    "llama": re.compile(r"^llama"),
+}
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+
+
+def read_layers(root: pathlib.Path) -> tuple[list[str], dict[str, set[str]]]:
+    order, outside = [], {}
+    text = (root / "CMakeLists.txt").read_text()
+    for name, libraries in re.findall(r"^dw_layer\((\w+)(?:\s+OUTSIDE\s+([^)]*))?\)", text, re.M):
+        order.append(name)
+        outside[name] = set(libraries.split())
+    return order, outside
+
+
+def without_comments(text: str) -> str:
+    """Comments and string contents are blanked; line numbers stay. Include lines keep their names."""
+
+    def blank(match: re.Match) -> str:
+        return re.sub(r"[^\n]", " ", match.group(0))
+
+    text = re.sub(r"/\*.*?\*/", blank, text, flags=re.S)
+    lines = []
+    for line in text.split("\n"):
+        if not INCLUDE.match(line):
+            line = re.sub(r'"(?:\\.|[^"\\])*"', '""', line)
+            line = re.sub(r"//.*", "", line)
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def breaches_of_line(line: str, module: str, order: list[str], outside: dict[str, set[str]], root: pathlib.Path) -> list[str]:
+    found = []
+    include = INCLUDE.match(line)
+    if not include:
+        if module != "os":
+            for call in CALLS.findall(line):
+                found.append(f"{call}() reaches the system: only src/os may, through os.h")
+            if re.match(r"\s*#\s*define\s+_(GNU|POSIX|DEFAULT|XOPEN|DARWIN)", line):
+                found.append("feature-test macros belong to src/os")
+        return found
+    quote, name = include.groups()
+    folder = name.split("/", 1)[0]
+    ours = folder in order and quote == '"' and (root / "src" / name).exists()
+    if ours:
+        if order.index(folder) > order.index(module):
+            found.append(f"{name}: '{folder}' is a lower layer than '{module}'")
+        return found
+    if module != "os" and SYSTEM.match(name):
+        found.append(f"<{name}> is a door to the system: only src/os includes it")
+    for library, pattern in OUTSIDE.items():
+        if pattern.match(name) and library not in outside[module]:
+            found.append(f"{name}: layer '{module}' does not use {library} (dw_layer in CMakeLists.txt)")
+    return found
+
+
+def check(root: pathlib.Path) -> tuple[list[str], int]:
+    order, outside = read_layers(root)
+    problems, n_files = [], 0
+    for path in sorted((root / "src").rglob("*")):
+        if path.suffix not in (".c", ".h", ".cpp", ".inc"):
+            continue
+        n_files += 1
+        where = path.relative_to(root)
+        module = where.parts[1]
+        if module not in order:
+            problems.append(f"{where}: '{module}' is not a layer")
+            continue
+        for number, line in enumerate(without_comments(path.read_text()).split("\n"), 1):
+            for problem in breaches_of_line(line, module, order, outside, root):
+                problems.append(f"{where}:{number}: {problem}")
+    return problems, n_files
+
+
+def main() -> int:
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
+    problems, n_files = check(root)
+    print("\n".join(problems + [f"{n_files} files, {len(problems)} breaches"]))
+    return 1 if problems or n_files == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
