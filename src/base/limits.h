@@ -53,10 +53,20 @@
 #define DW_GGUF_KEYS_MAX 65536u
 #define DW_GGUF_TENSORS_MAX 65536u
 #define DW_GGUF_STRING_BYTES_MAX (UINT64_C(16) << 20)
+#define DW_GGUF_KEY_BYTES_MAX 65535u                     /* GGUF specification */
+#define DW_GGUF_TENSOR_NAME_BYTES_MAX 63u                /* GGUF specification says 64; ggml keeps a NUL in its 64 */
+#define DW_GGUF_ALIGNMENT_MIN 8u
+#define DW_GGUF_ALIGNMENT_MAX 65536u
+
+/* Vocabularies */
+#define DW_VOCAB_TOKEN_BYTES_MAX 4096u                   /* text of one token */
+#define DW_VOCAB_SPECIAL_TOKENS_MAX 65536u               /* of kinds that are searched for in every text */
 
 /* Checkpoints */
 #define DW_DRIFT_HEADER_BYTES_MAX (UINT64_C(64) << 20)
 #define DW_DRIFT_TENSORS_MAX 65536u
+#define DW_DRIFT_KV_UNIT_BYTES_MAX (UINT64_C(16) << 20)  /* least common multiple of a KV row and DW_DRIFT_PAGE_BYTES: what rows are padded to */
+#define DW_DRIFT_STATE_BYTES_MAX (UINT64_C(256) << 20)   /* `mailbox` and `actor` each: DW_MAILBOX_BYTES_MAX of messages and what frames them */
 #define DW_DRIFT_PAGE_BYTES UINT64_C(16384)              /* alignment of tensor data in a .drift: every page size we map with (4 KiB, 16 KiB) divides it */
 
 /* Regions */

@@ -97,7 +97,8 @@ dw_status dw_os_dirty_arm(void *address, size_t size, dw_error *err) DW_MUST_USE
 /* Calls back for each run of written pages, ascending. `rearm` makes them clean again in the same step. */
 dw_status dw_os_dirty_scan(void *address, size_t size, bool rearm, void (*each)(void *context, void *run, size_t run_size),
                            void *context, dw_error *err) DW_MUST_USE;
-/* For a range mapped privately over a file: the runs of pages that are private copies by now (Linux pagemap). DW_E_UNSUPPORTED elsewhere. */
+/* For a range mapped privately over a file: the runs of pages that are private copies by now (Linux pagemap). DW_E_UNSUPPORTED elsewhere.
+ * In an armed range a copy that was swapped out unchanged is not told from a page that never was there: use one or the other. */
 dw_status dw_os_private_pages(void *address, size_t size, void (*each)(void *context, void *run, size_t run_size), void *context,
                               dw_error *err) DW_MUST_USE;
 

@@ -52,6 +52,7 @@ typedef struct scan_request {
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
 #define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
 #define PAGEMAP_FILE_OR_SHARED (UINT64_C(1) << 61)
+#define PAGEMAP_PROTECTED (UINT64_C(1) << 57)
 
 /* --- the two descriptors of the process -------------------------------------------------------------------------- */
 
@@ -185,6 +186,12 @@ bool dw_os_dirty_supported(void) {
 
 /* --- private copies ----------------------------------------------------------------------------------------------- */
 
+/* An armed page that is not there yet holds a marker that looks like a swapped page under write protection. */
+static bool is_private_copy(uint64_t entry) {
+    bool swapped = (entry & PAGEMAP_SWAPPED) != 0 && (entry & PAGEMAP_PROTECTED) == 0;
+    return ((entry & PAGEMAP_PRESENT) != 0 || swapped) && (entry & PAGEMAP_FILE_OR_SHARED) == 0;
+}
+
 /* Reports [first, first+count) pages from `address`, if any. */
 static void report_pages(void *address, uint64_t first, uint64_t count, void (*each)(void *, void *, size_t), void *context) {
     size_t page = dw_os_page_bytes();
@@ -203,8 +210,7 @@ dw_status dw_os_private_pages(void *address, size_t size, void (*each)(void *con
         dw_status status = dw_os_read_at((dw_os_file){fd}, (first_page + done) * sizeof entries[0], entries, (size_t)batch * sizeof entries[0], err);
         if (status != DW_OK) return status;
         for (uint64_t i = 0; i < batch; i++) {
-            bool in_use = (entries[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) != 0;
-            bool own = in_use && (entries[i] & PAGEMAP_FILE_OR_SHARED) == 0;
+            bool own = is_private_copy(entries[i]);
             if (own && run_count++ == 0) run_first = done + i;
             if (own) continue;
             report_pages(address, run_first, run_count, each, context);
