@@ -1,0 +1,269 @@
+/* region.c: what is mapped where in a region, and what of it is lent.
+ *
+ * Every change goes check, reserve, system call, record: all that can fail comes before the one system call, and what
+ * comes after it cannot fail. So after a failure at any point the extents still say what is truly mapped.
+ * (One exception is the kernel's: Linux before 6.12 may drop the old map when a fixed map fails for want of memory
+ * half-way. It checks the limits first, so that this needs an exhausted kernel.) */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/limits.h"
+#include "region/region_internal.h"
+
+/* --- create, destroy --------------------------------------------------------------------------------------------- */
+
+dw_status dw_region_create(const dw_region_options *options, dw_region **out, dw_error *err) {
+    uint64_t page = dw_os_page_bytes(), before, reserved, after, total;
+    *out = NULL;
+    bool fits = dw_round_up_u64(options->guard_before_bytes, page, &before) && dw_round_up_u64(options->reserve_bytes, page, &reserved) &&
+                dw_round_up_u64(options->guard_bytes, page, &after) && dw_add_u64(before, reserved, &total) && dw_add_u64(total, after, &total);
+    if (!fits || options->reserve_bytes == 0 || total > SIZE_MAX / 2)
+        return dw_fail(err, DW_E_INVALID, "cannot reserve %" PRIu64 " bytes for a region", options->reserve_bytes);
+
+    dw_region *region = calloc(1, sizeof *region);
+    if (!region) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a region");
+    void *reservation;
+    dw_status status = dw_os_map_reserve((size_t)total, &reservation, err);
+    if (status != DW_OK) {
+        free(region);
+        return status;
+    }
+    region->reservation = reservation;
+    region->reservation_bytes = (size_t)total;
+    region->base = region->reservation + before;
+    region->reserved = reserved;
+    region->page = page;
+    *out = region;
+    return DW_OK;
+}
+
+dw_status dw_region_destroy(dw_region *region) {
+    if (!region) return DW_OK;
+    if (region->window_count) return DW_E_BUSY;
+    dw_os_unmap(region->reservation, region->reservation_bytes);
+    for (size_t i = 0; i < region->extent_count; i++) dw_backing_release(region->extents[i].backing);
+    free(region->extents);
+    free(region->windows);
+    dw_dirty_deinit(region);
+    free(region);
+    return DW_OK;
+}
+
+void *dw_region_base(const dw_region *region) { return region->base; }
+uint64_t dw_region_size(const dw_region *region) { return region->size; }
+uint64_t dw_region_reserved(const dw_region *region) { return region->reserved; }
+
+/* --- extents ----------------------------------------------------------------------------------------------------- */
+
+static uint64_t extent_end(const dw_extent *extent) { return extent->offset + extent->size; }
+
+/* Index of the first extent that ends at `offset` or behind it, or the count. */
+static size_t find_extent(const dw_region *region, uint64_t offset) {
+    size_t low = 0, high = region->extent_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (extent_end(&region->extents[middle]) >= offset) high = middle;
+        else low = middle + 1;
+    }
+    return low;
+}
+
+/* Room for one more change: an extent put into the middle of another makes three of one. */
+static dw_status reserve_extents(dw_region *region, dw_error *err) {
+    size_t needed = region->extent_count + 2;
+    if (needed > DW_REGION_EXTENTS_MAX) return dw_fail(err, DW_E_LIMIT, "a region cannot have more than %u extents", DW_REGION_EXTENTS_MAX);
+    if (needed <= region->extent_capacity) return DW_OK;
+    size_t capacity = (size_t)dw_max_u64(2 * region->extent_capacity, 8);
+    dw_extent *extents = realloc(region->extents, capacity * sizeof extents[0]);
+    if (!extents) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the extents of a region");
+    region->extents = extents;
+    region->extent_capacity = capacity;
+    return DW_OK;
+}
+
+/* True when b goes on where a ends, in the region and in what it comes from. */
+static bool continues(const dw_extent *a, const dw_extent *b) {
+    return extent_end(a) == b->offset && a->backing == b->backing && a->mode == b->mode &&
+           (!a->backing || a->backing_offset + a->size == b->backing_offset);
+}
+
+/* Appends `piece` to a list, or makes the last one longer. */
+static size_t append_piece(dw_extent *pieces, size_t count, dw_extent piece) {
+    if (count && continues(&pieces[count - 1], &piece)) {
+        pieces[count - 1].size += piece.size;
+        return count;
+    }
+    pieces[count] = piece;
+    return count + 1;
+}
+
+/* Records that [offset, +size) now comes from `placed` (NULL: nothing is mapped there). Capacity is there. */
+static void record(dw_region *region, uint64_t offset, uint64_t size, const dw_extent *placed) {
+    /* Neighbours that only touch the range are taken in too, so that what continues is merged. */
+    uint64_t end = offset + size;
+    size_t first = find_extent(region, offset), last = first, count = 0;
+    dw_extent pieces[4], left = {0}, right = {0};
+    while (last < region->extent_count && region->extents[last].offset <= end) {
+        const dw_extent *old = &region->extents[last++];
+        if (old->offset < offset) {
+            left = *old;
+            left.size = dw_min_u64(old->size, offset - old->offset);
+        }
+        if (extent_end(old) > end) {
+            uint64_t skipped = end - dw_min_u64(end, old->offset);
+            right = *old;
+            right.offset += skipped;
+            right.size -= skipped;
+            right.backing_offset += old->backing ? skipped : 0;
+        }
+    }
+    if (left.size) count = append_piece(pieces, count, left);
+    if (placed) count = append_piece(pieces, count, *placed);
+    if (right.size) count = append_piece(pieces, count, right);
+
+    /* The new pieces take their references before the old ones give theirs back. */
+    for (size_t i = 0; i < count; i++) dw_backing_retain(pieces[i].backing);
+    for (size_t i = first; i < last; i++) dw_backing_release(region->extents[i].backing);
+    assert(region->extent_count - (last - first) + count <= region->extent_capacity);
+    memmove(region->extents + first + count, region->extents + last, (region->extent_count - last) * sizeof region->extents[0]);
+    if (count) memcpy(region->extents + first, pieces, count * sizeof pieces[0]);
+    region->extent_count = region->extent_count - (last - first) + count;
+}
+
+const dw_extent *dw_region_extents(const dw_region *region, size_t *count) {
+    *count = region->extent_count;
+    return region->extents;
+}
+
+/* --- map, grow, unmap -------------------------------------------------------------------------------------------- */
+
+static bool is_lent(const dw_region *region, dw_range range) {
+    for (size_t i = 0; i < region->window_count; i++) {
+        if (dw_range_intersect(region->windows[i].range, range).size) return true;
+    }
+    return false;
+}
+
+/* Whether the pages [offset, +size) may be mapped anew or given back. */
+static dw_status check_change(const dw_region *region, uint64_t offset, uint64_t size, uint64_t limit, dw_error *err) {
+    if (size == 0 || offset % region->page || size % region->page)
+        return dw_fail(err, DW_E_INVALID, "%" PRIu64 " bytes at %" PRIu64 " are not whole pages", size, offset);
+    if (!dw_in_range(offset, size, limit))
+        return dw_fail(err, DW_E_RANGE, "%" PRIu64 " bytes at %" PRIu64 " leave the region's %" PRIu64 " bytes", size, offset, limit);
+    if (is_lent(region, (dw_range){offset, size}))
+        return dw_fail(err, DW_E_BUSY, "%" PRIu64 " bytes at %" PRIu64 " are lent to a device", size, offset);
+    return DW_OK;
+}
+
+static dw_status reserve_change(dw_region *region, dw_error *err) {
+    dw_status status = reserve_extents(region, err);
+    if (status != DW_OK) return status;
+    status = dw_dirty_reserve(region);
+    return status == DW_OK ? DW_OK : dw_fail(err, status, "no memory for a change of a region");
+}
+
+dw_status dw_region_grow(dw_region *region, uint64_t size, dw_error *err) {
+    uint64_t rounded;
+    if (size <= region->size) return DW_OK;
+    if (!dw_round_up_u64(size, region->page, &rounded) || rounded > region->reserved)
+        return dw_fail(err, DW_E_LIMIT, "cannot grow to %" PRIu64 " bytes, %" PRIu64 " are reserved", size, region->reserved);
+    if (region->window_count) return dw_fail(err, DW_E_BUSY, "no growth while %zu windows are lent", region->window_count);
+    dw_extent tail = {.offset = region->size, .size = rounded - region->size, .mode = DW_EXTENT_PRIVATE};
+    dw_status status = reserve_change(region, err);
+    if (status != DW_OK) return status;
+
+    status = dw_os_map_anonymous(region->base + tail.offset, (size_t)tail.size, err);
+    if (status != DW_OK) return status;
+    record(region, tail.offset, tail.size, &tail);
+    dw_dirty_mapped(region, tail.offset, tail.size);
+    region->size = rounded;
+    return DW_OK;
+}
+
+static dw_status check_extent(const dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) {
+    dw_status status = check_change(region, extent->offset, extent->size, region->reserved, err);
+    if (status != DW_OK) return status;
+    bool known_mode = extent->mode == DW_EXTENT_PRIVATE || (extent->backing && (extent->mode == DW_EXTENT_SHARED || extent->mode == DW_EXTENT_READ_ONLY));
+    if (!known_mode || (!extent->backing && extent->backing_offset) || extent->backing_offset % region->page)
+        return dw_fail(err, DW_E_INVALID, "extent mode %d at %" PRIu64 " of its backing makes no sense", (int)extent->mode, extent->backing_offset);
+    if (!sparse && extent->offset > region->size)
+        return dw_fail(err, DW_E_RANGE, "an extent at %" PRIu64 " leaves a gap behind the body's %" PRIu64 " bytes", extent->offset, region->size);
+    if (region->window_count && extent_end(extent) > region->size)
+        return dw_fail(err, DW_E_BUSY, "no growth while %zu windows are lent", region->window_count);
+    return DW_OK;
+}
+
+/* The one system call of a map. */
+static dw_status map_extent(const dw_region *region, const dw_extent *extent, dw_error *err) {
+    char *place = region->base + extent->offset;
+    if (!extent->backing) return dw_os_map_anonymous(place, (size_t)extent->size, err);
+    /* Read-only pages are mapped shared: nobody can copy them, and the kernel need not think that somebody might. */
+    return dw_os_map_file(place, (size_t)extent->size, dw_backing_file(extent->backing), extent->backing_offset,
+                          extent->mode == DW_EXTENT_READ_ONLY ? DW_OS_RO : DW_OS_RW, extent->mode != DW_EXTENT_PRIVATE, NULL, err);
+}
+
+dw_status dw_region_map(dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) {
+    const dw_extent placed = *extent; /* it may be one of our own, which the change is about to move */
+    dw_status status = check_extent(region, &placed, sparse, err);
+    if (status == DW_OK) status = reserve_change(region, err);
+    if (status == DW_OK) status = map_extent(region, &placed, err);
+    if (status != DW_OK) return status;
+    record(region, placed.offset, placed.size, &placed);
+    dw_dirty_mapped(region, placed.offset, placed.size);
+    region->size = dw_max_u64(region->size, extent_end(&placed));
+    return DW_OK;
+}
+
+dw_status dw_region_unmap(dw_region *region, uint64_t offset, uint64_t size, dw_error *err) {
+    dw_status status = check_change(region, offset, size, region->size, err);
+    if (status == DW_OK) status = reserve_change(region, err);
+    if (status == DW_OK) status = dw_os_map_decommit(region->base + offset, (size_t)size, err);
+    if (status != DW_OK) return status;
+    record(region, offset, size, NULL);
+    dw_dirty_unmapped(region, offset, size);
+    return DW_OK;
+}
+
+/* --- windows ----------------------------------------------------------------------------------------------------- */
+
+static lent_window *find_window(const dw_region *region, uint32_t id) {
+    /* Youngest first: operations mostly end in the order in which they began, and few are open. */
+    for (size_t i = region->window_count; i > 0; i--) {
+        if (region->windows[i - 1].id == id) return &region->windows[i - 1];
+    }
+    return NULL;
+}
+
+dw_status dw_region_lend(dw_region *region, uint64_t offset, uint64_t size, dw_window *out, dw_error *err) {
+    *out = (dw_window){0};
+    if (size == 0 || offset % region->page || size % region->page)
+        return dw_fail(err, DW_E_INVALID, "a window of %" PRIu64 " bytes at %" PRIu64 " is not whole pages", size, offset);
+    if (!dw_in_range(offset, size, region->size))
+        return dw_fail(err, DW_E_RANGE, "a window of %" PRIu64 " bytes at %" PRIu64 " leaves the body's %" PRIu64 " bytes", size, offset, region->size);
+    if (region->window_count == DW_REGION_WINDOWS_MAX) return dw_fail(err, DW_E_LIMIT, "more than %u windows are lent", DW_REGION_WINDOWS_MAX);
+    if (region->window_count == region->window_capacity) {
+        size_t capacity = (size_t)dw_max_u64(2 * region->window_capacity, 4);
+        lent_window *windows = realloc(region->windows, capacity * sizeof windows[0]);
+        if (!windows) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a window");
+        region->windows = windows;
+        region->window_capacity = capacity;
+    }
+    do {
+        region->last_window_id++;
+    } while (region->last_window_id == 0 || find_window(region, region->last_window_id));
+    region->windows[region->window_count++] = (lent_window){.id = region->last_window_id, .range = {offset, size}};
+    out->id = region->last_window_id;
+    return DW_OK;
+}
+
+dw_status dw_region_return(dw_region *region, dw_window window) {
+    lent_window *found = window.id ? find_window(region, window.id) : NULL;
+    if (!found) return DW_E_BAD_HANDLE;
+    *found = region->windows[--region->window_count];
+    return DW_OK;
+}
+
+uint32_t dw_region_lent(const dw_region *region) { return (uint32_t)region->window_count; }
