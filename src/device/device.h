@@ -3,7 +3,7 @@
  *   device   one ggml backend device: "cpu", "vulkan" (= "vulkan0"), "vulkan1", later "cuda", "metal"
  *   wrap     a device buffer over host memory that somebody else owns: the same pages, no copy (I1)
  *   buffer   memory that a device allocated itself, or a wrap
- *   ledger   bytes wrapped, copied in, copied out, allocated; per device, and per account (an actor) when one is given
+ *   ledger   bytes wrapped, copied in, copied out, allocated; per device
  *
  * Rules
  * 1. A wrap pins physical pages on real GPUs: destroy the wrap before its pages are remapped or freed, then wrap again.
@@ -41,7 +41,7 @@ typedef struct dw_device_info {
     bool can_wrap;            /* host memory can be wrapped */
     bool addresses_are_host;
     uint64_t wrap_align_bytes;   /* of address and size */
-    uint64_t wrap_bytes_max;     /* of one wrap */
+    uint64_t wrap_bytes_max;     /* of one wrap; UINT64_MAX = not known beforehand, a wrap that is too large is refused */
     uint64_t tensor_align_bytes; /* of a tensor's offset in a buffer */
     uint64_t tensor_bytes_max;   /* of one tensor that an operation reads or writes (maxStorageBufferRange) */
     uint64_t memory_bytes, memory_free_bytes;
@@ -65,6 +65,9 @@ struct ggml_backend *dw_device_backend(dw_device *device); /* for src/model only
 /* Bytes by what happened to them, for the whole life of the device. */
 typedef struct dw_ledger { uint64_t wrapped, copied_in, copied_out, allocated_now, allocated_peak, graphs, nodes; } dw_ledger;
 dw_ledger dw_device_ledger(const dw_device *device);
+/* For memory of the device that somebody else allocates (a graph allocator), so that the ledger knows of it. */
+void dw_device_count_allocation(dw_device *device, uint64_t bytes);
+void dw_device_count_release(dw_device *device, uint64_t bytes);
 
 /* Wraps [address, +size), aligned as info says. `writable` false: a read-only mapping (weights). The wrap does not own the memory. */
 dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool writable, dw_buffer **out, dw_error *err) DW_MUST_USE;

@@ -1,0 +1,26 @@
+/* device_internal.h: what device.c and device_list.c share. Not for other modules. */
+#ifndef DW_DEVICE_DEVICE_INTERNAL_H
+#define DW_DEVICE_DEVICE_INTERNAL_H
+
+#include "device/device.h"
+#include "ggml-backend.h"
+
+/* One device as this build knows it before it is opened. */
+typedef struct dw_device_found {
+    dw_device_info info;
+    ggml_backend_dev_t ggml;
+} dw_device_found;
+
+enum { DW_DEVICES_MAX = 32 };
+
+/* Devices whose backend is `backend` ("cpu", "vulkan"; NULL = all), cpu first. Only the backends asked for are woken up: loading a
+ * graphics driver takes tens of milliseconds that a run on the CPU need not spend. */
+size_t dw_device_find(const char *backend, dw_device_found *out, size_t capacity);
+
+/* ggml's message hook into our log; once per process. */
+void dw_device_quiet_ggml(void);
+
+/* A wrap that failure does not abort: NULL where the backend has no such function (calling ggml's public one would crash). */
+ggml_backend_buffer_t dw_device_import(ggml_backend_dev_t device, void *address, size_t size);
+
+#endif
