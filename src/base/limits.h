@@ -17,6 +17,7 @@
 #define DW_PROGRAM_GLOBALS_MAX 1024u
 #define DW_PROGRAM_TABLES_MAX 64u
 #define DW_PROGRAM_SEGMENTS_MAX 200000u
+#define DW_PROGRAM_IMAGE_BYTES_MAX (UINT64_C(256) << 20)    /* pages that the data segments of one program touch */
 #define DW_PROGRAM_TABLE_ELEMENTS_MAX 1000000u
 #define DW_GUEST_STACK_BYTES (UINT64_C(512) << 10)       /* Wasm stack of one call */
 #define DW_WORKER_STACK_BYTES (UINT64_C(4) << 20)        /* native stack of a thread that runs guests: must exceed DW_GUEST_STACK_BYTES by far */

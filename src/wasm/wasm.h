@@ -70,8 +70,10 @@ const dw_program_info *dw_program_info_view(const dw_program *program);
 
 /* --- WASI preview 1: virtual and serialisable ------------------------------------------------------------------ */
 
-/* Clock and random depend on this state only. realtime = turn_realtime_ns + n_clock_reads * 1 us: set by the host once per turn,
- * strictly increasing inside one. monotonic = realtime - birth_realtime_ns. Random bytes are SHA-256(seed, counter), ... */
+/* Clock and random depend on this state only. realtime = turn_realtime_ns + n_clock_reads * 1 us: set by dw_wasi_begin_turn once
+ * per turn, strictly increasing inside one and never going back from one to the next. monotonic (and processor time) =
+ * realtime - birth_realtime_ns + 1 ns. A guest that sleeps does not wait: turn_realtime_ns jumps forward to the moment.
+ * Random bytes are SHA-256(seed, counter), SHA-256(seed, counter + 1), ...; each random_get begins a new block of 32 bytes. */
 typedef struct dw_wasi_state {
     uint8_t random_seed[32];
     uint64_t random_counter;
@@ -79,6 +81,11 @@ typedef struct dw_wasi_state {
     uint64_t turn_realtime_ns;
     uint64_t n_clock_reads;   /* within the turn */
 } dw_wasi_state;
+
+/* What the next look at the real-time clock will show. */
+uint64_t dw_wasi_now(const dw_wasi_state *state);
+/* Sets the clock at the beginning of a turn: to `realtime_ns`, or to dw_wasi_now where the guest's time is already ahead of that. */
+void dw_wasi_begin_turn(dw_wasi_state *state, uint64_t realtime_ns);
 
 typedef struct dw_wasi_options {
     const char *const *arguments;   /* argv, NULL-terminated; copied at instance creation */
@@ -156,6 +163,6 @@ dw_guest_memory *dw_instance_memory(dw_instance *instance);   /* for the host be
 uint64_t dw_instance_memory_bytes(const dw_instance *instance);
 /* Reads the globals, [n_globals] in the program's order. */
 dw_status dw_instance_globals(const dw_instance *instance, dw_value *out, size_t n, dw_error *err) DW_MUST_USE;
-dw_wasi_state *dw_instance_wasi(dw_instance *instance); /* between calls: set turn_realtime_ns and n_clock_reads = 0 at each turn */
+dw_wasi_state *dw_instance_wasi(dw_instance *instance); /* between calls: dw_wasi_begin_turn at each turn; part of an image */
 
 #endif

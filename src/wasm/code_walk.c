@@ -1,0 +1,213 @@
+/* code_walk.c: see code_walk.h. Opcode numbers are those of the specification's index of instructions. */
+#include "wasm/code_walk.h"
+
+#include <stddef.h>
+
+/* What follows an opcode. */
+typedef enum immediate {
+    IMM_UNKNOWN = 0,
+    IMM_NONE,
+    IMM_BLOCK,      /* block type: signed 33 bits */
+    IMM_INDEX,      /* one index */
+    IMM_INDEX_2,    /* two indices */
+    IMM_BR_TABLE,   /* vector of labels and one more */
+    IMM_TYPES,      /* vector of value types, one byte each */
+    IMM_MEMORY,     /* alignment and offset */
+    IMM_I32, IMM_I64, IMM_BYTES_4, IMM_BYTES_8, IMM_BYTES_16,
+    IMM_HEAP_TYPE,
+    IMM_LANE,       /* one byte */
+    IMM_MEMORY_LANE,
+    IMM_PREFIX_FC, IMM_PREFIX_FD,
+    IMM_REFUSED     /* known, but not allowed: refusal_of() tells why */
+} immediate;
+
+static immediate immediate_of_control(uint8_t opcode) {
+    switch (opcode) {
+    case 0x00: case 0x01: case 0x05: case 0x0B: case 0x0F: case 0x1A: case 0x1B: return IMM_NONE; /* unreachable nop else end return drop select */
+    case 0x02: case 0x03: case 0x04: return IMM_BLOCK;               /* block loop if */
+    case 0x0C: case 0x0D: case 0x10: case 0x12: return IMM_INDEX;    /* br br_if call return_call */
+    case 0x0E: return IMM_BR_TABLE;
+    case 0x11: case 0x13: return IMM_INDEX_2;                        /* call_indirect return_call_indirect */
+    case 0x1C: return IMM_TYPES;                                     /* select t */
+    default: return IMM_UNKNOWN;
+    }
+}
+
+static immediate immediate_of(uint8_t opcode) {
+    if (opcode < 0x20) return immediate_of_control(opcode);
+    if (opcode <= 0x25) return IMM_INDEX;                    /* local.get .. global.set, table.get */
+    if (opcode == 0x26) return IMM_REFUSED;                  /* table.set */
+    if (opcode >= 0x28 && opcode <= 0x3E) return IMM_MEMORY; /* loads and stores */
+    if (opcode == 0x3F || opcode == 0x40) return IMM_INDEX;  /* memory.size memory.grow */
+    if (opcode == 0x41) return IMM_I32;
+    if (opcode == 0x42) return IMM_I64;
+    if (opcode == 0x43) return IMM_BYTES_4;
+    if (opcode == 0x44) return IMM_BYTES_8;
+    if (opcode >= 0x45 && opcode <= 0xC4) return IMM_NONE;   /* numeric */
+    if (opcode == 0xD0) return IMM_HEAP_TYPE;                /* ref.null */
+    if (opcode == 0xD1) return IMM_NONE;                     /* ref.is_null */
+    if (opcode == 0xD2) return IMM_INDEX;                    /* ref.func */
+    if (opcode == 0xFC) return IMM_PREFIX_FC;
+    if (opcode == 0xFD) return IMM_PREFIX_FD;
+    if (opcode == 0xFE) return IMM_REFUSED;                  /* atomics */
+    return IMM_UNKNOWN;
+}
+
+/* 0xFC: saturating truncation, bulk memory, tables. */
+static immediate immediate_of_fc(uint32_t opcode) {
+    if (opcode <= 7) return IMM_NONE;
+    switch (opcode) {
+    case 8: case 10: return IMM_INDEX_2;  /* memory.init memory.copy */
+    case 11: case 16: return IMM_INDEX;   /* memory.fill table.size */
+    case 9: case 12: case 13: case 14: case 15: case 17: return IMM_REFUSED;
+    default: return IMM_UNKNOWN;
+    }
+}
+
+/* 0xFD: SIMD, with relaxed SIMD from 0x100. Numbers without an instruction are caught by Wasmtime's validation. */
+static immediate immediate_of_fd(uint32_t opcode) {
+    if (opcode <= 11 || opcode == 92 || opcode == 93) return IMM_MEMORY;
+    if (opcode == 12 || opcode == 13) return IMM_BYTES_16; /* v128.const i8x16.shuffle */
+    if (opcode >= 21 && opcode <= 34) return IMM_LANE;
+    if (opcode >= 84 && opcode <= 91) return IMM_MEMORY_LANE;
+    return opcode <= 0x113 ? IMM_NONE : IMM_UNKNOWN;
+}
+
+/* Why an instruction that we know is not allowed. */
+static const char *refusal_of(uint8_t prefix, uint32_t opcode) {
+    if (prefix == 0xFE) return "an atomic instruction (threads)";
+    if (prefix != 0xFC) return "table.set";
+    switch (opcode) {
+    case 9: return "data.drop";
+    case 12: return "table.init";
+    case 13: return "elem.drop";
+    case 14: return "table.copy";
+    case 15: return "table.grow";
+    default: return "table.fill";
+    }
+}
+
+static void skip_memory(dw_reader *reader) {
+    uint32_t alignment = dw_read_leb_u32(reader);
+    if (alignment & 0x40u) (void)dw_read_leb_u32(reader); /* with this bit a memory index follows (multi-memory) */
+    (void)dw_read_leb_u32(reader);
+}
+
+/* A vector of indices and one more index. The count is not trusted: each round reads, and a failed reader ends the loop. */
+static void skip_br_table(dw_reader *reader) {
+    uint64_t n = (uint64_t)dw_read_leb_u32(reader) + 1;
+    for (uint64_t i = 0; i < n && reader->status == DW_OK; i++) (void)dw_read_leb_u32(reader);
+}
+
+static void skip_immediate(dw_reader *reader, immediate kind) {
+    switch (kind) {
+    case IMM_BLOCK: case IMM_HEAP_TYPE: case IMM_I64: (void)dw_read_leb_s64(reader); break;
+    case IMM_I32: (void)dw_read_leb_s32(reader); break;
+    case IMM_INDEX_2: (void)dw_read_leb_u32(reader); /* fall through */
+    case IMM_INDEX: (void)dw_read_leb_u32(reader); break;
+    case IMM_BR_TABLE: skip_br_table(reader); break;
+    case IMM_TYPES: (void)dw_read_bytes(reader, dw_read_leb_u32(reader)); break;
+    case IMM_MEMORY: skip_memory(reader); break;
+    case IMM_MEMORY_LANE: skip_memory(reader); /* fall through */
+    case IMM_LANE: (void)dw_read_u8(reader); break;
+    case IMM_BYTES_4: (void)dw_read_bytes(reader, 4); break;
+    case IMM_BYTES_8: (void)dw_read_bytes(reader, 8); break;
+    case IMM_BYTES_16: (void)dw_read_bytes(reader, 16); break;
+    case IMM_NONE: case IMM_UNKNOWN: case IMM_PREFIX_FC: case IMM_PREFIX_FD: case IMM_REFUSED: break;
+    }
+}
+
+/* Steps over one instruction. */
+static dw_status walk_one(dw_reader *reader, dw_error *err) {
+    uint64_t at = reader->offset;
+    uint8_t prefix = dw_read_u8(reader);
+    uint32_t opcode = prefix;
+    immediate kind = immediate_of(prefix);
+    if (kind == IMM_PREFIX_FC || kind == IMM_PREFIX_FD) {
+        opcode = dw_read_leb_u32(reader);
+        kind = kind == IMM_PREFIX_FC ? immediate_of_fc(opcode) : immediate_of_fd(opcode);
+    }
+    if (reader->status != DW_OK) return dw_fail_at(err, reader->status, reader->offset, "the code ends inside an instruction");
+    if (kind == IMM_REFUSED)
+        return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses %s, whose effect cannot be restored from a checkpoint",
+                          refusal_of(prefix, opcode));
+    if (kind == IMM_UNKNOWN)
+        return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses an unknown instruction, 0x%02x 0x%x", (unsigned)prefix, (unsigned)opcode);
+    skip_immediate(reader, kind);
+    if (reader->status != DW_OK) return dw_fail_at(err, reader->status, reader->offset, "the code ends inside an instruction");
+    return DW_OK;
+}
+
+dw_status dw_code_walk(dw_reader *reader, uint64_t end, dw_error *err) {
+    while (reader->offset < end) {
+        dw_status status = walk_one(reader, err);
+        if (status != DW_OK) return status;
+    }
+    if (reader->offset != end) return dw_fail_at(err, DW_E_FORMAT, end, "an instruction reaches over the end of its function");
+    return DW_OK;
+}
+
+/* --- constant expressions -------------------------------------------------------------------------------------- */
+
+/* Deep enough for what compilers emit (2); a deeper one is refused, not guessed at. */
+enum { CONSTANT_STACK_MAX = 32 };
+
+typedef struct constant_stack { dw_constant items[CONSTANT_STACK_MAX]; uint32_t n; } constant_stack;
+
+static bool push(constant_stack *stack, dw_constant value) {
+    if (stack->n == CONSTANT_STACK_MAX) return false;
+    stack->items[stack->n++] = value;
+    return true;
+}
+
+static dw_constant pop(constant_stack *stack) {
+    return stack->n > 0 ? stack->items[--stack->n] : (dw_constant){0};
+}
+
+/* i32.add, i32.sub, i32.mul; their 64-bit kin give something unknown. */
+static bool apply(constant_stack *stack, uint8_t opcode) {
+    dw_constant b = pop(stack), a = pop(stack), result = {.known = a.known && b.known && opcode < 0x70};
+    if (opcode == 0x6A) result.value = a.value + b.value;
+    if (opcode == 0x6B) result.value = a.value - b.value;
+    if (opcode == 0x6C) result.value = a.value * b.value;
+    if (!result.known) result.value = 0;
+    return push(stack, result);
+}
+
+static dw_constant constant_of_global(const dw_constant *globals, uint32_t n_globals, uint32_t index) {
+    return index < n_globals ? globals[index] : (dw_constant){0};
+}
+
+dw_status dw_constant_expression(dw_reader *reader, const dw_constant *globals, uint32_t n_globals, dw_constant *out, dw_error *err) {
+    constant_stack stack = {.n = 0};
+    uint64_t start = reader->offset;
+    *out = (dw_constant){0};
+    for (;;) {
+        uint64_t at = reader->offset;
+        uint8_t opcode = dw_read_u8(reader);
+        bool fits = true;
+        if (reader->status != DW_OK || opcode == 0x0B) break;
+        switch (opcode) {
+        case 0x41: fits = push(&stack, (dw_constant){.known = true, .value = (uint32_t)dw_read_leb_s32(reader)}); break;
+        case 0x23: fits = push(&stack, constant_of_global(globals, n_globals, dw_read_leb_u32(reader))); break;
+        case 0x6A: case 0x6B: case 0x6C: case 0x7C: case 0x7D: case 0x7E: fits = apply(&stack, opcode); break;
+        case 0x42: case 0x43: case 0x44: case 0xD0: case 0xD2:
+            skip_immediate(reader, immediate_of(opcode));
+            fits = push(&stack, (dw_constant){0});
+            break;
+        case 0xFD:
+            if (dw_read_leb_u32(reader) == 12) {
+                (void)dw_read_bytes(reader, 16);
+                fits = push(&stack, (dw_constant){0});
+                break;
+            }
+            /* fall through */
+        default: return dw_fail_at(err, DW_E_UNSUPPORTED, at, "a constant expression uses the instruction 0x%02x", (unsigned)opcode);
+        }
+        if (!fits) return dw_fail_at(err, DW_E_LIMIT, at, "a constant expression is nested too deeply");
+    }
+    if (reader->status != DW_OK) return dw_fail_at(err, reader->status, reader->offset, "a constant expression is cut short");
+    if (stack.n != 1) return dw_fail_at(err, DW_E_FORMAT, start, "a constant expression leaves %u values instead of one", (unsigned)stack.n);
+    *out = stack.items[0];
+    return DW_OK;
+}

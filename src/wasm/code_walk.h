@@ -1,0 +1,30 @@
+/* code_walk.h: walks WebAssembly instructions without executing them, to find those whose effect a restore could not repeat.
+ *
+ * Knows every instruction of WebAssembly 2.0 with SIMD, relaxed SIMD, tail calls and extended constant expressions
+ * (https://webassembly.github.io/spec/core/binary/instructions.html). Anything else is refused: an instruction whose length
+ * is unknown cannot be stepped over.
+ *
+ * Rules
+ * 1. Safe on any bytes: reads only through the reader, allocates nothing, and ends.
+ * 2. Checks lengths, not types; that the code is valid is Wasmtime's business.
+ * Threads: pure functions.
+ */
+#ifndef DW_WASM_CODE_WALK_H
+#define DW_WASM_CODE_WALK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/base.h"
+
+/* Walks the instructions up to the byte offset `end` of the reader's input, where the last one must end. */
+dw_status dw_code_walk(dw_reader *reader, uint64_t end, dw_error *err) DW_MUST_USE;
+
+/* Value of an immutable global, as far as offsets of data segments can use it: i32 constants. */
+typedef struct dw_constant { bool known; uint32_t value; } dw_constant;
+
+/* Reads a constant expression up to and including its `end`. `globals` [n_globals] are those it may name. The result is known
+ * when the expression is of type i32 and made of constants, additions, subtractions and multiplications. */
+dw_status dw_constant_expression(dw_reader *reader, const dw_constant *globals, uint32_t n_globals, dw_constant *out,
+                                 dw_error *err) DW_MUST_USE;
+
+#endif

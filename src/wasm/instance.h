@@ -1,0 +1,33 @@
+/* instance.h: what an instance is, for instance.c and host.c. Internal to src/wasm. */
+#ifndef DW_WASM_INSTANCE_H
+#define DW_WASM_INSTANCE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <wasmtime.h>
+#include "wasm/guest_memory.h"
+#include "wasm/wasi.h"
+#include "wasm/wasm.h"
+
+struct dw_instance {
+    dw_program *program;             /* retained */
+    wasmtime_store_t *store;         /* Wasmtime's half; its data pointer is the instance */
+    wasmtime_context_t *context;
+    wasmtime_instance_t wasm;
+    wasmtime_global_t *globals;      /* [n_globals] */
+    wasmtime_func_t receive;         /* where the program has one */
+    dw_guest_memory memory;
+    dw_wasi wasi;
+    dw_enter_function enter;
+    void *enter_context;
+    atomic_bool interrupted;
+    uint64_t deadline_ns;            /* of the running call */
+    dw_status ending;                /* why the host ends the running call; DW_OK = it does not */
+    bool in_call;
+    bool spoiled;                    /* a call did not return: the memory is in the middle of something */
+};
+
+/* For host functions: ends the guest's call with `status`. The trap is to be returned to Wasmtime. */
+wasm_trap_t *dw_instance_stop(dw_instance *instance, dw_status status);
+
+#endif

@@ -1,0 +1,260 @@
+/* prepare.c: see prepare.h. First the conditions, one function each, then the rewriting. */
+#include "wasm/prepare.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wasm/wasi.h"
+#include "wasm/wasm.h"
+
+/* --- conditions ------------------------------------------------------------------------------------------------ */
+
+static dw_status check_memory(const dw_module *module, dw_error *err) {
+    uint64_t pages_max = DW_GUEST_MEMORY_BYTES_MAX / DW_WASM_PAGE_BYTES;
+    if (module->n_memories != 1)
+        return dw_fail(err, DW_E_UNSUPPORTED, "the module has %u memories; a program has exactly one, of its own", (unsigned)module->n_memories);
+    if (module->memory_pages_min > pages_max)
+        return dw_fail(err, DW_E_LIMIT, "the memory begins with %llu pages, more than %llu", (unsigned long long)module->memory_pages_min,
+                       (unsigned long long)pages_max);
+    return DW_OK;
+}
+
+static dw_status check_tables(const dw_module *module, dw_error *err) {
+    if (module->n_tables > DW_PROGRAM_TABLES_MAX)
+        return dw_fail(err, DW_E_LIMIT, "the module has %u tables, more than %u", (unsigned)module->n_tables, DW_PROGRAM_TABLES_MAX);
+    if (module->table_elements > DW_PROGRAM_TABLE_ELEMENTS_MAX)
+        return dw_fail(err, DW_E_LIMIT, "the tables have %llu elements, more than %u", (unsigned long long)module->table_elements,
+                       DW_PROGRAM_TABLE_ELEMENTS_MAX);
+    return DW_OK;
+}
+
+static bool value_type_of(uint8_t type, uint8_t *out) {
+    switch (type) {
+    case DW_TYPE_I32: *out = DW_VALUE_I32; return true;
+    case DW_TYPE_I64: *out = DW_VALUE_I64; return true;
+    case DW_TYPE_F32: *out = DW_VALUE_F32; return true;
+    case DW_TYPE_F64: *out = DW_VALUE_F64; return true;
+    case DW_TYPE_V128: *out = DW_VALUE_V128; return true;
+    default: return false;
+    }
+}
+
+/* Fills global_types and n_globals. */
+static dw_status check_globals(const dw_module *module, dw_prepared *out, dw_error *err) {
+    out->global_types = calloc((size_t)module->n_globals + 1, 1);
+    if (!out->global_types) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u globals", (unsigned)module->n_globals);
+    for (uint32_t i = 0; i < module->n_globals; i++) {
+        const dw_global *global = &module->globals[i];
+        if (!global->is_mutable) continue;
+        if (!value_type_of(global->type, &out->global_types[out->n_globals]))
+            return dw_fail_at(err, DW_E_UNSUPPORTED, global->offset, "global %u is mutable and holds a reference, which cannot be restored", (unsigned)i);
+        out->n_globals++;
+    }
+    if (out->n_globals > DW_PROGRAM_GLOBALS_MAX)
+        return dw_fail(err, DW_E_LIMIT, "the module has %u mutable globals, more than %u", (unsigned)out->n_globals, DW_PROGRAM_GLOBALS_MAX);
+    return DW_OK;
+}
+
+static dw_status check_import(const dw_module *module, const dw_import *import, dw_prepared *out, dw_error *err) {
+    char a[DW_NAME_TEXT_BYTES], b[DW_NAME_TEXT_BYTES];
+    const char *params = NULL, *results = NULL;
+    if (dw_span_is(&import->module, DW_WASI_MODULE)) {
+        const dw_wasi_function *function = dw_wasi_find(&import->name);
+        if (function) {
+            params = function->params;
+            results = function->results;
+        }
+    } else if (dw_span_is(&import->module, DW_ENTER_MODULE) && dw_span_is(&import->name, DW_ENTER_NAME)) {
+        params = DW_ENTER_PARAMS;
+        results = DW_ENTER_RESULTS;
+        out->imports_enter = true;
+    }
+    dw_span_text(&import->module, a);
+    dw_span_text(&import->name, b);
+    if (!params) return dw_fail(err, DW_E_UNSUPPORTED, "the module imports %s.%s, which this runtime does not have", a, b);
+    if (import->type >= module->n_types) return dw_fail(err, DW_E_FORMAT, "the module is damaged: import %s.%s has no type", a, b);
+    if (!dw_signature_is(&module->types[import->type], params, results))
+        return dw_fail(err, DW_E_INVALID, "the module imports %s.%s with a wrong signature", a, b);
+    return DW_OK;
+}
+
+static dw_status check_imports(const dw_module *module, dw_prepared *out, dw_error *err) {
+    dw_status status = DW_OK;
+    for (uint32_t i = 0; status == DW_OK && i < module->n_imports; i++) status = check_import(module, &module->imports[i], out, err);
+    return status;
+}
+
+/* The functions that the host calls, with the signatures it calls them by. */
+static dw_status check_entry_point(const dw_module *module, const dw_export *export, dw_prepared *out, dw_error *err) {
+    const struct { const char *name, *results, *text; bool *found; } entries[] = {
+        {"driftwood_receive", "i", "() -> i32", &out->has_receive},
+        {"_initialize", "", "() -> ()", &out->has_initialize},
+        {"_start", "", "() -> ()", &out->has_start_command},
+    };
+    for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
+        if (!dw_span_is(&export->name, entries[i].name)) continue;
+        const dw_signature *signature = export->kind == DW_KIND_FUNCTION ? dw_module_signature(module, export->index) : NULL;
+        if (!signature || !dw_signature_is(signature, "", entries[i].results))
+            return dw_fail(err, DW_E_INVALID, "the export %s is not a function %s", entries[i].name, entries[i].text);
+        *entries[i].found = true;
+    }
+    return DW_OK;
+}
+
+static dw_status check_exports(const dw_module *module, dw_prepared *out, dw_error *err) {
+    static const char reserved[] = "__dw_";
+    char text[DW_NAME_TEXT_BYTES];
+    for (uint32_t i = 0; i < module->n_exports; i++) {
+        const dw_export *export = &module->exports[i];
+        if (export->name.size >= sizeof reserved - 1 && memcmp(export->name.data, reserved, sizeof reserved - 1) == 0)
+            return dw_fail(err, DW_E_INVALID, "the module exports %s; names that begin with %s belong to the runtime",
+                           dw_span_text(&export->name, text), reserved);
+        if (export->kind == DW_KIND_TABLE)
+            return dw_fail(err, DW_E_UNSUPPORTED, "the module exports the table %s; a table that others may change cannot be restored",
+                           dw_span_text(&export->name, text));
+        dw_status status = check_entry_point(module, export, out, err);
+        if (status != DW_OK) return status;
+    }
+    return DW_OK;
+}
+
+static dw_status check_start(const dw_module *module, dw_prepared *out, dw_error *err) {
+    if (!module->has_start) return DW_OK;
+    const dw_signature *signature = dw_module_signature(module, module->start);
+    if (!signature || !dw_signature_is(signature, "", "")) return dw_fail(err, DW_E_FORMAT, "the module is damaged: no such start function");
+    out->has_start = true;
+    return DW_OK;
+}
+
+/* Fills segments: an active segment outside the memory would make the source trap when it is instantiated. */
+static dw_status check_data(const dw_module *module, dw_prepared *out, dw_error *err) {
+    if (module->n_data > DW_PROGRAM_SEGMENTS_MAX)
+        return dw_fail(err, DW_E_LIMIT, "the module has %u data segments, more than %u", (unsigned)module->n_data, DW_PROGRAM_SEGMENTS_MAX);
+    out->segments = calloc((size_t)module->n_data + 1, sizeof *out->segments);
+    if (!out->segments) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u data segments", (unsigned)module->n_data);
+    for (uint32_t i = 0; i < module->n_data; i++) {
+        const dw_data *data = &module->data[i];
+        if (!data->active) continue;
+        if (!dw_in_range(data->at, data->bytes.size, out->memory_bytes))
+            return dw_fail_at(err, DW_E_INVALID, data->bytes.offset, "data segment %u, %llu bytes for address %lu, does not fit into the memory",
+                              (unsigned)i, (unsigned long long)data->bytes.size, (unsigned long)data->at);
+        if (data->bytes.size > 0) out->segments[out->n_segments++] = (dw_prepared_segment){.at = data->at, .bytes = data->bytes};
+    }
+    return DW_OK;
+}
+
+static dw_status check(const dw_module *module, dw_prepared *out, dw_error *err) {
+    dw_status status = check_memory(module, err);
+    if (status != DW_OK) return status;
+    uint64_t pages_max = DW_GUEST_MEMORY_BYTES_MAX / DW_WASM_PAGE_BYTES;
+    out->memory_bytes = module->memory_pages_min * DW_WASM_PAGE_BYTES;
+    out->memory_bytes_max = dw_min_u64(module->memory_pages_max, pages_max) * DW_WASM_PAGE_BYTES;
+    status = check_tables(module, err);
+    if (status == DW_OK) status = check_globals(module, out, err);
+    if (status == DW_OK) status = check_imports(module, out, err);
+    if (status == DW_OK) status = check_exports(module, out, err);
+    if (status == DW_OK) status = check_start(module, out, err);
+    if (status == DW_OK) status = check_data(module, out, err);
+    return status;
+}
+
+/* --- rewriting ------------------------------------------------------------------------------------------------- */
+
+static void write_section(dw_writer *writer, uint8_t id, const void *body, size_t size) {
+    dw_write_u8(writer, id);
+    dw_write_leb_u32(writer, (uint32_t)size); /* below 2^32: bounded by the source and a little more */
+    dw_write_bytes(writer, body, size);
+}
+
+static void write_export(dw_writer *writer, const void *name, size_t name_size, uint8_t kind, uint32_t index) {
+    dw_write_leb_u32(writer, (uint32_t)name_size);
+    dw_write_bytes(writer, name, name_size);
+    dw_write_u8(writer, kind);
+    dw_write_leb_u32(writer, index);
+}
+
+static void write_global_exports(dw_writer *body, const dw_module *module) {
+    uint32_t ordinal = 0;
+    for (uint32_t i = 0; i < module->n_globals; i++) {
+        if (!module->globals[i].is_mutable) continue;
+        char name[DW_NAME_GLOBAL_BYTES];
+        int n = snprintf(name, sizeof name, DW_NAME_GLOBAL "%u", (unsigned)ordinal++);
+        write_export(body, name, (size_t)n, DW_KIND_GLOBAL, i);
+    }
+}
+
+static void write_exports(dw_writer *writer, const dw_module *module, const dw_prepared *prepared) {
+    dw_writer body;
+    dw_writer_init(&body);
+    dw_write_leb_u32(&body, module->n_exports + 1 + prepared->n_globals + (module->has_start ? 1 : 0));
+    for (uint32_t i = 0; i < module->n_exports; i++) {
+        const dw_export *export = &module->exports[i];
+        write_export(&body, export->name.data, (size_t)export->name.size, export->kind, export->index);
+    }
+    write_export(&body, DW_NAME_MEMORY, sizeof DW_NAME_MEMORY - 1, DW_KIND_MEMORY, 0);
+    write_global_exports(&body, module);
+    if (module->has_start) write_export(&body, DW_NAME_START, sizeof DW_NAME_START - 1, DW_KIND_FUNCTION, module->start);
+    if (body.status != DW_OK) writer->status = body.status;
+    else write_section(writer, DW_SECTION_EXPORT, body.data, body.size);
+    dw_writer_deinit(&body);
+}
+
+static void write_data(dw_writer *writer, const dw_module *module) {
+    dw_writer body;
+    dw_writer_init(&body);
+    dw_write_leb_u32(&body, module->n_data);
+    for (uint32_t i = 0; i < module->n_data; i++) {
+        const dw_data *data = &module->data[i];
+        size_t size = data->active ? 0 : (size_t)data->bytes.size;
+        dw_write_u8(&body, 1); /* passive */
+        dw_write_leb_u32(&body, (uint32_t)size);
+        dw_write_bytes(&body, data->bytes.data, size);
+    }
+    if (body.status != DW_OK) writer->status = body.status;
+    else write_section(writer, DW_SECTION_DATA, body.data, body.size);
+    dw_writer_deinit(&body);
+}
+
+static void write_copy(dw_writer *writer, const dw_module *module, uint8_t id) {
+    const dw_span *section = &module->sections[id];
+    if (section->data) write_section(writer, id, section->data, (size_t)section->size);
+}
+
+static dw_status rewrite(const dw_module *module, dw_prepared *out, dw_error *err) {
+    static const uint8_t header[8] = {0, 'a', 's', 'm', 1, 0, 0, 0};
+    static const uint8_t before_exports[] = {DW_SECTION_TYPE, DW_SECTION_IMPORT, DW_SECTION_FUNCTION, DW_SECTION_TABLE, DW_SECTION_MEMORY, DW_SECTION_GLOBAL};
+    static const uint8_t after_exports[] = {DW_SECTION_ELEMENT, DW_SECTION_DATA_COUNT, DW_SECTION_CODE};
+    dw_writer writer;
+    dw_writer_init(&writer);
+    dw_write_bytes(&writer, header, sizeof header);
+    for (size_t i = 0; i < sizeof before_exports; i++) write_copy(&writer, module, before_exports[i]);
+    write_exports(&writer, module, out);
+    for (size_t i = 0; i < sizeof after_exports; i++) write_copy(&writer, module, after_exports[i]);
+    if (module->sections[DW_SECTION_DATA].data) write_data(&writer, module);
+    write_copy(&writer, module, DW_SECTION_CUSTOM);
+    dw_status status = dw_writer_finish(&writer, &out->wasm, &out->wasm_size);
+    dw_writer_deinit(&writer);
+    return status == DW_OK ? DW_OK : dw_fail(err, status, "no memory to rewrite the module");
+}
+
+dw_status dw_prepare(const void *wasm, uint64_t size, dw_prepared *out, dw_error *err) {
+    *out = (dw_prepared){0};
+    if (size > DW_PROGRAM_BYTES_MAX)
+        return dw_fail(err, DW_E_LIMIT, "the module has %llu bytes, more than %llu", (unsigned long long)size, (unsigned long long)DW_PROGRAM_BYTES_MAX);
+    dw_module module;
+    dw_status status = dw_module_read(wasm, size, &module, err);
+    if (status != DW_OK) return status;
+    status = check(&module, out, err);
+    if (status == DW_OK) status = rewrite(&module, out, err);
+    dw_module_deinit(&module);
+    if (status != DW_OK) dw_prepared_deinit(out);
+    return status;
+}
+
+void dw_prepared_deinit(dw_prepared *prepared) {
+    free(prepared->wasm);
+    free(prepared->global_types);
+    free(prepared->segments);
+    *prepared = (dw_prepared){0};
+}

@@ -1,0 +1,62 @@
+/* prepare.h: rewrites a module once, so that each of its instances can be made by mapping an image of its memory (I3).
+ *
+ * What the rewritten module has that the source has not (and the other way round):
+ *   exports          `__dw_m0` the memory; `__dw_g<n>` the n-th mutable global, counted in order; `__dw_start` the start function
+ *   start section    gone: it ran at every instantiation, and would run again at every restore
+ *   data segments    active ones are empty passive ones (what an applied segment is like: `memory.init` of any of its bytes
+ *                    traps); their bytes make image 0. Passive ones stay
+ *   custom sections  gone, but for the names, which traps show
+ *   all the rest     byte for byte the same, above all the code; tables are rebuilt by their element segments
+ *
+ * What is refused, as a restore could not give it back
+ *   DW_E_UNSUPPORTED  imported memories, tables, globals; not exactly one memory; shared or 64-bit memory; instructions that
+ *                     change tables or drop segments (table.set, .grow, .fill, .copy, .init, elem.drop, data.drop); exported
+ *                     tables; mutable globals that hold references; atomics; unknown instructions, sections and types;
+ *                     imports that the runtime does not have
+ *   DW_E_INVALID      imports and entry points with a wrong signature; export names that begin with `__dw_`; a data segment
+ *                     outside the memory
+ *   DW_E_LIMIT        more of something than limits.h allows
+ *   DW_E_FORMAT, DW_E_TRUNCATED   damaged bytes. Wasmtime validates a module before it comes here, but nothing here counts on it
+ *
+ * Threads: pure functions.
+ */
+#ifndef DW_WASM_PREPARE_H
+#define DW_WASM_PREPARE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/base.h"
+#include "wasm/module_reader.h"
+
+#define DW_NAME_MEMORY "__dw_m0"
+#define DW_NAME_START "__dw_start"
+#define DW_NAME_GLOBAL "__dw_g" /* and a number */
+enum { DW_NAME_GLOBAL_BYTES = 20 };
+/* The one import beside WASI: the door of the guest ABI. Types as for dw_signature_is. */
+#define DW_ENTER_MODULE "driftwood"
+#define DW_ENTER_NAME "enter"
+#define DW_ENTER_PARAMS "iiiiiI"
+#define DW_ENTER_RESULTS "i"
+/* Number of this rewriting: compiled code of another one is not used. */
+#define DW_PREPARE_VERSION 1
+
+/* An active data segment: what image 0 holds at `at`. */
+typedef struct dw_prepared_segment { uint32_t at; dw_span bytes; } dw_prepared_segment;
+
+typedef struct dw_prepared {
+    uint8_t *wasm;                      /* the rewritten module */
+    size_t wasm_size;
+    uint8_t *global_types;              /* [n_globals] dw_value_type of the mutable ones, in order */
+    uint32_t n_globals;
+    dw_prepared_segment *segments;      /* [n_segments] in order of application; bytes borrowed from the source */
+    uint32_t n_segments;
+    uint64_t memory_bytes, memory_bytes_max;
+    bool has_start, has_receive, has_start_command, has_initialize, imports_enter;
+} dw_prepared;
+
+/* `wasm` must outlive the result's segments. On failure nothing is left to free. */
+dw_status dw_prepare(const void *wasm, uint64_t size, dw_prepared *out, dw_error *err) DW_MUST_USE;
+void dw_prepared_deinit(dw_prepared *prepared);
+
+#endif

@@ -1,0 +1,118 @@
+/* program.c: from the bytes of a module to something that can be instantiated at once. */
+#include "wasm/program.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "wasm/engine.h"
+
+static dw_status validate(dw_wasm_engine *engine, const void *wasm, size_t size, dw_error *err) {
+    wasmtime_error_t *error = wasmtime_module_validate(engine->engine, wasm, size);
+    return error ? dw_engine_fail(err, DW_E_INVALID, "not a valid WebAssembly module", error) : DW_OK;
+}
+
+static dw_status compile(dw_program *program, const dw_prepared *prepared, dw_error *err) {
+    wasm_byte_vec_t code;
+    wasmtime_error_t *error = wasmtime_module_new(program->engine->engine, prepared->wasm, prepared->wasm_size, &program->module);
+    if (error) return dw_engine_fail(err, DW_E_INVALID, "the module cannot be compiled", error);
+    error = wasmtime_module_serialize(program->module, &code);
+    if (error) {
+        dw_log(DW_LOG_WARN, "code_cache", "problem=serialize action=none");
+        wasmtime_error_delete(error);
+        return DW_OK;
+    }
+    dw_code_cache_store(program->engine, &program->info.hash, code.data, code.size);
+    wasm_byte_vec_delete(&code);
+    return DW_OK;
+}
+
+/* Code that Wasmtime does not take (another processor, for one) is compiled again. */
+static void load(dw_program *program, const uint8_t *code, size_t size) {
+    wasmtime_error_t *error = wasmtime_module_deserialize(program->engine->engine, code, size, &program->module);
+    program->info.from_cache = error == NULL;
+    if (!error) return;
+    dw_log(DW_LOG_INFO, "code_cache", "problem=other_engine action=compile");
+    wasmtime_error_delete(error);
+    program->module = NULL;
+}
+
+static void describe(dw_program *program, dw_prepared *prepared, size_t source_size) {
+    dw_program_info *info = &program->info;
+    info->source_bytes = source_size;
+    info->image_bytes = prepared->memory_bytes;
+    info->memory_max_bytes = prepared->memory_bytes_max;
+    info->n_globals = prepared->n_globals;
+    info->has_receive = prepared->has_receive;
+    info->has_start_command = prepared->has_start_command;
+    info->has_initialize = prepared->has_initialize;
+    info->imports_enter = prepared->imports_enter;
+    program->has_start = prepared->has_start;
+    program->global_types = prepared->global_types;
+    prepared->global_types = NULL;
+}
+
+static dw_status link_program(dw_program *program, dw_error *err) {
+    wasmtime_error_t *error = wasmtime_linker_instantiate_pre(program->engine->linker, program->module, &program->pre);
+    return error ? dw_engine_fail(err, DW_E_UNSUPPORTED, "the module cannot be linked", error) : DW_OK;
+}
+
+/* What is in the cache was valid when it was compiled; anything else Wasmtime validates first, as its messages are about the
+ * module that the user has, not about the rewritten one. */
+static dw_status build(dw_program *program, const void *wasm, size_t size, dw_error *err) {
+    uint8_t *code = NULL;
+    size_t code_size = 0;
+    dw_prepared prepared = {0};
+    dw_status cached = dw_code_cache_load(program->engine, &program->info.hash, &code, &code_size);
+    dw_status status = cached == DW_OK ? DW_OK : validate(program->engine, wasm, size, err);
+    if (status != DW_OK) goto out;
+    status = dw_prepare(wasm, size, &prepared, err);
+    if (status != DW_OK) goto out;
+    if (cached == DW_OK) load(program, code, code_size);
+    if (!program->module) status = compile(program, &prepared, err);
+    if (status != DW_OK) goto out;
+    status = link_program(program, err);
+    if (status != DW_OK) goto out;
+    status = dw_image0_build(&prepared, &program->image0, err);
+    if (status == DW_OK) describe(program, &prepared, size);
+out:
+    dw_prepared_deinit(&prepared);
+    free(code);
+    return status;
+}
+
+dw_status dw_program_prepare(dw_wasm_engine *engine, const void *wasm, size_t size, dw_program **out, dw_error *err) {
+    *out = NULL;
+    if (size > DW_PROGRAM_BYTES_MAX)
+        return dw_fail(err, DW_E_LIMIT, "the module has %llu bytes, more than %llu", (unsigned long long)size, (unsigned long long)DW_PROGRAM_BYTES_MAX);
+    dw_program *program = calloc(1, sizeof *program);
+    if (!program) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a program");
+    atomic_init(&program->references, 1);
+    program->engine = engine;
+    atomic_fetch_add(&engine->users, 1);
+    dw_status status = dw_hash_of(wasm, size, &program->info.hash);
+    if (status != DW_OK) (void)dw_fail(err, status, "the module cannot be hashed");
+    else status = build(program, wasm, size, err);
+    if (status == DW_OK) *out = program;
+    else dw_program_release(program);
+    return status;
+}
+
+dw_program *dw_program_retain(dw_program *program) {
+    atomic_fetch_add(&program->references, 1);
+    return program;
+}
+
+void dw_program_release(dw_program *program) {
+    if (!program) return;
+    unsigned before = atomic_fetch_sub(&program->references, 1);
+    assert(before > 0);
+    if (before != 1) return;
+    if (program->pre) wasmtime_instance_pre_delete(program->pre);
+    if (program->module) wasmtime_module_delete(program->module);
+    dw_image0_deinit(&program->image0);
+    free(program->global_types);
+    atomic_fetch_sub(&program->engine->users, 1);
+    free(program);
+}
+
+const dw_program_info *dw_program_info_view(const dw_program *program) { return &program->info; }
