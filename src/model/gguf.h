@@ -40,17 +40,25 @@ uint64_t dw_gguf_mapped_bytes(const dw_gguf *gguf);
 const char *dw_gguf_path(const dw_gguf *gguf); /* "" for bytes */
 uint64_t dw_gguf_n_tensors(const dw_gguf *gguf);
 const dw_gguf_tensor *dw_gguf_tensor_at(const dw_gguf *gguf, uint64_t index);
-const dw_gguf_tensor *dw_gguf_find_tensor(const dw_gguf *gguf, const char *name); /* NULL: none; O(1) */
+const dw_gguf_tensor *dw_gguf_find_tensor(const dw_gguf *gguf, const char *name); /* NULL: none; O(log n) whatever the file says */
 
 /* Values by key. *found tells absence; a value of another kind or out of range is DW_E_FORMAT. Integers of any width are accepted. */
 dw_status dw_gguf_u64(const dw_gguf *gguf, const char *key, uint64_t *out, bool *found, dw_error *err) DW_MUST_USE;
 dw_status dw_gguf_f64(const dw_gguf *gguf, const char *key, double *out, bool *found, dw_error *err) DW_MUST_USE;
 dw_status dw_gguf_bool(const dw_gguf *gguf, const char *key, bool *out, bool *found, dw_error *err) DW_MUST_USE;
 dw_status dw_gguf_get_string(const dw_gguf *gguf, const char *key, dw_gguf_string *out, bool *found, dw_error *err) DW_MUST_USE;
-/* Array: its element type and count; elements by index (numbers as double or u64, strings as views). */
+/* Array: its element type and count; numbers by index as double or u64, strings one after the other. */
 dw_status dw_gguf_array(const dw_gguf *gguf, const char *key, dw_gguf_type *type, uint64_t *count, bool *found, dw_error *err) DW_MUST_USE;
 dw_status dw_gguf_array_u64(const dw_gguf *gguf, const char *key, uint64_t index, uint64_t *out, dw_error *err) DW_MUST_USE;
 dw_status dw_gguf_array_f64(const dw_gguf *gguf, const char *key, uint64_t index, double *out, dw_error *err) DW_MUST_USE;
+/* Strings of an array, in order, as views: they lie one behind the other in the file, and an index of them would cost more
+ * memory than reading a vocabulary needs. */
+typedef struct dw_gguf_strings { const uint8_t *next; uint64_t left; } dw_gguf_strings;
+dw_status dw_gguf_array_strings(const dw_gguf *gguf, const char *key, dw_gguf_strings *out, bool *found, dw_error *err) DW_MUST_USE;
+bool dw_gguf_next_string(dw_gguf_strings *strings, dw_gguf_string *out); /* false at the end */
+/* Keys by position (inspection, fuzzing): name, type; for an array the type of its elements and their count. */
+uint64_t dw_gguf_n_keys(const dw_gguf *gguf);
+dw_gguf_string dw_gguf_key_at(const dw_gguf *gguf, uint64_t index, dw_gguf_type *type, dw_gguf_type *element_type, uint64_t *count);
 /* Hash over the bytes of every key that begins with `prefix`, in the file's order: tokenizer hash ("tokenizer."), ... */
 dw_status dw_gguf_hash_keys(const dw_gguf *gguf, const char *prefix, dw_hash *out, dw_error *err) DW_MUST_USE;
 /* SHA-256 of the whole file. Takes 0.13 s per 256 MB; the model module caches it by the file's identity. */
