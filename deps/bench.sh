@@ -1,1 +1,0 @@
-build_bench() { die "not yet"; }
