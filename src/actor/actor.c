@@ -1,0 +1,197 @@
+/* actor.c: making, unmaking and looking at actors. Turns are in turn.c, the guest's requests in enter.c and operations_*.c, freeze and thaw in freeze.c. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "actor/actor_internal.h"
+
+static dw_status check_name(const char *name, dw_error *err) {
+    size_t length = strlen(name);
+    if (length == 0 || length > DW_ACTOR_NAME_BYTES_MAX) {
+        return dw_fail(err, DW_E_INVALID, "an actor's name has 1 to %u bytes", DW_ACTOR_NAME_BYTES_MAX);
+    }
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./";
+    if (strspn(name, allowed) != length) return dw_fail(err, DW_E_INVALID, "an actor's name has letters, digits and -_./ only");
+    return DW_OK;
+}
+
+static char **copy_arguments(const char *const *arguments, const char *name) {
+    const char *const only_name[] = {name, NULL};
+    if (!arguments) arguments = only_name;
+    size_t n = 0;
+    while (arguments[n]) n++;
+    char **copy = calloc(n + 1, sizeof *copy);
+    for (size_t i = 0; copy && i < n; i++) {
+        size_t size = strlen(arguments[i]) + 1;
+        copy[i] = malloc(size);
+        if (!copy[i]) {
+            dw_state_free_arguments(copy);
+            return NULL;
+        }
+        memcpy(copy[i], arguments[i], size);
+    }
+    return copy;
+}
+
+dw_status dw_actor_shell(dw_runtime *runtime, dw_program *program, const char *name, const char *const *arguments, const dw_observer *observer,
+                         dw_actor **out, dw_error *err) {
+    *out = NULL;
+    dw_status status = check_name(name, err);
+    if (status != DW_OK) return status;
+    dw_actor *actor = calloc(1, sizeof *actor);
+    if (!actor) return dw_fail(err, DW_E_NO_MEMORY, "no memory for an actor");
+    actor->runtime = runtime;
+    actor->program = dw_program_retain(program);
+    dw_writer_init(&actor->reply);
+    snprintf(actor->name, sizeof actor->name, "%s", name);
+    if (observer) actor->observer = *observer;
+    actor->arguments = copy_arguments(arguments, name);
+    status = actor->arguments ? dw_port_create(&actor->port, err) : dw_fail(err, DW_E_NO_MEMORY, "no memory for an actor");
+    if (status == DW_OK && dw_handle_table_create(DW_SESSIONS_PER_ACTOR_MAX, &actor->handles) != DW_OK) {
+        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for an actor");
+    }
+    if (status != DW_OK) {
+        dw_actor_destroy(actor);
+        return status;
+    }
+    *out = actor;
+    return DW_OK;
+}
+
+dw_status dw_actor_create(dw_runtime *runtime, dw_program *program, const dw_actor_options *options, dw_actor **out, dw_error *err) {
+    dw_actor *actor = NULL;
+    dw_status status = dw_actor_shell(runtime, program, options->name, options->arguments, options->observer, &actor, err);
+    if (status != DW_OK) return status;
+    dw_wasi_state *wasi = &actor->image.wasi;
+    wasi->birth_realtime_ns = options->birth_realtime_ns ? options->birth_realtime_ns : dw_os_realtime_ns();
+    wasi->turn_realtime_ns = wasi->birth_realtime_ns;
+    if (options->random_seed) memcpy(wasi->random_seed, options->random_seed, sizeof wasi->random_seed);
+    else status = dw_os_random(wasi->random_seed, sizeof wasi->random_seed, err);
+    if (status == DW_OK) status = dw_actor_live(actor, err); /* image 0 becomes the actor's image */
+    if (status != DW_OK) {
+        dw_actor_destroy(actor);
+        return status;
+    }
+    *out = actor;
+    return DW_OK;
+}
+
+void dw_actor_destroy(dw_actor *actor) {
+    if (!actor) return;
+    dw_actor_drop_instance(actor);
+    dw_actor_sessions_destroy(actor);
+    dw_actor_image_deinit(&actor->image);
+    dw_mailbox_deinit(&actor->mailbox);
+    dw_handle_table_destroy(actor->handles);
+    dw_port_destroy(actor->port);
+    dw_writer_deinit(&actor->reply);
+    dw_state_free_arguments(actor->arguments);
+    dw_program_release(actor->program);
+    free(actor);
+}
+
+/* --- the live instance --------------------------------------------------------------------------------------- */
+
+static dw_status write_output(void *context, int stream, const void *data, size_t size) {
+    dw_actor *actor = context;
+    const dw_observer *observer = &actor->observer;
+    if (stream == 1 && observer->on_text) observer->on_text(observer->context, data, size);
+    if (stream == 2 && observer->on_log) observer->on_log(observer->context, DW_LOG_INFO, data, size);
+    return DW_OK;
+}
+
+dw_status dw_actor_live(dw_actor *actor, dw_error *err) {
+    if (actor->instance) return DW_OK;
+    bool fresh = actor->image.n_extents == 0 && actor->image.memory_bytes == 0 && actor->turns == 0 && !actor->image.globals;
+    dw_image image = dw_actor_image_view(&actor->image);
+    dw_instance_options options = {
+        .image = fresh ? NULL : &image,
+        .wasi_state = actor->image.wasi,
+        .wasi = {.arguments = (const char *const *)actor->arguments, .write = write_output, .context = actor},
+        .enter = dw_actor_enter,
+        .enter_context = actor,
+    };
+    dw_instance *instance = NULL;
+    dw_status status = dw_instance_create(actor->program, &options, &instance, err);
+    if (status == DW_OK && fresh) status = dw_actor_image_of(&actor->image, instance, err);
+    if (status == DW_OK) status = dw_region_mark(dw_instance_region(instance), DW_DIRTY_AUTO, err);
+    if (status != DW_OK) {
+        dw_instance_destroy(instance);
+        return status;
+    }
+    actor->instance = instance;
+    return DW_OK;
+}
+
+void dw_actor_drop_instance(dw_actor *actor) {
+    dw_instance_destroy(actor->instance);
+    actor->instance = NULL;
+}
+
+/* --- looking ------------------------------------------------------------------------------------------------- */
+
+void dw_actor_observe(dw_actor *actor, const dw_observer *observer) { actor->observer = observer ? *observer : (dw_observer){0}; }
+const char *dw_actor_name(const dw_actor *actor) { return actor->name; }
+uint64_t dw_actor_turns(const dw_actor *actor) { return actor->turns; }
+dw_program *dw_actor_program(const dw_actor *actor) { return actor->program; }
+size_t dw_actor_waiting(const dw_actor *actor) { return actor->mailbox.count; }
+dw_guest_memory *dw_actor_memory(dw_actor *actor) { return actor->instance ? dw_instance_memory(actor->instance) : NULL; }
+
+dw_session *dw_actor_session(const dw_actor *actor, size_t index) {
+    return index < actor->n_sessions ? actor->sessions[index]->session : NULL;
+}
+
+dw_status dw_actor_send(dw_actor *actor, const void *body, size_t size, uint64_t realtime_ns, dw_error *err) {
+    return dw_mailbox_put(&actor->mailbox, body, size, realtime_ns ? realtime_ns : dw_os_realtime_ns(), err);
+}
+
+dw_status dw_actor_use_now(dw_actor *actor, dw_actor_use *out, dw_error *err) {
+    *out = (dw_actor_use){.memory_bytes = actor->image.memory_bytes, .image_extents = actor->image.n_extents, .sessions = (uint32_t)actor->n_sessions};
+    for (size_t i = 0; i < actor->n_sessions; i++) {
+        dw_session *session = actor->sessions[i]->session;
+        dw_session_use use;
+        dw_status status = dw_session_use_now(session, &use, err);
+        if (status != DW_OK) return status;
+        uint32_t n_tokens = 0;
+        dw_session_tokens(session, &n_tokens);
+        out->tokens += n_tokens;
+        out->rows += dw_session_rows(session);
+        out->kv_bytes += use.kv_bytes;
+        out->kv_own_bytes += use.own_bytes;
+        out->kv_shared_bytes += use.shared_bytes;
+    }
+    return DW_OK;
+}
+
+static dw_status hash_rows(dw_hasher *hasher, const dw_session *session, uint32_t n_layers) {
+    dw_status status = DW_OK;
+    for (uint32_t layer = 0; layer < n_layers && status == DW_OK; layer++) {
+        for (int which = 0; which < 2 && status == DW_OK; which++) {
+            const void *rows = NULL;
+            uint64_t bytes = 0;
+            status = dw_session_kv_view(session, layer, which, &rows, &bytes);
+            if (status == DW_OK && bytes) status = dw_hasher_update(hasher, rows, (size_t)bytes);
+        }
+    }
+    return status;
+}
+
+dw_status dw_actor_digest_of(dw_actor *actor, dw_actor_digest *out, dw_error *err) {
+    dw_hasher *kv = NULL, *tokens = NULL;
+    dw_status status = dw_actor_live(actor, err);
+    if (status != DW_OK) return status;
+    status = dw_hash_of(dw_region_base(dw_instance_region(actor->instance)), (size_t)actor->image.memory_bytes, &out->memory);
+    if (status == DW_OK) status = dw_hasher_create(&kv);
+    if (status == DW_OK) status = dw_hasher_create(&tokens);
+    for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) {
+        dw_session *session = actor->sessions[i]->session;
+        uint32_t n_tokens = 0;
+        const int32_t *log = dw_session_tokens(session, &n_tokens);
+        if (n_tokens) status = dw_hasher_update(tokens, log, n_tokens * sizeof *log);
+        if (status == DW_OK) status = hash_rows(kv, session, dw_model_info_view(dw_session_model(session))->n_layers);
+    }
+    if (status == DW_OK) status = dw_hasher_finish(kv, &out->kv);
+    if (status == DW_OK) status = dw_hasher_finish(tokens, &out->tokens);
+    dw_hasher_destroy(kv);
+    dw_hasher_destroy(tokens);
+    return status == DW_OK ? DW_OK : dw_fail(err, status, "hashing an actor failed");
+}

@@ -1,0 +1,334 @@
+/* freeze.c: an actor to a checkpoint and back, and a second actor with the same past.
+ *
+ * Freeze hands the checkpoint module views of live memory; thaw maps the file's pages; fork maps the parent's. The two sections that only
+ * this module understands (mailbox, actor) are encoded here and in mailbox.c, and are untrusted when they come back. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "actor/actor_internal.h"
+
+/* --- the actor section: u32 version, u32 flags, u16 handle clock, u32 n, n x (u32 size, bytes): arguments --------- */
+
+enum { ACTOR_SECTION_VERSION = 1, ACTOR_INITIALIZED = 1, ARGUMENTS_MAX = 256, ARGUMENT_BYTES_MAX = 4096 };
+
+void dw_state_free_arguments(char **arguments) {
+    for (size_t i = 0; arguments && arguments[i]; i++) free(arguments[i]);
+    free(arguments);
+}
+
+dw_status dw_state_encode_actor(const dw_actor *actor, uint8_t **out, size_t *size) {
+    dw_writer writer;
+    uint32_t n = 0;
+    dw_writer_init(&writer);
+    while (actor->arguments[n]) n++;
+    dw_write_u32(&writer, ACTOR_SECTION_VERSION);
+    dw_write_u32(&writer, actor->initialized ? ACTOR_INITIALIZED : 0);
+    dw_write_u32(&writer, dw_handle_clock(actor->handles));
+    dw_write_u32(&writer, n);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t length = (uint32_t)strlen(actor->arguments[i]);
+        dw_write_u32(&writer, length);
+        dw_write_bytes(&writer, actor->arguments[i], length);
+    }
+    return dw_writer_finish(&writer, out, size);
+}
+
+static dw_status read_argument(dw_reader *reader, char **out) {
+    uint32_t length = dw_read_u32(reader);
+    if (reader->status == DW_OK && length > ARGUMENT_BYTES_MAX) return DW_E_CORRUPT;
+    const uint8_t *bytes = dw_read_bytes(reader, length);
+    if (reader->status != DW_OK) return reader->status;
+    if (length && memchr(bytes, 0, length)) return DW_E_CORRUPT;
+    *out = calloc(1, length + 1u);
+    if (!*out) return DW_E_NO_MEMORY;
+    if (length) memcpy(*out, bytes, length);
+    return DW_OK;
+}
+
+dw_status dw_state_decode_actor(const void *data, uint64_t size, actor_section *out, dw_error *err) {
+    *out = (actor_section){0};
+    dw_reader reader;
+    dw_reader_init(&reader, data, size);
+    uint32_t version = dw_read_u32(&reader), flags = dw_read_u32(&reader), clock = dw_read_u32(&reader), n = dw_read_u32(&reader);
+    dw_status status = reader.status;
+    if (status == DW_OK && version != ACTOR_SECTION_VERSION) return dw_fail_at(err, DW_E_VERSION, 0, "actor section of version %u", version);
+    if (status == DW_OK && (flags > ACTOR_INITIALIZED || clock > UINT16_MAX || n > ARGUMENTS_MAX)) status = DW_E_CORRUPT;
+    if (status == DW_OK) {
+        out->arguments = calloc(n + 1u, sizeof *out->arguments);
+        if (!out->arguments) status = DW_E_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < n && status == DW_OK; i++) status = read_argument(&reader, &out->arguments[i]);
+    if (status == DW_OK && dw_reader_left(&reader) != 0) status = DW_E_CORRUPT;
+    if (status != DW_OK) {
+        dw_state_free_arguments(out->arguments);
+        out->arguments = NULL;
+        return dw_fail_at(err, status, reader.offset, "actor section");
+    }
+    out->initialized = flags == ACTOR_INITIALIZED;
+    out->clock = (uint16_t)clock;
+    return DW_OK;
+}
+
+/* --- freeze -------------------------------------------------------------------------------------------------- */
+
+static dw_status rows_of(void *context, size_t session, uint32_t layer, int which, const void **out, uint64_t *bytes) {
+    dw_actor *actor = context;
+    return dw_session_kv_view(actor->sessions[session]->session, layer, which, out, bytes);
+}
+
+static dw_status describe_session(const actor_session *from, dw_checkpoint_session *to, dw_error *err) {
+    dw_model *model = from->model->model;
+    const dw_model_info *info = dw_model_info_view(model);
+    *to = (dw_checkpoint_session){.handle = from->handle, .fast = dw_session_is_fast(from->session), .n_layers = info->n_layers,
+                                  .n_heads_kv = info->n_heads_kv, .head_dim = info->head_dim,
+                                  .n_rows = dw_session_rows(from->session), .sampler = dw_session_sampler_state(from->session)};
+    to->tokens = dw_session_tokens(from->session, &to->n_tokens);
+    snprintf(to->model_name, sizeof to->model_name, "%s", from->model->name);
+    dw_model_profile(model, to->profile);
+    return dw_model_fingerprint_of(model, &to->model, err);
+}
+
+dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_report *report, dw_error *err) {
+    uint8_t *mailbox_section = NULL, *section = NULL;
+    size_t mailbox_bytes = 0, section_bytes = 0;
+    dw_checkpoint_session sessions[DW_SESSIONS_PER_ACTOR_MAX];
+    if (actor->in_turn) return dw_fail(err, DW_E_BUSY, "a turn of this actor is running");
+    dw_status status = dw_actor_live(actor, err);
+    for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) status = describe_session(actor->sessions[i], &sessions[i], err);
+    if (status != DW_OK) return status;
+    if (dw_state_encode_mailbox(&actor->mailbox, &mailbox_section, &mailbox_bytes) != DW_OK ||
+        dw_state_encode_actor(actor, &section, &section_bytes) != DW_OK) {
+        status = dw_fail(err, DW_E_NO_MEMORY, "no memory to freeze an actor");
+    } else {
+        dw_checkpoint_state state = {
+            .program = dw_program_info_view(actor->program)->hash, .abi_version = DW_ABI_VERSION, .turn = actor->turns,
+            .has_parent = actor->has_parent, .parent = actor->parent, .created_ns = dw_os_realtime_ns(),
+            .memory = dw_region_base(dw_instance_region(actor->instance)), .memory_bytes = actor->image.memory_bytes,
+            .globals = actor->image.globals, .n_globals = actor->image.n_globals, .wasi = actor->image.wasi,
+            .sessions = sessions, .n_sessions = actor->n_sessions, .mailbox = mailbox_section, .mailbox_bytes = mailbox_bytes,
+            .actor = section, .actor_bytes = section_bytes};
+        snprintf(state.actor_name, sizeof state.actor_name, "%s", actor->name);
+        dw_checkpoint_report own = {0};
+        status = dw_checkpoint_write(path, &state, rows_of, actor, &own, err);
+        if (status == DW_OK) {
+            actor->has_parent = true;
+            actor->parent = own.identity;
+            if (report) *report = own;
+        }
+    }
+    free(mailbox_section);
+    free(section);
+    return status;
+}
+
+/* --- thaw ---------------------------------------------------------------------------------------------------- */
+
+static dw_status check_program(const dw_checkpoint_state *state, const dw_program *program, dw_error *err) {
+    const dw_program_info *info = dw_program_info_view(program);
+    if (!dw_hash_equal(&info->hash, &state->program)) {
+        char wanted[DW_HASH_HEX_BYTES], given[DW_HASH_HEX_BYTES];
+        dw_hash_hex(&state->program, wanted);
+        dw_hash_hex(&info->hash, given);
+        return dw_fail(err, DW_E_MISMATCH, "the checkpoint is of program %.16s..., not of %.16s...", wanted, given);
+    }
+    if (state->abi_version > DW_ABI_VERSION) {
+        return dw_fail(err, DW_E_VERSION, "the checkpoint uses guest ABI %u, this build knows %d", state->abi_version, DW_ABI_VERSION);
+    }
+    if (state->n_globals != info->n_globals) {
+        return dw_fail(err, DW_E_CORRUPT, "globals: %zu in the checkpoint, %u in the program", state->n_globals, info->n_globals);
+    }
+    if (state->memory_bytes < info->image_bytes || state->memory_bytes > info->memory_max_bytes) {
+        return dw_fail(err, DW_E_CORRUPT, "memory.0: %llu bytes do not fit the program", (unsigned long long)state->memory_bytes);
+    }
+    return DW_OK;
+}
+
+/* The model of the runtime that this session's rows belong to. The reason given is that of the default model. */
+static dw_status find_model(dw_runtime *runtime, const dw_checkpoint_session *session, runtime_model **out, bool *exact, dw_error *err) {
+    if (runtime->n_models == 0) {
+        return dw_fail(err, DW_E_NOT_FOUND, "the checkpoint holds a session with model '%s' and no model is open: name one with --model", session->model_name);
+    }
+    dw_status first = DW_OK;
+    for (size_t i = 0; i < runtime->n_models; i++) {
+        dw_status status = dw_checkpoint_session_fits(session, runtime->models[i].model, exact, i == 0 ? err : NULL);
+        if (status == DW_OK) {
+            *out = &runtime->models[i];
+            return DW_OK;
+        }
+        if (i == 0) first = status;
+    }
+    return first;
+}
+
+static dw_status check_tokens(const dw_checkpoint_session *session, const dw_model_info *info, dw_error *err) {
+    if (session->n_tokens > info->context_tokens) {
+        return dw_fail(err, DW_E_LIMIT, "session %u holds %u tokens, a session here has room for %u: raise --context", session->handle, session->n_tokens,
+                       info->context_tokens);
+    }
+    for (uint32_t i = 0; i < session->n_tokens; i++) {
+        if (session->tokens[i] < 0 || (uint32_t)session->tokens[i] >= info->n_vocab) {
+            return dw_fail(err, DW_E_CORRUPT, "tokens.%u: token %d at %u is outside the vocabulary", session->handle, session->tokens[i], i);
+        }
+    }
+    return DW_OK;
+}
+
+static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t index, dw_thaw_report *report, dw_error *err) {
+    const dw_checkpoint_session *from = &dw_checkpoint_view(checkpoint)->sessions[index];
+    runtime_model *model = NULL;
+    dw_session *session = NULL;
+    actor_session *added = NULL;
+    bool exact = false;
+    dw_status status = find_model(actor->runtime, from, &model, &exact, err);
+    if (status == DW_OK) status = check_tokens(from, dw_model_info_view(model->model), err);
+    if (status != DW_OK) return status;
+    if (!exact && report->exact) {
+        char here[DW_PROFILE_BYTES];
+        dw_model_profile(model->model, here);
+        snprintf(report->profile_difference, sizeof report->profile_difference, "frozen with %s; here %s", from->profile, here);
+        report->exact = false;
+    }
+    dw_kv_source *sources = calloc(from->n_layers, sizeof *sources);
+    if (!sources) return dw_fail(err, DW_E_NO_MEMORY, "no memory to thaw a session");
+    status = dw_checkpoint_kv_sources(checkpoint, index, sources, from->n_layers);
+    if (status == DW_OK) {
+        dw_session_image image = {.tokens = from->tokens, .n_tokens = from->n_tokens, .n_rows = from->n_rows,
+                                  .backing = dw_checkpoint_backing(checkpoint), .layers = sources, .sampler = from->sampler, .fast = from->fast};
+        status = dw_session_restore(model->model, &image, &session, err);
+    }
+    free(sources);
+    if (status != DW_OK) return status;
+    status = dw_actor_add_session(actor, session, model, from->handle, &added);
+    if (status != DW_OK) {
+        dw_session_destroy(session);
+        return dw_fail(err, status, "session.%u: its handle cannot be taken", from->handle);
+    }
+    report->tokens += from->n_tokens;
+    report->tokens_reused += from->n_rows;
+    report->tokens_pending += from->n_tokens - from->n_rows;
+    report->kv_bytes += (uint64_t)from->n_rows * dw_model_info_view(model->model)->kv_bytes_per_token;
+    return DW_OK;
+}
+
+/* Maps everything of a checked checkpoint into an actor without state. */
+static dw_status thaw_state(dw_actor *actor, dw_checkpoint *checkpoint, dw_thaw_report *report, dw_error *err) {
+    const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
+    dw_status status = dw_actor_image_over(&actor->image, dw_checkpoint_backing(checkpoint), dw_checkpoint_memory_offset(checkpoint),
+                                           state->memory_bytes, state->globals, state->n_globals, &state->wasi, err);
+    if (status == DW_OK) status = dw_state_decode_mailbox(state->mailbox, state->mailbox_bytes, &actor->mailbox, err);
+    for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++) status = thaw_session(actor, checkpoint, i, report, err);
+    if (status != DW_OK) return status;
+    actor->turns = state->turn;
+    actor->has_parent = true;
+    actor->parent = *dw_checkpoint_identity(checkpoint);
+    report->memory_bytes = state->memory_bytes;
+    return dw_actor_live(actor, err);
+}
+
+static dw_status thaw_checked(dw_runtime *runtime, dw_checkpoint *checkpoint, const dw_thaw_options *options, dw_program *program, dw_actor **out,
+                              dw_thaw_report *report, dw_error *err) {
+    const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
+    actor_section section = {0};
+    dw_actor *actor = NULL;
+    uint64_t start = dw_os_monotonic_ns();
+    dw_status status = check_program(state, program, err);
+    if (status == DW_OK) status = dw_state_decode_actor(state->actor, state->actor_bytes, &section, err);
+    if (status == DW_OK) {
+        status = dw_actor_shell(runtime, program, options->name ? options->name : state->actor_name, (const char *const *)section.arguments,
+                                options->observer, &actor, err);
+    }
+    if (status == DW_OK) {
+        actor->initialized = section.initialized;
+        status = thaw_state(actor, checkpoint, report, err);
+    }
+    if (status == DW_OK) dw_handle_set_clock(actor->handles, section.clock);
+    dw_state_free_arguments(section.arguments);
+    if (status != DW_OK) {
+        dw_actor_destroy(actor);
+        return status;
+    }
+    report->map_ns = dw_os_monotonic_ns() - start;
+    *out = actor;
+    return DW_OK;
+}
+
+dw_status dw_actor_thaw(dw_runtime *runtime, const char *path, const dw_thaw_options *options, dw_actor **out, dw_thaw_report *report,
+                        dw_error *err) {
+    static const dw_thaw_options defaults;
+    dw_thaw_report own;
+    dw_checkpoint *checkpoint = NULL;
+    dw_program *program = NULL;
+    if (!options) options = &defaults;
+    if (!report) report = &own;
+    *out = NULL;
+    *report = (dw_thaw_report){.exact = true};
+
+    uint64_t start = dw_os_monotonic_ns();
+    dw_status status = dw_checkpoint_open(path, &checkpoint, err);
+    report->open_ns = dw_os_monotonic_ns() - start;
+    if (status == DW_OK && !options->skip_verify) {
+        start = dw_os_monotonic_ns();
+        status = dw_checkpoint_verify(checkpoint, dw_os_cpu_count(), err);
+        report->verify_ns = dw_os_monotonic_ns() - start;
+        report->verified = status == DW_OK;
+    }
+    if (status == DW_OK) {
+        if (options->program) program = dw_program_retain(options->program);
+        else status = dw_runtime_find_program(runtime, &dw_checkpoint_view(checkpoint)->program, &program, err);
+    }
+    if (status == DW_OK) status = thaw_checked(runtime, checkpoint, options, program, out, report, err);
+    if (status != DW_OK) dw_error_prefix(err, status, "%s", path);
+    dw_program_release(program);
+    dw_checkpoint_close(checkpoint);
+    return status;
+}
+
+/* --- fork ---------------------------------------------------------------------------------------------------- */
+
+static dw_status fork_sessions(dw_actor *actor, dw_actor *child, dw_fork_report *report, dw_error *err) {
+    dw_status status = DW_OK;
+    for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) {
+        const actor_session *from = actor->sessions[i];
+        actor_session *added = NULL;
+        dw_session *session = NULL;
+        uint32_t n_tokens = 0;
+        status = dw_session_fork(from->session, &session, err);
+        if (status != DW_OK) break;
+        status = dw_actor_add_session(child, session, from->model, from->handle, &added);
+        if (status != DW_OK) {
+            dw_session_destroy(session);
+            return dw_fail(err, status, "a fork's session cannot take its handle");
+        }
+        dw_session_tokens(session, &n_tokens);
+        report->tokens += n_tokens;
+        report->kv_bytes += (uint64_t)dw_session_rows(session) * dw_model_info_view(from->model->model)->kv_bytes_per_token;
+    }
+    return status;
+}
+
+dw_status dw_actor_fork(dw_actor *actor, const char *name, dw_actor **out, dw_fork_report *report, dw_error *err) {
+    dw_fork_report own = {0};
+    dw_actor *child = NULL;
+    *out = NULL;
+    if (actor->in_turn) return dw_fail(err, DW_E_BUSY, "a turn of this actor is running");
+    uint64_t start = dw_os_monotonic_ns();
+    dw_status status = dw_actor_shell(actor->runtime, actor->program, name, (const char *const *)actor->arguments, &actor->observer, &child, err);
+    if (status != DW_OK) return status;
+    child->initialized = actor->initialized;
+    child->turns = actor->turns;
+    child->has_parent = actor->has_parent;
+    child->parent = actor->parent;
+    status = dw_actor_image_clone(&actor->image, &child->image, err);
+    if (status == DW_OK && dw_mailbox_clone(&actor->mailbox, &child->mailbox) != DW_OK) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a mailbox");
+    if (status == DW_OK) status = fork_sessions(actor, child, &own, err);
+    if (status == DW_OK) dw_handle_set_clock(child->handles, dw_handle_clock(actor->handles));
+    if (status == DW_OK) status = dw_actor_live(child, err);
+    if (status != DW_OK) {
+        dw_actor_destroy(child);
+        return status;
+    }
+    own.ns = dw_os_monotonic_ns() - start;
+    if (report) *report = own;
+    *out = child;
+    return DW_OK;
+}

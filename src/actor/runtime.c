@@ -1,0 +1,177 @@
+/* runtime.c: the process's engine for programs, its models, its devices. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "actor/actor_internal.h"
+
+static dw_status make_cache_folders(dw_runtime *runtime, const char *folder, dw_error *err) {
+    if (folder) {
+        int length = snprintf(runtime->cache_folder, sizeof runtime->cache_folder, "%s", folder);
+        if (length < 0 || (size_t)length >= sizeof runtime->cache_folder) return dw_fail(err, DW_E_LIMIT, "the cache folder's name is too long");
+    } else {
+        dw_status status = dw_os_cache_folder(runtime->cache_folder, sizeof runtime->cache_folder, err);
+        if (status != DW_OK) return status;
+    }
+    char programs[600];
+    snprintf(programs, sizeof programs, "%s/programs", runtime->cache_folder);
+    return dw_os_make_folders(programs, err);
+}
+
+dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out, dw_error *err) {
+    *out = NULL;
+    dw_runtime *runtime = calloc(1, sizeof *runtime);
+    if (!runtime) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a runtime");
+    runtime->threads = options->threads;
+    runtime->model_options = (dw_model_options){.context_tokens = options->context_tokens, .sessions_max = options->sessions_max};
+    snprintf(runtime->device_name, sizeof runtime->device_name, "%s", options->device ? options->device : "cpu");
+    dw_status status = make_cache_folders(runtime, options->cache_folder, err);
+    if (status == DW_OK) {
+        dw_wasm_engine_options wasm = {.cache_folder = runtime->cache_folder};
+        status = dw_wasm_engine_create(&wasm, &runtime->wasm, err);
+    }
+    if (status == DW_OK) status = dw_runtime_compute_device(runtime, NULL, 0, &runtime->device, err);
+    if (status != DW_OK) {
+        dw_runtime_destroy(runtime);
+        return status;
+    }
+    *out = runtime;
+    return DW_OK;
+}
+
+static void close_model(runtime_model *model) {
+    dw_engine_destroy(model->engine);
+    dw_model_close(model->model);
+    dw_device_close(model->device);
+    *model = (runtime_model){0};
+}
+
+void dw_runtime_destroy(dw_runtime *runtime) {
+    if (!runtime) return;
+    for (size_t i = 0; i < runtime->n_models; i++) close_model(&runtime->models[i]);
+    for (size_t i = 0; i < runtime->n_compute; i++) dw_device_close(runtime->compute[i].device);
+    dw_wasm_engine_destroy(runtime->wasm);
+    free(runtime);
+}
+
+dw_device *dw_runtime_device(dw_runtime *runtime) { return runtime->device; }
+
+/* --- models -------------------------------------------------------------------------------------------------- */
+
+runtime_model *dw_runtime_find_model(dw_runtime *runtime, const char *name, size_t length) {
+    if (length == 0) return runtime->n_models ? &runtime->models[0] : NULL;
+    for (size_t i = 0; i < runtime->n_models; i++) {
+        const char *own = runtime->models[i].name;
+        if (strlen(own) == length && memcmp(own, name, length) == 0) return &runtime->models[i];
+    }
+    return NULL;
+}
+
+runtime_model *dw_runtime_model_of(dw_runtime *runtime, const dw_model *model) {
+    for (size_t i = 0; i < runtime->n_models; i++) {
+        if (runtime->models[i].model == model) return &runtime->models[i];
+    }
+    return NULL;
+}
+
+dw_model *dw_runtime_model(dw_runtime *runtime, const char *name) {
+    runtime_model *found = dw_runtime_find_model(runtime, name, name ? strlen(name) : 0);
+    return found ? found->model : NULL;
+}
+
+dw_status dw_runtime_add_model(dw_runtime *runtime, const char *name, const char *path, dw_error *err) {
+    size_t length = strlen(name);
+    if (length == 0 || length >= MODEL_NAME_BYTES) return dw_fail(err, DW_E_INVALID, "a model's name has 1 to %d bytes", MODEL_NAME_BYTES - 1);
+    if (runtime->n_models == MODELS_MAX) return dw_fail(err, DW_E_LIMIT, "%d models are open already", MODELS_MAX);
+    if (dw_runtime_find_model(runtime, name, length)) return dw_fail(err, DW_E_EXISTS, "a model named '%s' is open already", name);
+    runtime_model model = {0};
+    memcpy(model.name, name, length + 1);
+    dw_device_options device = {.threads = runtime->threads};
+    dw_status status = dw_device_open(runtime->device_name, &device, &model.device, err);
+    if (status == DW_OK) status = dw_model_open(path, model.device, &runtime->model_options, &model.model, err);
+    if (status == DW_OK) status = dw_engine_create(model.model, &model.engine, err);
+    if (status != DW_OK) {
+        close_model(&model);
+        return status;
+    }
+    runtime->models[runtime->n_models++] = model;
+    return DW_OK;
+}
+
+/* --- devices for the guests' own computations ---------------------------------------------------------------- */
+
+dw_status dw_runtime_compute_device(dw_runtime *runtime, const char *name, size_t length, dw_device **out, dw_error *err) {
+    char wanted[sizeof runtime->device_name];
+    if (length >= sizeof wanted) return dw_fail(err, DW_E_NOT_FOUND, "no device has a name of %zu bytes", length);
+    if (length) {
+        memcpy(wanted, name, length);
+        wanted[length] = '\0';
+    } else {
+        memcpy(wanted, runtime->device_name, sizeof wanted);
+    }
+    for (size_t i = 0; i < runtime->n_compute; i++) {
+        if (strcmp(runtime->compute[i].name, wanted) == 0) {
+            *out = runtime->compute[i].device;
+            return DW_OK;
+        }
+    }
+    if (runtime->n_compute == COMPUTE_DEVICES_MAX) return dw_fail(err, DW_E_LIMIT, "%d devices are open already", COMPUTE_DEVICES_MAX);
+    dw_device_options options = {.threads = runtime->threads};
+    compute_device *added = &runtime->compute[runtime->n_compute];
+    dw_status status = dw_device_open(wanted, &options, &added->device, err);
+    if (status != DW_OK) return status;
+    memcpy(added->name, wanted, sizeof added->name);
+    runtime->n_compute++;
+    *out = added->device;
+    return DW_OK;
+}
+
+/* --- programs ------------------------------------------------------------------------------------------------ */
+
+static void program_path(const dw_runtime *runtime, const dw_hash *hash, char *out, size_t size) {
+    char hex[DW_HASH_HEX_BYTES];
+    dw_hash_hex(hash, hex);
+    snprintf(out, size, "%s/programs/%s.wasm", runtime->cache_folder, hex);
+}
+
+static dw_status prepare_file(dw_runtime *runtime, const char *path, uint8_t **source, size_t *size, dw_program **out, dw_error *err) {
+    dw_status status = dw_os_read_file(path, DW_PROGRAM_BYTES_MAX, source, size, err);
+    if (status != DW_OK) return status;
+    status = dw_program_prepare(runtime->wasm, *source, *size, out, err);
+    return status == DW_OK ? DW_OK : dw_error_prefix(err, status, "%s", path);
+}
+
+dw_status dw_runtime_load_program(dw_runtime *runtime, const char *path, dw_program **out, dw_error *err) {
+    uint8_t *source = NULL;
+    size_t size = 0;
+    dw_status status = prepare_file(runtime, path, &source, &size, out, err);
+    if (status == DW_OK) {
+        char kept[700];
+        program_path(runtime, &dw_program_info_view(*out)->hash, kept, sizeof kept);
+        /* Not being able to keep a copy is no reason not to run; a later thaw then asks for --program. */
+        dw_error ignored;
+        if (!dw_os_exists(kept) && dw_os_write_file(kept, source, size, &ignored) != DW_OK) {
+            dw_log(DW_LOG_WARN, "program_not_kept", "path=%s reason=%s", kept, ignored.text);
+        }
+    }
+    free(source);
+    return status;
+}
+
+dw_status dw_runtime_find_program(dw_runtime *runtime, const dw_hash *hash, dw_program **out, dw_error *err) {
+    char path[700], hex[DW_HASH_HEX_BYTES];
+    program_path(runtime, hash, path, sizeof path);
+    dw_hash_hex(hash, hex);
+    *out = NULL;
+    if (!dw_os_exists(path)) {
+        return dw_fail(err, DW_E_NOT_FOUND, "the program with SHA-256 %.16s... was never run here: name its .wasm file with --program", hex);
+    }
+    uint8_t *source = NULL;
+    size_t size = 0;
+    dw_status status = prepare_file(runtime, path, &source, &size, out, err);
+    free(source);
+    if (status != DW_OK) return status;
+    if (dw_hash_equal(&dw_program_info_view(*out)->hash, hash)) return DW_OK;
+    dw_program_release(*out);
+    *out = NULL;
+    return dw_fail(err, DW_E_HASH, "%s does not have the content its name says", path);
+}

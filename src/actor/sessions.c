@@ -1,0 +1,136 @@
+/* sessions.c: an actor's sessions, and how a turn that ends badly puts them back.
+ *
+ * At the beginning of a turn only three numbers of each session are noted: length, rows, sampler state. Rolling back is a rewind then,
+ * since rows are append-only. Only where the turn cuts a log below its old length would rows be lost: before that the session
+ * is saved by a fork, which shares all pages. A closed session stays until commit. */
+#include <stdlib.h>
+#include <string.h>
+#include "actor/actor_internal.h"
+
+actor_session *dw_actor_get_session(dw_actor *actor, dw_handle handle) { return dw_handle_get(actor->handles, HANDLE_SESSION, handle); }
+
+dw_status dw_actor_add_session(dw_actor *actor, dw_session *session, runtime_model *model, dw_handle handle_or_0, actor_session **out) {
+    *out = NULL;
+    if (actor->n_sessions == DW_SESSIONS_PER_ACTOR_MAX) return DW_E_LIMIT;
+    actor_session *added = calloc(1, sizeof *added);
+    if (!added) return DW_E_NO_MEMORY;
+    added->session = session;
+    added->model = model;
+    dw_status status;
+    if (handle_or_0) {
+        added->handle = handle_or_0;
+        status = dw_handle_reopen(actor->handles, HANDLE_SESSION, added, handle_or_0);
+    } else {
+        status = dw_handle_open(actor->handles, HANDLE_SESSION, added, &added->handle);
+        added->opened = true;
+    }
+    if (status != DW_OK) {
+        free(added);
+        return status;
+    }
+    actor->sessions[actor->n_sessions++] = added;
+    *out = added;
+    return DW_OK;
+}
+
+static void destroy_session(actor_session *session) {
+    dw_session_destroy(session->saved);
+    dw_session_destroy(session->session);
+    free(session);
+}
+
+dw_status dw_actor_save_session(actor_session *session, uint32_t n_tokens, dw_error *err) {
+    if (session->opened || session->saved || n_tokens >= session->start_tokens) return DW_OK;
+    return dw_session_fork(session->session, &session->saved, err);
+}
+
+void dw_actor_close_session(dw_actor *actor, actor_session *session) {
+    dw_handle_close(actor->handles, HANDLE_SESSION, session->handle);
+    session->closed = true;
+}
+
+void dw_actor_sessions_begin(dw_actor *actor) {
+    actor->start_clock = dw_handle_clock(actor->handles);
+    for (size_t i = 0; i < actor->n_sessions; i++) {
+        actor_session *session = actor->sessions[i];
+        dw_session_tokens(session->session, &session->start_tokens);
+        session->start_rows = dw_session_rows(session->session);
+        session->start_sampler = dw_session_sampler_state(session->session);
+        session->opened = session->closed = false;
+    }
+}
+
+void dw_actor_sessions_commit(dw_actor *actor) {
+    size_t kept = 0;
+    for (size_t i = 0; i < actor->n_sessions; i++) {
+        actor_session *session = actor->sessions[i];
+        if (session->closed) {
+            destroy_session(session);
+            continue;
+        }
+        dw_session_destroy(session->saved);
+        session->saved = NULL;
+        session->opened = false;
+        actor->sessions[kept++] = session;
+    }
+    actor->n_sessions = kept;
+}
+
+/* Back to the noted numbers. Tokens that were pending at the beginning may have got rows since: these go too, because the shape
+ * in which a row is computed belongs to its bits (model.h rule 2). */
+static dw_status restore_numbers(actor_session *session, dw_error *err) {
+    uint32_t n_pending = session->start_tokens - session->start_rows, n_tokens = 0;
+    int32_t *log = NULL;
+    dw_status status = DW_OK;
+    if (session->saved) {
+        dw_session_destroy(session->session);
+        session->session = session->saved;
+        session->saved = NULL;
+    }
+    if (n_pending > 0 && dw_session_rows(session->session) > session->start_rows) {
+        const int32_t *tokens = dw_session_tokens(session->session, &n_tokens);
+        log = malloc(session->start_tokens * sizeof *log);
+        if (!log) return dw_fail(err, DW_E_NO_MEMORY, "no memory to roll a session back");
+        memcpy(log, tokens, session->start_tokens * sizeof *log);
+        status = dw_session_rewind(session->session, session->start_rows, err);
+        uint32_t n_reused = 0;
+        if (status == DW_OK) status = dw_session_sync(session->session, log, session->start_tokens, &n_reused, err);
+    } else {
+        status = dw_session_rewind(session->session, session->start_tokens, err);
+    }
+    dw_session_set_sampler_state(session->session, session->start_sampler);
+    free(log);
+    return status;
+}
+
+dw_status dw_actor_sessions_rollback(dw_actor *actor, dw_error *err) {
+    dw_status status = DW_OK;
+    size_t kept = 0;
+    for (size_t i = 0; i < actor->n_sessions; i++) { /* handles first: a closed one may have to take its slot back */
+        actor_session *session = actor->sessions[i];
+        if (session->opened && !session->closed) dw_handle_close(actor->handles, HANDLE_SESSION, session->handle);
+    }
+    for (size_t i = 0; i < actor->n_sessions; i++) {
+        actor_session *session = actor->sessions[i];
+        if (session->opened) {
+            destroy_session(session);
+            continue;
+        }
+        if (session->closed) {
+            dw_status reopened = dw_handle_reopen(actor->handles, HANDLE_SESSION, session, session->handle);
+            if (reopened != DW_OK) status = dw_fail(err, DW_E_INTERNAL, "a session's handle was taken");
+            session->closed = false;
+        }
+        dw_status restored = restore_numbers(session, err);
+        if (restored != DW_OK) status = restored;
+        actor->sessions[kept++] = session;
+    }
+    actor->n_sessions = kept;
+    dw_handle_set_clock(actor->handles, actor->start_clock);
+    return status;
+}
+
+void dw_actor_sessions_destroy(dw_actor *actor) {
+    for (size_t i = 0; i < actor->n_sessions; i++) destroy_session(actor->sessions[i]);
+    actor->n_sessions = 0;
+}

@@ -1,0 +1,119 @@
+/* turn.c: one message, handled completely or not at all (actor.h). */
+#include <stdlib.h>
+#include <string.h>
+#include "actor/actor_internal.h"
+
+static void begin(dw_actor *actor, const message *current, uint64_t deadline_ns, dw_turn_result *result) {
+    actor->in_turn = true;
+    actor->current = current;
+    actor->turn_deadline_ns = deadline_ns;
+    actor->result = result;
+    dw_writer_deinit(&actor->reply);
+    dw_writer_init(&actor->reply);
+    dw_actor_sessions_begin(actor);
+    dw_wasi_begin_turn(dw_instance_wasi(actor->instance), current->realtime_ns);
+}
+
+/* dw_actor_stop may come from any thread: it sees the instance only under the lock, while it is in a call. */
+static void set_running(dw_actor *actor, dw_instance *instance) {
+    dw_os_mutex_lock(actor->port->mutex);
+    actor->running = instance;
+    if (instance && atomic_load(&actor->stopped)) dw_instance_interrupt(instance);
+    dw_os_mutex_unlock(actor->port->mutex);
+}
+
+static void end(dw_actor *actor) {
+    atomic_store(&actor->interrupted, false);
+    atomic_store(&actor->stopped, false);
+    actor->in_turn = false;
+    actor->current = NULL;
+    actor->result = NULL;
+}
+
+/* Runs the guest: what a fresh instance owes first, then the message. */
+static dw_status run_guest(dw_actor *actor, dw_turn_result *result, dw_error *err) {
+    dw_call_result call = {0};
+    dw_status status = DW_OK;
+    set_running(actor, actor->instance);
+    if (!actor->initialized) status = dw_instance_initialize(actor->instance, actor->turn_deadline_ns, &call, err);
+    if (status == DW_OK) {
+        bool command = !dw_program_info_view(actor->program)->has_receive;
+        status = command ? dw_instance_start_command(actor->instance, actor->turn_deadline_ns, &call, err)
+                         : dw_instance_receive(actor->instance, actor->turn_deadline_ns, &call, err);
+    }
+    set_running(actor, NULL);
+    dw_actor_cancel_all(actor);
+    result->exit_code = call.exit_code;
+    if (status == DW_OK && call.value < 0) {
+        const char *name = dw_status_name((dw_status)call.value);
+        return dw_fail(err, DW_E_STATE, "the program gave this turn up with %d (%s)", call.value, name);
+    }
+    return status;
+}
+
+/* Everything that can fail comes first; after the image has switched nothing can. */
+static dw_status commit(dw_actor *actor, dw_turn_result *result, dw_error *err) {
+    uint64_t start = dw_os_monotonic_ns();
+    uint8_t *reply = NULL;
+    size_t reply_size = 0;
+    dw_write_u8(&actor->reply, 0); /* the NUL behind it */
+    dw_status status = dw_writer_finish(&actor->reply, &reply, &reply_size);
+    if (status != DW_OK) return dw_fail(err, status, "no memory for the reply");
+    status = dw_actor_image_commit(&actor->image, actor->instance, &result->dirty_bytes, err);
+    if (status != DW_OK) {
+        free(reply);
+        return status;
+    }
+    dw_actor_sessions_commit(actor);
+    actor->initialized = true;
+    actor->turns++;
+    dw_mailbox_drop_first(&actor->mailbox);
+    /* Tracking that cannot be renewed costs the instance, not the turn. */
+    dw_error ignored;
+    if (dw_region_mark(dw_instance_region(actor->instance), DW_DIRTY_AUTO, &ignored) != DW_OK) dw_actor_drop_instance(actor);
+    result->turn = actor->turns;
+    result->reply = (char *)reply;
+    result->reply_size = reply_size - 1;
+    result->commit_ns = dw_os_monotonic_ns() - start;
+    return DW_OK;
+}
+
+static void roll_back(dw_actor *actor, dw_status why) {
+    dw_actor_drop_instance(actor);
+    dw_error err;
+    dw_status status = dw_actor_sessions_rollback(actor, &err);
+    if (status != DW_OK) dw_log(DW_LOG_ERROR, "rollback", "actor=%s status=%s reason=%s", actor->name, dw_status_name(status), err.text);
+    if (why != DW_E_CANCELLED && dw_status_kind_of(why) == DW_KIND_REFUSED) dw_mailbox_drop_first(&actor->mailbox);
+}
+
+dw_status dw_actor_turn(dw_actor *actor, uint64_t deadline_ns, dw_turn_result *result, dw_error *err) {
+    *result = (dw_turn_result){.status = DW_E_NOT_FOUND};
+    const message *current = dw_mailbox_first(&actor->mailbox);
+    if (!current) return dw_fail(err, DW_E_NOT_FOUND, "the mailbox is empty");
+    if (actor->in_turn) return dw_fail(err, DW_E_BUSY, "a turn of this actor is running");
+    dw_status status = dw_actor_live(actor, err);
+    if (status != DW_OK) return result->status = status;
+    begin(actor, current, deadline_ns, result);
+    uint64_t start = dw_os_monotonic_ns();
+    status = run_guest(actor, result, err);
+    result->run_ns = dw_os_monotonic_ns() - start;
+    if (status == DW_OK) status = commit(actor, result, err);
+    if (status != DW_OK) roll_back(actor, status);
+    end(actor);
+    return result->status = status;
+}
+
+void dw_actor_interrupt(dw_actor *actor) {
+    atomic_store(&actor->interrupted, true);
+    dw_os_mutex_lock(actor->port->mutex);
+    dw_os_condition_signal(actor->port->changed);
+    dw_os_mutex_unlock(actor->port->mutex);
+}
+
+void dw_actor_stop(dw_actor *actor) {
+    atomic_store(&actor->stopped, true);
+    dw_os_mutex_lock(actor->port->mutex);
+    if (actor->running) dw_instance_interrupt(actor->running);
+    dw_os_mutex_unlock(actor->port->mutex);
+    dw_actor_interrupt(actor);
+}
