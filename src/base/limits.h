@@ -43,7 +43,7 @@
 /* Sessions and models */
 #define DW_CONTEXT_TOKENS_MAX (1u << 20)
 #define DW_SESSIONS_PER_MODEL_MAX 256u                   /* slots in one arena */
-#define DW_KV_EXTENTS_MAX 64u                            /* of one slot, before its prefix is folded into one object */
+#define DW_KV_EXTENTS_MAX 16u                            /* of one slot, before they are folded into one object: each costs a map per layer and K or V, and a process may have 65,530 */
 #define DW_VOCAB_TOKENS_MAX (1u << 22)
 #define DW_LAYERS_MAX 1024u
 #define DW_HEADS_MAX 1024u
@@ -61,7 +61,7 @@
 
 /* Vocabularies */
 #define DW_VOCAB_TOKEN_BYTES_MAX 4096u                   /* text of one token */
-#define DW_VOCAB_SPECIAL_TOKENS_MAX 65536u               /* of kinds that are searched for in every text */
+#define DW_VOCAB_PIECES_GROWTH_MAX 16u                   /* bytes of rendered text per byte of token text: real ones need 1 */
 
 /* Checkpoints */
 #define DW_DRIFT_HEADER_BYTES_MAX (UINT64_C(64) << 20)

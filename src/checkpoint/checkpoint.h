@@ -97,10 +97,10 @@ uint64_t dw_checkpoint_memory_offset(const dw_checkpoint *checkpoint);
 /* Where a session's rows begin in the file: out[n_layers]. */
 dw_status dw_checkpoint_kv_sources(const dw_checkpoint *checkpoint, size_t session, dw_kv_source *out, size_t n_layers) DW_MUST_USE;
 
-/* Sections for `inspect`: name, dtype, shape, place, bytes, hash. */
+/* Sections for `inspect`, in file order: name, dtype, shape, place in the file, bytes with and without padding, hash. */
 typedef struct dw_checkpoint_section {
     char name[64]; char dtype[8]; uint64_t shape[4]; uint32_t n_dims;
-    uint64_t offset, bytes; dw_hash hash;
+    uint64_t offset, bytes, used_bytes; dw_hash hash;
 } dw_checkpoint_section;
 size_t dw_checkpoint_sections(const dw_checkpoint *checkpoint, const dw_checkpoint_section **out);
 

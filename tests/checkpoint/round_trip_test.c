@@ -1,0 +1,271 @@
+/* round_trip_test.c: what was written is what is read. */
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "checkpoint/drift_kit.h"
+
+static void assert_ok(dw_status status, const dw_error *err) {
+    if (status != DW_OK) print_error("%s: %s\n", dw_status_name(status), err->text);
+    assert_int_equal(status, DW_OK);
+}
+
+static void write_and_compare(const kit_state *kit, unsigned threads) {
+    char path[512];
+    dw_error err = {0};
+    dw_checkpoint_report report;
+    dw_checkpoint *checkpoint = NULL;
+    kit_path(path, "round.drift");
+    assert_ok(dw_checkpoint_write(path, &kit->state, kit_rows, (void *)(uintptr_t)kit, &report, &err), &err);
+    assert_ok(dw_checkpoint_open(path, &checkpoint, &err), &err);
+    assert_false(dw_checkpoint_is_verified(checkpoint));
+    assert_ok(dw_checkpoint_verify(checkpoint, threads, &err), &err);
+    assert_true(dw_checkpoint_is_verified(checkpoint));
+    kit_assert_holds(checkpoint, kit);
+    assert_true(dw_hash_equal(dw_checkpoint_identity(checkpoint), &report.identity));
+    assert_int_equal(dw_checkpoint_file_bytes(checkpoint), report.file_bytes);
+    assert_non_null(dw_checkpoint_backing(checkpoint));
+    dw_checkpoint_close(checkpoint);
+    assert_int_equal(kit_count_files(), 1); /* no temporary file is left */
+    assert_int_equal(dw_os_remove(path, NULL), DW_OK);
+}
+
+static void random_states_come_back_as_they_were(void **unused) {
+    (void)unused;
+    uint64_t seed = dw_os_monotonic_ns();
+    const char *asked = getenv("DW_TEST_SEED");
+    if (asked) seed = strtoull(asked, NULL, 0);
+    print_message("seed %" PRIu64 " (DW_TEST_SEED repeats it)\n", seed);
+    for (int i = 0; i < 60; i++) {
+        kit_state kit;
+        kit_random_state(&kit, &seed);
+        write_and_compare(&kit, (unsigned)i % 5);
+        kit_deinit(&kit);
+    }
+}
+
+static void the_smallest_state_comes_back(void **unused) {
+    (void)unused;
+    kit_state kit;
+    uint64_t random = 3;
+    kit_init(&kit);
+    kit_set_bytes(&kit, &random, 0, 0, 0);
+    write_and_compare(&kit, 1);
+    kit_deinit(&kit);
+}
+
+static void as_many_sessions_as_an_actor_may_have_come_back(void **unused) {
+    (void)unused;
+    kit_state kit;
+    uint64_t random = 4;
+    kit_init(&kit);
+    kit_set_bytes(&kit, &random, DW_WASM_PAGE_BYTES, 1, 1);
+    for (uint32_t i = 0; i < DW_SESSIONS_PER_ACTOR_MAX; i++)
+        kit_add_session(&kit, &random, UINT32_MAX - i, (kit_shape){.tokens = 3, .rows = i % 4, .layers = 2, .heads_kv = 1, .head_dim = 64});
+    write_and_compare(&kit, 2);
+    kit_deinit(&kit);
+}
+
+static void every_section_begins_on_a_page_without_holes(void **unused) {
+    (void)unused;
+    uint64_t random = 5;
+    for (int i = 0; i < 10; i++) {
+        kit_state kit;
+        kit_random_state(&kit, &random);
+        kit_file file = kit_file_of(&kit);
+        dw_checkpoint *checkpoint = NULL;
+        dw_error err = {0};
+        assert_ok(dw_checkpoint_open_bytes(file.bytes, file.size, &checkpoint, &err), &err);
+        const dw_checkpoint_section *sections;
+        size_t n = dw_checkpoint_sections(checkpoint, &sections);
+        uint64_t offset = kit_header_bytes(&file);
+        for (size_t k = 0; k < n; k++) {
+            assert_int_equal(sections[k].offset, offset);
+            assert_int_equal(offset % DW_DRIFT_PAGE_BYTES, 0);
+            assert_true(sections[k].used_bytes <= sections[k].bytes);
+            offset += sections[k].bytes;
+        }
+        assert_int_equal(offset, file.size);
+        dw_checkpoint_close(checkpoint);
+        kit_free(&file);
+        kit_deinit(&kit);
+    }
+}
+
+/* Rows of 480 bytes fit pages only 512 at a time. */
+static void odd_rows_are_padded_to_whole_rows_and_whole_pages(void **unused) {
+    (void)unused;
+    kit_state kit;
+    uint64_t random = 6;
+    kit_init(&kit);
+    kit_set_bytes(&kit, &random, 0, 0, 0);
+    kit_add_session(&kit, &random, 7, (kit_shape){.tokens = 600, .rows = 513, .layers = 1, .heads_kv = 3, .head_dim = 80});
+    kit_file file = kit_file_of(&kit);
+    dw_checkpoint *checkpoint = NULL;
+    assert_int_equal(dw_checkpoint_open_bytes(file.bytes, file.size, &checkpoint, NULL), DW_OK);
+    const dw_checkpoint_section *sections;
+    assert_int_equal(dw_checkpoint_sections(checkpoint, &sections), 6);
+    assert_string_equal(sections[2].name, "kv.7.k.0");
+    assert_string_equal(sections[2].dtype, "F16");
+    assert_int_equal(sections[2].shape[0], 1024);
+    assert_int_equal(sections[2].shape[1], 3);
+    assert_int_equal(sections[2].shape[2], 80);
+    assert_int_equal(sections[2].used_bytes, 513 * 480);
+    dw_checkpoint_close(checkpoint);
+    kit_free(&file);
+    kit_deinit(&kit);
+}
+
+static void zero_runs_occupy_no_disk(void **unused) {
+    (void)unused;
+    enum { MEMORY_BYTES = 64 << 20 };
+    char path[512];
+    kit_state kit;
+    uint64_t random = 7;
+    dw_checkpoint_report report;
+    kit_init(&kit);
+    kit_set_bytes(&kit, &random, 0, 0, 10);
+    free(kit.memory);
+    kit.state.memory = kit.memory = calloc(1, MEMORY_BYTES);
+    kit.state.memory_bytes = MEMORY_BYTES;
+    kit.memory[30 << 20] = 1;
+    kit_path(path, "sparse.drift");
+    assert_int_equal(dw_checkpoint_write(path, &kit.state, NULL, NULL, &report, NULL), DW_OK);
+    assert_true(report.file_bytes > MEMORY_BYTES);
+    assert_true(report.occupied_bytes < (4 << 20));
+    assert_int_equal(dw_os_remove(path, NULL), DW_OK);
+    write_and_compare(&kit, 1);
+    kit_deinit(&kit);
+}
+
+static void equal_states_give_equal_files(void **unused) {
+    (void)unused;
+    kit_state kit;
+    kit_small(&kit);
+    kit_file first = kit_file_of(&kit), second = kit_file_of(&kit);
+    assert_int_equal(first.size, second.size);
+    assert_memory_equal(first.bytes, second.bytes, first.size);
+    kit_free(&first);
+    kit_free(&second);
+    kit_deinit(&kit);
+}
+
+static void files_of_version_1_stay_as_they_are(void **unused) {
+    (void)unused;
+    static const struct { const char *path; void (*make)(kit_state *); } kept[] = {
+        {DW_TEST_SOURCE "/tests/checkpoint/corpus/minimal.drift", kit_minimal}, {DW_TEST_SOURCE "/tests/checkpoint/corpus/small.drift", kit_small}};
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+        kit_state kit;
+        kept[i].make(&kit);
+        kit_file now = kit_file_of(&kit), then = kit_load(kept[i].path);
+        assert_int_equal(now.size, then.size);
+        assert_memory_equal(now.bytes, then.bytes, then.size);
+        kit_free(&now);
+        kit_free(&then);
+        kit_deinit(&kit);
+    }
+}
+
+/* A name that was cut in the middle of a character, or that carries terminal codes, is no reason not to freeze. */
+static void an_odd_model_name_is_cleaned_not_refused(void **unused) {
+    (void)unused;
+    kit_state kit;
+    uint64_t random = 8;
+    kit_init(&kit);
+    kit_set_bytes(&kit, &random, 0, 0, 0);
+    kit_add_session(&kit, &random, 9, (kit_shape){.layers = 1, .heads_kv = 1, .head_dim = 1});
+    (void)snprintf(kit.sessions[0].model_name, sizeof kit.sessions[0].model_name, "G\x1b[31m\xe2\x82");
+    kit_file file = kit_file_of(&kit);
+    dw_checkpoint *checkpoint = NULL;
+    assert_int_equal(dw_checkpoint_open_bytes(file.bytes, file.size, &checkpoint, NULL), DW_OK);
+    assert_string_equal(dw_checkpoint_view(checkpoint)->sessions[0].model_name, "G?[31m??");
+    dw_checkpoint_close(checkpoint);
+    kit_free(&file);
+    kit_deinit(&kit);
+}
+
+static dw_status short_rows(void *context, size_t session, uint32_t layer, int which, const void **out, uint64_t *bytes) {
+    dw_status status = kit_rows(context, session, layer, which, out, bytes);
+    *bytes -= 2;
+    return status;
+}
+
+static void a_writer_given_too_few_rows_refuses_and_leaves_nothing(void **unused) {
+    (void)unused;
+    char path[512];
+    kit_state kit;
+    dw_error err;
+    kit_small(&kit);
+    kit_path(path, "short.drift");
+    assert_int_equal(dw_checkpoint_write(path, &kit.state, short_rows, &kit, NULL, &err), DW_E_INVALID);
+    assert_non_null(strstr(err.text, "kv.65537.k.0"));
+    assert_int_equal(kit_count_files(), 0);
+    kit_deinit(&kit);
+}
+
+/* Each breaks one rule of a state. */
+static void break_name(kit_state *kit) { kit->state.actor_name[0] = '\0'; }
+static void break_name_text(kit_state *kit) { kit->state.actor_name[0] = '\n'; }
+static void break_name_utf8(kit_state *kit) { kit->state.actor_name[0] = '\xff'; }
+static void break_memory(kit_state *kit) { kit->state.memory_bytes = 4096; }
+static void break_memory_limit(kit_state *kit) { kit->state.memory_bytes = DW_GUEST_MEMORY_BYTES_MAX + DW_WASM_PAGE_BYTES; }
+static void break_mailbox_limit(kit_state *kit) { kit->state.mailbox_bytes = DW_DRIFT_STATE_BYTES_MAX + 1; }
+static void break_global_type(kit_state *kit) { kit->globals[0].type = 5; kit->state.n_globals = 1; }
+static void break_global_bits(kit_state *kit) { kit->globals[0] = (dw_value){.type = DW_VALUE_I32, .bits = {[4] = 1}}; kit->state.n_globals = 1; }
+static void break_handle(kit_state *kit) { kit->sessions[0].handle = 0; }
+static void break_handles(kit_state *kit) { kit->sessions[1].handle = kit->sessions[0].handle; }
+static void break_rows(kit_state *kit) { kit->sessions[0].n_rows = kit->sessions[0].n_tokens + 1; }
+static void break_layers(kit_state *kit) { kit->sessions[0].n_layers = 0; }
+static void break_layer_limit(kit_state *kit) { kit->sessions[0].n_layers = DW_LAYERS_MAX + 1; }
+static void break_row_unit(kit_state *kit) { kit->sessions[0].head_dim = 33333; kit->sessions[0].n_heads_kv = 3; }
+static void break_token(kit_state *kit) { kit->tokens[0][0] = -1; }
+
+static void a_state_that_breaks_a_rule_is_not_written(void **unused) {
+    (void)unused;
+    static const struct { void (*break_it)(kit_state *); dw_status status; const char *named; } cases[] = {
+        {break_name, DW_E_INVALID, "actor.name"}, {break_name_text, DW_E_INVALID, "actor.name"}, {break_name_utf8, DW_E_INVALID, "actor.name"},
+        {break_memory, DW_E_INVALID, "memory.bytes"}, {break_memory_limit, DW_E_LIMIT, "memory.bytes"}, {break_mailbox_limit, DW_E_LIMIT, "mailbox.bytes"},
+        {break_global_type, DW_E_INVALID, "globals"}, {break_global_bits, DW_E_INVALID, "globals"}, {break_handle, DW_E_INVALID, "sessions"},
+        {break_handles, DW_E_INVALID, "sessions"}, {break_rows, DW_E_INVALID, "session.65537"}, {break_layers, DW_E_INVALID, "session.65537"},
+        {break_layer_limit, DW_E_LIMIT, "session.65537"}, {break_row_unit, DW_E_LIMIT, "session.65537"}, {break_token, DW_E_INVALID, "tokens.65537"}};
+    char path[512];
+    kit_path(path, "broken.drift");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        kit_state kit;
+        dw_error err = {0};
+        kit_small(&kit);
+        cases[i].break_it(&kit);
+        assert_int_equal(dw_checkpoint_write(path, &kit.state, kit_rows, &kit, NULL, &err), cases[i].status);
+        if (!strstr(err.text, cases[i].named)) fail_msg("\"%s\" does not name %s", err.text, cases[i].named);
+        assert_int_equal(kit_count_files(), 0);
+        kit_deinit(&kit);
+    }
+}
+
+static int clean_up(void **unused) {
+    (void)unused;
+    kit_remove_folder();
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_states_come_back_as_they_were),
+        cmocka_unit_test(the_smallest_state_comes_back),
+        cmocka_unit_test(as_many_sessions_as_an_actor_may_have_come_back),
+        cmocka_unit_test(every_section_begins_on_a_page_without_holes),
+        cmocka_unit_test(odd_rows_are_padded_to_whole_rows_and_whole_pages),
+        cmocka_unit_test(zero_runs_occupy_no_disk),
+        cmocka_unit_test(equal_states_give_equal_files),
+        cmocka_unit_test(files_of_version_1_stay_as_they_are),
+        cmocka_unit_test(an_odd_model_name_is_cleaned_not_refused),
+        cmocka_unit_test(a_writer_given_too_few_rows_refuses_and_leaves_nothing),
+        cmocka_unit_test(a_state_that_breaks_a_rule_is_not_written),
+    };
+    return cmocka_run_group_tests(tests, NULL, clean_up);
+}
