@@ -220,6 +220,25 @@ dw_status dw_tensor_read(dw_device *device, const struct ggml_tensor *tensor, vo
     return DW_OK;
 }
 
+/* Backends copy tensors, not bytes, and some address a tensor by 32 bits: a large copy goes in pieces, each as a tensor of bytes. */
+dw_status dw_buffer_write(dw_buffer *buffer, uint64_t offset, const void *data, uint64_t size, dw_error *err) {
+    const uint64_t piece_bytes_max = UINT64_C(256) << 20;
+    dw_status status = DW_OK;
+    if (!dw_in_range(offset, size, buffer->size)) return dw_fail(err, DW_E_RANGE, "the copy leaves the buffer");
+    for (uint64_t done = 0; status == DW_OK && done < size;) {
+        uint64_t piece = dw_min_u64(size - done, piece_bytes_max);
+        struct ggml_init_params params = {.mem_size = ggml_tensor_overhead(), .no_alloc = true};
+        struct ggml_context *context = ggml_init(params);
+        if (context == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a copy");
+        struct ggml_tensor *bytes = ggml_new_tensor_1d(context, GGML_TYPE_I8, (int64_t)piece);
+        status = dw_buffer_place(buffer, bytes, offset + done, err);
+        if (status == DW_OK) status = dw_tensor_write(buffer->device, bytes, (const char *)data + done, 0, piece);
+        ggml_free(context);
+        done += piece;
+    }
+    return status;
+}
+
 /* Operations that only look at another tensor's memory; ggml runs nothing for them, but may say "unsupported" for a large source. */
 static bool is_view(enum ggml_op op) {
     return op == GGML_OP_NONE || op == GGML_OP_VIEW || op == GGML_OP_RESHAPE || op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;

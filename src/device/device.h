@@ -77,6 +77,8 @@ void dw_buffer_destroy(dw_buffer *buffer);
 uint64_t dw_buffer_size(const dw_buffer *buffer);
 void *dw_buffer_base(const dw_buffer *buffer); /* device address, rule 3 */
 struct ggml_backend_buffer *dw_buffer_ggml(const dw_buffer *buffer);
+/* Explicit copy of plain bytes into a buffer, whatever will lie there; counted in the ledger. */
+dw_status dw_buffer_write(dw_buffer *buffer, uint64_t offset, const void *data, uint64_t size, dw_error *err) DW_MUST_USE;
 /* Puts a tensor without memory at `offset` of the buffer. DW_E_RANGE / DW_E_INVALID when it does not fit or is not aligned. */
 dw_status dw_buffer_place(dw_buffer *buffer, struct ggml_tensor *tensor, uint64_t offset, dw_error *err) DW_MUST_USE;
 /* Explicit copies between the host and a placed tensor; counted in the ledger. */
