@@ -118,7 +118,7 @@ typedef struct dw_thaw_report {
     uint32_t tokens, tokens_reused, tokens_recomputed, tokens_pending;
     uint64_t kv_bytes, memory_bytes;
     bool verified, exact;        /* exact: same profile, so the continuation is bit for bit */
-    char profile_difference[2 * DW_PROFILE_BYTES]; /* why not exact; "" otherwise */
+    char profile_difference[2 * DW_PROFILE_BYTES + 32]; /* why not exact; "" otherwise */
 } dw_thaw_report;
 
 /* A live actor from a file. Everything is checked before anything of it runs; the reason of a refusal names the section or condition. */

@@ -1,0 +1,154 @@
+/* door_test.c: whatever a guest hands to `enter`, it gets a status, and harms only itself (I6). */
+#include "actor/fixture.h"
+
+#include <stdio.h>
+#include "os/os.h"
+
+typedef struct raw_call {
+    char tag[4];
+    uint32_t requests, n, completions, capacity, wait, pad;
+    int64_t deadline;
+} raw_call;
+
+enum { RAW_HEAD = 36, RAW_COMPLETIONS = 64 };
+
+typedef struct raw_answer { int32_t n; dw_completion completions[RAW_COMPLETIONS]; } raw_answer;
+
+/* One call of the door with these records; false when the turn was ended for it. */
+static bool call(dw_actor *actor, raw_call head, const dw_request *records, uint32_t n_records, raw_answer *answer) {
+    uint8_t body[RAW_HEAD + 64 * sizeof(dw_request)];
+    dw_turn_result result;
+    dw_error err = {0};
+    uint32_t words[6] = {head.requests, head.n, head.completions, head.capacity, head.wait, 0};
+    memcpy(body, "raw", 4);
+    memcpy(body + 4, words, sizeof words);
+    memcpy(body + 28, &head.deadline, sizeof head.deadline);
+    if (n_records) memcpy(body + RAW_HEAD, records, n_records * sizeof *records);
+    dw_status status = fixture_turn(actor, body, RAW_HEAD + n_records * sizeof *records, &result, &err);
+    if (status == DW_OK) {
+        assert_int_equal(result.reply_size, sizeof answer->n + sizeof answer->completions);
+        memcpy(&answer->n, result.reply, sizeof answer->n);
+        memcpy(answer->completions, result.reply + sizeof answer->n, sizeof answer->completions);
+    }
+    free(result.reply);
+    return status == DW_OK;
+}
+
+static void a_call_that_is_wrong_is_refused_as_a_whole(void **state) {
+    static const struct { raw_call head; int32_t expected; const char *why; } cases[] = {
+        {{.requests = 4, .n = 1, .capacity = 1}, DW_E_INVALID, "records not aligned"},
+        {{.requests = 0xfffffff8u, .n = 1, .capacity = 1}, DW_E_RANGE, "records beyond memory"},
+        {{.n = 1025, .capacity = 1}, DW_E_LIMIT, "too many records"},
+        {{.n = 0xffffffffu, .capacity = 1}, DW_E_LIMIT, "absurdly many records"},
+        {{.completions = 0xfffffff8u, .capacity = 1}, DW_E_RANGE, "completions beyond memory"},
+        {{.completions = 12, .capacity = 1}, DW_E_INVALID, "completions not aligned"},
+        {{.capacity = 0x08000000u}, DW_E_RANGE, "room for 4 GiB of completions"},
+        {{.capacity = 1, .wait = 1}, DW_E_INVALID, "waits for nothing"},
+        {{.capacity = 8, .wait = 0xffffffffu}, DW_E_INVALID, "waits for more than there can be"},
+    };
+    fixture *f = *state;
+    dw_actor *actor = fixture_actor(f, "calls");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        raw_answer answer;
+        assert_true(call(actor, cases[i].head, NULL, 0, &answer));
+        if (answer.n != cases[i].expected) fail_msg("%s: %d instead of %d", cases[i].why, answer.n, cases[i].expected);
+    }
+    dw_actor_destroy(actor);
+}
+
+static void every_request_gets_one_completion_with_its_user_data(void **state) {
+    fixture *f = *state;
+    dw_actor *actor = fixture_actor(f, "completions");
+    dw_request records[] = {
+        {.op = DW_OP_INTERRUPTED, .user_data = 11},
+        {.op = 9999, .user_data = 12},                                            /* unknown */
+        {.op = DW_OP_INTERRUPTED, .user_data = 13, .arg2 = 1},                     /* reserved field */
+        {.op = DW_OP_INTERRUPTED, .user_data = 14, .flags = 0x8000},               /* unknown flag */
+        {.op = DW_OP_SESSION_LENGTH, .user_data = 15, .handle = 0x10001},          /* forged handle */
+        {.op = DW_OP_SLEEP, .user_data = 16, .arg0 = 2000000},
+        {.op = DW_OP_SLEEP, .user_data = 17, .arg0 = UINT64_MAX},
+        {.op = DW_OP_CANCEL, .user_data = 18, .arg0 = 17},
+        {.op = DW_OP_SESSION_OPEN, .user_data = 19},                               /* no model here */
+    };
+    static const struct { uint64_t user_data; int32_t status; } expected[] = {
+        {11, 0}, {12, DW_E_UNSUPPORTED}, {13, DW_E_INVALID}, {14, DW_E_INVALID}, {15, DW_E_BAD_HANDLE},
+        {17, DW_E_CANCELLED}, {18, 0}, {19, DW_E_NOT_FOUND}, {16, 0}};
+    raw_answer answer;
+    assert_true(call(actor, (raw_call){.n = 9, .capacity = RAW_COMPLETIONS, .wait = 9, .deadline = -1}, records, 9, &answer));
+    assert_int_equal(answer.n, 9);
+    for (size_t i = 0; i < 9; i++) {
+        assert_int_equal(answer.completions[i].user_data, expected[i].user_data);
+        assert_int_equal(answer.completions[i].status, expected[i].status);
+    }
+    dw_actor_destroy(actor);
+}
+
+static void a_deadline_returns_without_what_is_not_done(void **state) {
+    fixture *f = *state;
+    dw_actor *actor = fixture_actor(f, "deadline");
+    dw_request records[] = {{.op = DW_OP_SLEEP, .user_data = 1, .arg0 = 1000000}, {.op = DW_OP_SLEEP, .user_data = 2, .arg0 = UINT64_C(3600000000000)}};
+    raw_answer answer;
+    assert_true(call(actor, (raw_call){.n = 2, .capacity = 4, .wait = 2, .deadline = 20000000}, records, 2, &answer));
+    assert_int_equal(answer.n, 1);
+    assert_int_equal(answer.completions[0].user_data, 1);
+    dw_actor_destroy(actor); /* the other one was cancelled at the end of its turn */
+}
+
+/* Random records made of nasty numbers, for every operation. The actor stays usable and its neighbour untouched. */
+static void nasty_records_harm_nobody(void **state) {
+    static const uint32_t nasty[] = {0, 1, 4, 7, 8, 64, 255, 256, 4096, 65535, 65536, 1u << 20, 1u << 24, 0x7fffffff, 0x80000000u, 0xfffffff8u, 0xffffffffu};
+    static const uint16_t ops[] = {
+#define X(name, number, window, text) number,
+        DW_OP_TABLE(X)
+#undef X
+        0, 8, 100, 65535};
+    fixture *f = *state;
+    dw_actor *actor = fixture_actor(f, "nasty"), *neighbour = fixture_actor(f, "neighbour"), *twin = fixture_actor(f, "twin");
+    assert_int_equal(fixture_say(neighbour, "S1"), DW_OK);
+    assert_int_equal(fixture_say(twin, "S1"), DW_OK);
+    unsigned random = 77;
+#define PICK(list) ((random = random * 1103515245u + 12345u), (list)[(random >> 12) % (sizeof(list) / sizeof((list)[0]))])
+    for (int round = 0; round < 3000; round++) {
+        dw_request records[6];
+        for (int i = 0; i < 6; i++) {
+            records[i] = (dw_request){.op = PICK(ops), .user_data = PICK(nasty), .ptr0 = PICK(nasty), .len0 = PICK(nasty)};
+            if (random & 0x10000) records[i].handle = PICK(nasty);
+            if (random & 0x20000) records[i].flags = (uint16_t)PICK(nasty);
+            if (random & 0x40000) records[i].ptr1 = PICK(nasty), records[i].len1 = PICK(nasty);
+            if (random & 0x80000) records[i].ptr2 = PICK(nasty), records[i].len2 = PICK(nasty);
+            if (random & 0x100000) records[i].arg0 = PICK(nasty);
+            if (random & 0x200000) records[i].arg1 = PICK(nasty);
+        }
+        raw_answer answer;
+        raw_call head = {.n = 6, .capacity = RAW_COMPLETIONS, .wait = 0, .deadline = 0};
+        if (call(actor, head, records, 6, &answer)) assert_in_range(answer.n, 1, 6);
+    }
+    assert_int_equal(fixture_say(actor, "h"), DW_OK);
+    fixture_assert_same(neighbour, twin);
+    dw_actor_destroy(actor);
+    dw_actor_destroy(neighbour);
+    dw_actor_destroy(twin);
+}
+
+static void growing_to_the_end_of_memory_harms_nobody(void **state) {
+    fixture *f = *state;
+    dw_actor *actor = fixture_actor(f, "grower");
+    assert_int_equal(fixture_say(actor, "G"), DW_OK);
+    assert_int_equal(fixture_say(actor, "s1"), DW_OK);
+    dw_error err = {0};
+    dw_actor_use use;
+    assert_ok(dw_actor_use_now(actor, &use, &err), err);
+    assert_true(use.memory_bytes > UINT64_C(4000000000));
+    dw_actor_destroy(actor);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_call_that_is_wrong_is_refused_as_a_whole),
+        cmocka_unit_test(every_request_gets_one_completion_with_its_user_data),
+        cmocka_unit_test(a_deadline_returns_without_what_is_not_done),
+        cmocka_unit_test(nasty_records_harm_nobody),
+        cmocka_unit_test(growing_to_the_end_of_memory_harms_nobody),
+    };
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
+}

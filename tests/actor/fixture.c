@@ -1,0 +1,75 @@
+/* fixture.c: see fixture.h */
+#include "actor/fixture.h"
+
+#include <stdio.h>
+#include "os/os.h"
+
+int fixture_setup(void **state) {
+    fixture *f = calloc(1, sizeof *f);
+    dw_error err = {0};
+    if (!f) return -1;
+    snprintf(f->folder, sizeof f->folder, "%s/actor-tests", DW_TEST_BUILD);
+    assert_ok(dw_os_make_folders(f->folder, &err), err);
+    dw_runtime_options options = {.cache_folder = f->folder};
+    assert_ok(dw_runtime_create(&options, &f->runtime, &err), err);
+    assert_ok(dw_runtime_load_program(f->runtime, DW_TEST_PROGRAMS "/actor_probe.wasm", &f->probe, &err), err);
+    *state = f;
+    return 0;
+}
+
+int fixture_teardown(void **state) {
+    fixture *f = *state;
+    dw_program_release(f->probe);
+    dw_runtime_destroy(f->runtime);
+    free(f);
+    return 0;
+}
+
+dw_actor *fixture_actor(fixture *f, const char *name) {
+    static const uint8_t seed[32] = {1, 2, 3};
+    dw_error err = {0};
+    dw_actor *actor = NULL;
+    dw_actor_options options = {.name = name, .birth_realtime_ns = 1000000000, .random_seed = seed};
+    assert_ok(dw_actor_create(f->runtime, f->probe, &options, &actor, &err), err);
+    return actor;
+}
+
+dw_status fixture_turn(dw_actor *actor, const void *body, size_t size, dw_turn_result *result_or_null, dw_error *err) {
+    static uint64_t now = 2000000000; /* the same sequence for every run of a test */
+    dw_turn_result result;
+    dw_status status = dw_actor_send(actor, body, size, now += 1000000, err);
+    if (status != DW_OK) return status;
+    status = dw_actor_turn(actor, UINT64_MAX, &result, err);
+    if (result_or_null) *result_or_null = result;
+    else free(result.reply);
+    return status;
+}
+
+dw_status fixture_say(dw_actor *actor, const char *text) {
+    dw_error err = {0};
+    return fixture_turn(actor, text, strlen(text), NULL, &err);
+}
+
+uint64_t fixture_guest_hash(dw_actor *actor) {
+    dw_turn_result result;
+    dw_error err = {0};
+    uint64_t hash = 0;
+    assert_ok(fixture_turn(actor, "h", 1, &result, &err), err);
+    assert_int_equal(result.reply_size, sizeof hash);
+    memcpy(&hash, result.reply, sizeof hash);
+    free(result.reply);
+    return hash;
+}
+
+void fixture_assert_same(dw_actor *a, dw_actor *b) {
+    dw_actor_digest one, two;
+    dw_error err = {0};
+    assert_ok(dw_actor_digest_of(a, &one, &err), err);
+    assert_ok(dw_actor_digest_of(b, &two, &err), err);
+    assert_memory_equal(&one.memory, &two.memory, sizeof one.memory);
+    assert_memory_equal(&one.kv, &two.kv, sizeof one.kv);
+    assert_memory_equal(&one.tokens, &two.tokens, sizeof one.tokens);
+    assert_int_equal(dw_actor_turns(a), dw_actor_turns(b));
+}
+
+void fixture_path(const fixture *f, const char *name, char out[512]) { snprintf(out, 512, "%s/%s", f->folder, name); }

@@ -1,0 +1,40 @@
+/* fixture.h: a runtime without a model, the probe guest, and turns in one line, for the tests of src/actor. */
+#ifndef DW_TESTS_ACTOR_FIXTURE_H
+#define DW_TESTS_ACTOR_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "actor/actor.h"
+#include "driftwood/guest.h"
+
+typedef struct fixture {
+    dw_runtime *runtime;
+    dw_program *probe;
+    char folder[400];     /* of this test, for checkpoints */
+} fixture;
+
+int fixture_setup(void **state);
+int fixture_teardown(void **state);
+
+#define assert_ok(call, error)                                                                                     \
+    do {                                                                                                           \
+        dw_status fixture_status = (call);                                                                         \
+        if (fixture_status != DW_OK) fail_msg("%s: %s: %s", #call, dw_status_name(fixture_status), (error).text); \
+    } while (0)
+
+/* An actor of the probe with a fixed birth and seed. */
+dw_actor *fixture_actor(fixture *f, const char *name);
+/* Sends and handles one message; frees the reply unless it is wanted. */
+dw_status fixture_turn(dw_actor *actor, const void *body, size_t size, dw_turn_result *result_or_null, dw_error *err);
+dw_status fixture_say(dw_actor *actor, const char *text);
+/* The probe's hash of its own memory, seen by the guest itself. */
+uint64_t fixture_guest_hash(dw_actor *actor);
+void fixture_assert_same(dw_actor *a, dw_actor *b);
+void fixture_path(const fixture *f, const char *name, char out[512]);
+
+#endif
