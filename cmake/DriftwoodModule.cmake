@@ -13,6 +13,10 @@ include_guard(GLOBAL)
 add_library(dw_flags INTERFACE)
 target_compile_options(dw_flags INTERFACE
   -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes)
+if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+  # Texts of errors and reports have fixed room, and a longer one is cut on purpose.
+  target_compile_options(dw_flags INTERFACE -Wno-format-truncation)
+endif()
 if(DW_WERROR)
   target_compile_options(dw_flags INTERFACE -Werror)
 endif()
