@@ -1,0 +1,16 @@
+;; A little of every section, so that mutations of it reach every reader.
+(module
+  (type $t (func (param i32 i64 f32 f64) (result i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (memory (export "memory") 1 2)
+  (table 2 2 funcref)
+  (global $a (mut i32) (i32.const 1))
+  (global $b i64 (i64.const 2))
+  (export "driftwood_receive" (func $receive))
+  (start $start)
+  (elem (i32.const 0) $start $receive)
+  (func $start (global.set $a (i32.const 2)))
+  (func $receive (result i32) (drop (call $random (i32.const 0) (i32.const 8))) (memory.init $p (i32.const 9) (i32.const 0) (i32.const 3))
+    (global.get $a))
+  (data (i32.const 16) "active")
+  (data $p "passive"))

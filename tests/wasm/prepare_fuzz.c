@@ -1,0 +1,36 @@
+/* prepare_fuzz.c: the rewriter on any bytes. What it accepts it must have read right: the rewritten module is read again, has the
+ * same code, and no longer has what was to go. */
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "wasm/prepare.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_rewritten(const uint8_t *data, size_t size, const dw_prepared *prepared) {
+    dw_module before, after;
+    dw_status status = dw_module_read(data, size, &before, NULL);
+    assert(status == DW_OK);
+    status = dw_module_read(prepared->wasm, prepared->wasm_size, &after, NULL);
+    assert(status == DW_OK);
+    (void)status;
+    const dw_span *x = &before.sections[DW_SECTION_CODE], *y = &after.sections[DW_SECTION_CODE];
+    assert(x->size == y->size && (x->size == 0 || memcmp(x->data, y->data, (size_t)x->size) == 0));
+    assert(!after.has_start && after.n_data == before.n_data && after.n_functions == before.n_functions);
+    assert(after.n_exports == before.n_exports + 1 + prepared->n_globals + before.has_start);
+    for (uint32_t i = 0; i < after.n_data; i++) assert(!after.data[i].active);
+    for (uint32_t i = 0; i < prepared->n_segments; i++)
+        assert(prepared->segments[i].at + prepared->segments[i].bytes.size <= prepared->memory_bytes);
+    dw_module_deinit(&before);
+    dw_module_deinit(&after);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    dw_prepared prepared;
+    if (dw_prepare(data, size, &prepared, NULL) != DW_OK) return 0;
+    check_rewritten(data, size, &prepared);
+    dw_prepared_deinit(&prepared);
+    return 0;
+}

@@ -1,0 +1,164 @@
+/* refusal_test.c: every reason to refuse a module, with a module for it. What a restore could not give back must be refused when
+ * the program is prepared, not noticed when a checkpoint is thawed. */
+#include "wasm/fixture.h"
+
+#include "wasm/prepare.h"
+
+typedef struct refusal { const char *wat; dw_status status; const char *reason; } refusal;
+
+#define TABLE "(memory 1) (table 4 funcref) (elem (i32.const 0) $f) "
+
+static const refusal refusals[] = {
+    /* state that is not the program's own */
+    {"(module (import \"env\" \"memory\" (memory 1)))", DW_E_UNSUPPORTED, "imports the memory env.memory"},
+    {"(module (import \"env\" \"t\" (table 1 funcref)) (memory 1))", DW_E_UNSUPPORTED, "imports the table env.t"},
+    {"(module (import \"env\" \"g\" (global i32)) (memory 1))", DW_E_UNSUPPORTED, "imports the global env.g"},
+    {"(module (table (export \"t\") 1 funcref) (memory 1))", DW_E_UNSUPPORTED, "exports the table t"},
+    /* memories */
+    {"(module (func))", DW_E_UNSUPPORTED, "has 0 memories"},
+    {"(module (memory 1) (memory 1))", DW_E_UNSUPPORTED, "has 2 memories"},
+    {"(module (memory i64 1))", DW_E_UNSUPPORTED, "64-bit"},
+    {"(module (memory 1 2 shared))", DW_E_UNSUPPORTED, "shared"},
+    {"(module (memory 65536))", DW_E_LIMIT, "begins with 65536 pages"},
+    /* instructions whose effect lies outside memory and globals */
+    {"(module " TABLE "(func $f (table.set 0 (i32.const 0) (ref.func $f))))", DW_E_UNSUPPORTED, "uses table.set"},
+    {"(module " TABLE "(func $f (drop (table.grow 0 (ref.null func) (i32.const 1)))))", DW_E_UNSUPPORTED, "uses table.grow"},
+    {"(module " TABLE "(func $f (table.fill 0 (i32.const 0) (ref.null func) (i32.const 1))))", DW_E_UNSUPPORTED, "uses table.fill"},
+    {"(module " TABLE "(func $f (table.copy (i32.const 0) (i32.const 1) (i32.const 1))))", DW_E_UNSUPPORTED, "uses table.copy"},
+    {"(module " TABLE "(elem $p funcref (ref.func $f)) (func $f (table.init $p (i32.const 0) (i32.const 0) (i32.const 1))))",
+     DW_E_UNSUPPORTED, "uses table.init"},
+    {"(module " TABLE "(elem $p funcref (ref.func $f)) (func $f (elem.drop $p)))", DW_E_UNSUPPORTED, "uses elem.drop"},
+    {"(module (memory 1) (data $p \"x\") (func (data.drop $p)))", DW_E_UNSUPPORTED, "uses data.drop"},
+    {"(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))", DW_E_UNSUPPORTED, "atomic"},
+    /* behind instructions with every kind of immediate, so that a wrong length would hide or invent it */
+    {"(module (memory 1) (data $p \"x\") (table 1 funcref) (func (param f32 f64) (result i32) (local v128)"
+     " (block (block (br_table 0 1 0 (i32.const 70000)))) (drop (i64.const -5000000000)) (drop (f32.const 1.5)) (drop (f64.const 1e300))"
+     " (local.set 2 (v128.const i64x2 11 -1)) (drop (i8x16.shuffle 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 (local.get 2) (local.get 2)))"
+     " (drop (i8x16.extract_lane_s 11 (local.get 2))) (drop (v128.load32_lane offset=100000 2 (i32.const 0) (local.get 2)))"
+     " (drop (v128.load64_zero (i32.const 0))) (drop (ref.null func)) (drop (i32.trunc_sat_f32_s (local.get 0)))"
+     " (drop (select (result i32) (i32.const 1) (i32.const 2) (i32.const 3))) (call_indirect (i32.const 0))"
+     " (memory.fill (i32.const 0) (i32.const 0) (i32.const 0)) (memory.copy (i32.const 0) (i32.const 0) (i32.const 0))"
+     " (memory.init $p (i32.const 0) (i32.const 0) (i32.const 0)) (drop (table.size 0)) (data.drop $p) (memory.size)))",
+     DW_E_UNSUPPORTED, "uses data.drop"},
+    /* globals */
+    {"(module (memory 1) (global (mut funcref) (ref.null func)))", DW_E_UNSUPPORTED, "global 0 is mutable and holds a reference"},
+    /* names and signatures */
+    {"(module (memory 1) (func (export \"__dw_hello\")))", DW_E_INVALID, "exports __dw_hello"},
+    {"(module (import \"env\" \"puts\" (func (param i32))) (memory 1))", DW_E_UNSUPPORTED, "imports env.puts, which this runtime does not have"},
+    {"(module (import \"wasi_snapshot_preview1\" \"sock_open\" (func)) (memory 1))", DW_E_UNSUPPORTED, "wasi_snapshot_preview1.sock_open"},
+    {"(module (import \"wasi_snapshot_preview1\" \"fd_close\" (func (param i64) (result i32))) (memory 1))", DW_E_INVALID,
+     "fd_close with a wrong signature"},
+    {"(module (import \"driftwood\" \"enter\" (func (param i32) (result i32))) (memory 1))", DW_E_INVALID, "driftwood.enter with a wrong signature"},
+    {"(module (import \"e\\ni\\1bl\" \"\\7f\" (func)) (memory 1))", DW_E_UNSUPPORTED, "imports e?i?l.?,"},
+    {"(module (memory 1) (func (export \"driftwood_receive\")))", DW_E_INVALID, "driftwood_receive is not a function () -> i32"},
+    {"(module (memory 1) (func (export \"driftwood_receive\") (param i32) (result i32) (i32.const 0)))", DW_E_INVALID, "driftwood_receive"},
+    {"(module (memory (export \"driftwood_receive\") 1))", DW_E_INVALID, "driftwood_receive is not a function"},
+    {"(module (memory 1) (func (export \"_initialize\") (result i32) (i32.const 0)))", DW_E_INVALID, "_initialize is not a function () -> ()"},
+    {"(module (memory 1) (func (export \"_start\") (param i32)))", DW_E_INVALID, "_start is not a function () -> ()"},
+    /* data */
+    {"(module (memory 1) (data (i32.const 65530) \"too long\"))", DW_E_INVALID, "data segment 0, 8 bytes for address 65530, does not fit"},
+    {"(module (memory 1) (data (i32.const -1) \"x\"))", DW_E_INVALID, "does not fit"},
+    /* limits */
+    {"(module (memory 1) (table 1000001 funcref))", DW_E_LIMIT, "the tables have 1000001 elements"},
+    /* not valid */
+    {"(module (memory 1) (func (result i32)))", DW_E_INVALID, "not a valid WebAssembly module"},
+    {"(module (memory 1) (func (local.get 3) (drop)))", DW_E_INVALID, "not a valid WebAssembly module"},
+};
+
+static void expect_refused(const void *wasm, size_t size, dw_status status, const char *reason) {
+    dw_program *program = NULL;
+    dw_error err = {0};
+    dw_status found = dw_program_prepare(test_engine(), wasm, size, &program, &err);
+    if (found != status || !strstr(err.text, reason))
+        fail_msg("expected %s: %s\n   found %s: %s", dw_status_name(status), reason, dw_status_name(found), err.text);
+    assert_null(program);
+}
+
+static void every_reason_to_refuse_is_found_and_named(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        test_bytes wasm = test_wat(refusals[i].wat);
+        expect_refused(wasm.data, wasm.size, refusals[i].status, refusals[i].reason);
+        free(wasm.data);
+    }
+}
+
+static void bytes_that_are_no_module_are_refused(void **state) {
+    (void)state;
+    static const uint8_t component[] = {0, 'a', 's', 'm', 0x0D, 0, 1, 0};
+    expect_refused("", 0, DW_E_INVALID, "not a valid");
+    expect_refused("#!/bin/sh\n", 10, DW_E_INVALID, "not a valid");
+    expect_refused(component, sizeof component, DW_E_UNSUPPORTED, "components are not supported");
+}
+
+static void a_module_above_the_size_limit_is_refused(void **state) {
+    (void)state;
+    uint8_t byte = 0; /* the size decides before a byte is read */
+    expect_refused(&byte, DW_PROGRAM_BYTES_MAX + 1, DW_E_LIMIT, "more than");
+}
+
+static void more_globals_than_the_limit_are_refused(void **state) {
+    (void)state;
+    static char wat[DW_PROGRAM_GLOBALS_MAX * 40 + 200];
+    size_t n = (size_t)snprintf(wat, sizeof wat, "(module (memory 1)");
+    for (unsigned i = 0; i <= DW_PROGRAM_GLOBALS_MAX; i++) n += (size_t)snprintf(wat + n, sizeof wat - n, "(global (mut i32) (i32.const 0))");
+    snprintf(wat + n, sizeof wat - n, ")");
+    test_bytes wasm = test_wat(wat);
+    expect_refused(wasm.data, wasm.size, DW_E_LIMIT, "1025 mutable globals");
+    free(wasm.data);
+}
+
+/* A module cut short anywhere is refused by the rewriter itself, which Wasmtime's validation stands before in real life. */
+static void every_truncation_is_refused_by_the_rewriter(void **state) {
+    (void)state;
+    test_bytes wasm = test_guest("wasm_globals");
+    size_t accepted = 0;
+    for (size_t size = 0; size < wasm.size; size++) {
+        dw_prepared prepared;
+        uint8_t *exact = malloc(size + 1); /* so that the sanitizer sees a read behind the end */
+        assert_non_null(exact);
+        memcpy(exact, wasm.data, size);
+        exact = realloc(exact, size ? size : 1);
+        assert_non_null(exact);
+        if (dw_prepare(exact, size, &prepared, NULL) == DW_OK) {
+            accepted++; /* cut between sections: a shorter, well-formed module */
+            dw_prepared_deinit(&prepared);
+        }
+        free(exact);
+    }
+    assert_in_range(accepted, 0, 8);
+    free(wasm.data);
+}
+
+static void passive_segments_and_everything_ordinary_are_accepted(void **state) {
+    (void)state;
+    static const char *const good[] = {
+        "(module (memory 0))",
+        "(module (memory 0 0) (data (i32.const 0) \"\"))",
+        "(module (memory 1) (data $p \"abc\") (func (export \"f\") (memory.init $p (i32.const 0) (i32.const 0) (i32.const 3))))",
+        "(module (memory 1) (table 3 funcref) (func $f) (elem (i32.const 1) $f $f))",
+        "(module (memory 1) (func $f (export \"f\") (return_call $f)))",
+        "(module (memory 1) (global $a i32 (i32.const 8)) (data (i32.add (global.get $a) (i32.const 4)) \"sum\"))",
+        "(module (memory 65535))",
+        "(module (memory 1) (func (drop (i8x16.relaxed_swizzle (v128.const i64x2 0 1) (v128.const i64x2 0 1)))))",
+    };
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        dw_program *program = test_program(good[i]);
+        dw_instance_destroy(test_instance(program));
+        dw_program_release(program);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_reason_to_refuse_is_found_and_named),
+        cmocka_unit_test(bytes_that_are_no_module_are_refused),
+        cmocka_unit_test(a_module_above_the_size_limit_is_refused),
+        cmocka_unit_test(more_globals_than_the_limit_are_refused),
+        cmocka_unit_test(every_truncation_is_refused_by_the_rewriter),
+        cmocka_unit_test(passive_segments_and_everything_ordinary_are_accepted),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    test_engine_end();
+    return failed;
+}
