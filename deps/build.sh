@@ -52,13 +52,13 @@ native_flags() {
         x86_64|amd64) flag=-march=native ;;
         *) flag=-mcpu=native ;;
     esac
-    # The names of temporary files change from run to run; the options do not.
-    "$CC" "$flag" -E -v -x c /dev/null 2>&1 | grep -E 'cc1|target-cpu' |
-        tr ' ' '\n' | grep -E '^"?[-+](m|target|[a-z0-9])' | grep -v /tmp || true
+    # Words with a slash are file names, some of them temporary; the rest decides the code.
+    "$CC" "$flag" -E -v -x c /dev/null 2>&1 | grep -E '/cc1 | "?-cc1"? ' | head -n 1 |
+        tr ' ' '\n' | grep -v / || true
 }
 
 name_prefixes() {
-    [ "${cargo_ready:-}" ] || command -v rustc >/dev/null 2>&1 || die "rustc is missing: run ./run or ./test, they install it"
+    command -v rustc >/dev/null 2>&1 || die "rustc is missing: run ./run or ./test, they install it"
     compilers=$("$CC" --version | head -n 1; "$CXX" --version | head -n 1; uname -sm)
     wasmtime_key=$( { echo "$recipe"; rustc --version; uname -sm; grep -hv '^ *#' "$here/Cargo.toml" "$here/Cargo.lock"; } | key_of)
     llama_key=$( { echo "$recipe $llama_version vulkan=$vulkan cuda=$cuda metal=$metal"; echo "$compilers"
