@@ -191,8 +191,11 @@ dw_setup_rust() {
         dw_fetch_rustup_init
         dw_say "Installing Rust $toolchain into $dw_cache/rust (Wasmtime needs it; your own Rust is left alone)"
         RUSTUP_HOME=$dw_cache/rust/rustup CARGO_HOME=$dw_cache/rust/cargo \
-            "$dw_cache/rustup-init" -y -q --no-modify-path --profile minimal --default-toolchain "$toolchain" >&2 ||
-            dw_fail "the Rust installer failed"
+            "$dw_cache/rustup-init" -y -q --no-modify-path --profile minimal --default-toolchain "$toolchain" \
+            >"$dw_cache/rustup.log" 2>&1 || {
+            tail -n 15 "$dw_cache/rustup.log" >&2
+            dw_fail "the Rust installer failed; its log is $dw_cache/rustup.log"
+        }
         printf 'RUSTUP_HOME=%s\nCARGO_HOME=%s\nPATH=%s\nexport RUSTUP_HOME CARGO_HOME PATH\n' "'$dw_cache/rust/rustup'" \
             "'$dw_cache/rust/cargo'" "'$dw_cache/rust/cargo/bin':\$PATH" >"$dw_cache/rust.env"
     fi
