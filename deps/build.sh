@@ -72,6 +72,7 @@ name_prefixes() {
 
 lock=$deps/lock
 locked=
+watcher=
 
 # A symbolic link is made in one step and carries its owner's process id.
 take_lock() {
@@ -92,6 +93,7 @@ take_lock() {
 
 leave() {
     status=$?
+    stop_watching
     [ -z "$locked" ] || rm -f "$lock"
     exit "$status"
 }
@@ -99,11 +101,37 @@ trap leave EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
+# Shows that a long step lives: its last line on a terminal, a line a minute elsewhere.
+watch_log() { # log
+    seconds=0
+    while sleep 1; do
+        seconds=$((seconds + 1))
+        if [ -t 1 ]; then
+            printf '\r\033[K%4d s  %s' "$seconds" "$(tail -n 1 "$1" | tr -d '\r' | cut -c 1-70)"
+        elif [ $((seconds % 60)) = 0 ]; then
+            say "$seconds s"
+        fi
+    done
+}
+
+stop_watching() {
+    [ -n "$watcher" ] || return 0
+    kill "$watcher" 2>/dev/null || true
+    wait "$watcher" 2>/dev/null || true
+    watcher=
+    [ ! -t 1 ] || printf '\r\033[K'
+}
+
 # step LOG COMMAND...: runs it quietly; on failure shows the end of the log.
 step() {
     log=$1
     shift
-    if ! "$@" >>"$log" 2>&1; then
+    watch_log "$log" &
+    watcher=$!
+    status=0
+    "$@" >>"$log" 2>&1 || status=$?
+    stop_watching
+    if [ "$status" != 0 ]; then
         printf '\n' >&2
         tail -n 30 "$log" >&2
         die "this step failed: $*
