@@ -52,6 +52,9 @@ dw_status dw_os_sync(dw_os_file file, dw_error *err) DW_MUST_USE;
 
 typedef struct dw_os_identity { uint64_t device, inode, size; int64_t mtime_ns; } dw_os_identity;
 dw_status dw_os_identify(dw_os_file file, dw_os_identity *out, dw_error *err) DW_MUST_USE;
+/* DW_OK when only this process's user can have written the file: a regular file that is theirs, and not writable for group or
+ * others. Else DW_E_DENIED. For what is trusted because of where it lies (compiled code). */
+dw_status dw_os_check_own(dw_os_file file, dw_error *err) DW_MUST_USE;
 
 /* Renames over `to` and syncs the folder, so that after a crash either the old or the new file is there. */
 dw_status dw_os_replace(const char *from, const char *to, dw_error *err) DW_MUST_USE;

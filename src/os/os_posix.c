@@ -131,6 +131,14 @@ dw_status dw_os_identify(dw_os_file file, dw_os_identity *out, dw_error *err) {
     return DW_OK;
 }
 
+dw_status dw_os_check_own(dw_os_file file, dw_error *err) {
+    struct stat info;
+    dw_status status = file_info(file, &info, err);
+    if (status != DW_OK) return status;
+    if (S_ISREG(info.st_mode) && info.st_uid == geteuid() && (info.st_mode & (S_IWGRP | S_IWOTH)) == 0) return DW_OK;
+    return dw_fail(err, DW_E_DENIED, "the file is not this user's alone");
+}
+
 dw_status dw_os_resize(dw_os_file file, uint64_t size, dw_error *err) {
     dw_status status = check_extent(0, size, err);
     if (status != DW_OK) return status;

@@ -5,9 +5,10 @@
  *      8 32 bytes  SHA-256 of: engine key, program hash, code
  *     40           code, as Wasmtime serialises it
  *
- * To load code is to run it. So it is taken only from the folder that belongs to this user (made with mode 0700, files 0600), under
- * a name that says what it must be, and with a hash that ties content to that name: a file that was cut short, mixed up or
- * flipped is not taken. Someone who can write as this user could as well replace the runtime. */
+ * To load code is to run it. So it is taken only from a file that belongs to this user and that nobody else can write (the folder
+ * is made with mode 0700, files with 0600), under a name that says what it must be, and with a hash that ties content to that
+ * name: a file that was cut short, mixed up or flipped is not taken. Someone who can write as this user could as well replace
+ * the runtime. */
 #include "wasm/engine.h"
 
 #include <stdlib.h>
@@ -59,16 +60,31 @@ static dw_status check_code(const dw_wasm_engine *engine, const dw_hash *program
     return DW_OK;
 }
 
+/* The checks and the bytes are of the same open file: nothing can be put in its place between them. */
+static dw_status read_own_file(const char *path, uint8_t **out, size_t *size) {
+    dw_os_file file;
+    uint64_t bytes = 0;
+    dw_status status = dw_os_open(path, DW_OS_READ, &file, NULL);
+    if (status != DW_OK) return status;
+    status = dw_os_check_own(file, NULL);
+    if (status == DW_OK) status = dw_os_size(file, &bytes, NULL);
+    if (status == DW_OK && bytes > CODE_BYTES_MAX) status = DW_E_LIMIT;
+    if (status == DW_OK && !(*out = malloc((size_t)bytes + 1))) status = DW_E_NO_MEMORY;
+    if (status == DW_OK) status = dw_os_read_at(file, 0, *out, (size_t)bytes, NULL);
+    if (status == DW_OK) *size = (size_t)bytes;
+    dw_os_close(&file);
+    return status;
+}
+
 dw_status dw_code_cache_load(const dw_wasm_engine *engine, const dw_hash *program, uint8_t **out, size_t *size) {
     *out = NULL;
     *size = 0;
     char *path = engine->code_folder ? path_of(engine, program) : NULL;
     if (!path) return DW_E_NOT_FOUND;
-    dw_status status = dw_os_read_file(path, CODE_BYTES_MAX, out, size, NULL);
-    if (status == DW_OK) {
-        status = check_code(engine, program, *out, size);
-        if (status != DW_OK) dw_log(DW_LOG_WARN, "code_cache", "file=%s problem=%s action=compile", path, dw_status_name(status));
-    }
+    dw_status status = read_own_file(path, out, size);
+    if (status == DW_OK) status = check_code(engine, program, *out, size);
+    if (status != DW_OK && status != DW_E_NOT_FOUND)
+        dw_log(DW_LOG_WARN, "code_cache", "file=%s problem=%s action=compile", path, dw_status_name(status));
     free(path);
     if (status == DW_OK) return DW_OK;
     free(*out);

@@ -284,6 +284,8 @@ void dw_instance_interrupt(dw_instance *instance) { atomic_store(&instance->inte
 
 bool dw_instance_interrupted(const dw_instance *instance) { return atomic_load(&instance->interrupted); }
 
+enum { NO_DEADLINE_TICKS = 1 << 30 }; /* added to the present tick: must not overflow */
+
 /* --- creation ---------------------------------------------------------------------------------------------------- */
 
 static dw_status instantiate(dw_instance *instance, dw_error *err) {
@@ -291,6 +293,8 @@ static dw_status instantiate(dw_instance *instance, dw_error *err) {
     if (!instance->store) return dw_fail(err, DW_E_NO_MEMORY, "no memory for an instance");
     instance->context = wasmtime_store_context(instance->store);
     wasmtime_store_epoch_deadline_callback(instance->store, at_tick, instance, NULL);
+    /* Code that fills globals and tables runs now, and looks at the clock like any other. A new store's deadline has passed. */
+    wasmtime_context_set_epoch_deadline(instance->context, NO_DEADLINE_TICKS);
     wasm_trap_t *trap = NULL;
     dw_memory_creator_offer(&instance->memory);
     wasmtime_error_t *error = wasmtime_instance_pre_instantiate(instance->program->pre, instance->context, &instance->wasm, &trap);
@@ -342,6 +346,7 @@ dw_status dw_instance_create(dw_program *program, const dw_instance_options *opt
     instance->memory.bytes_max = bytes_max;
     instance->enter = options->enter;
     instance->enter_context = options->enter_context;
+    instance->deadline_ns = UINT64_MAX;
     atomic_init(&instance->interrupted, false);
     status = build(instance, options, &image, err);
     if (status == DW_OK) *out = instance;

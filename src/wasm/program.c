@@ -64,6 +64,15 @@ static dw_status link_program(dw_program *program, dw_error *err) {
     return error ? dw_engine_fail(err, DW_E_UNSUPPORTED, "the module cannot be linked", error) : DW_OK;
 }
 
+/* The last condition can only be tried: that element segments fit their tables. Found now, not when the first actor is made. */
+static dw_status try_out(dw_program *program, dw_error *err) {
+    dw_instance *instance = NULL;
+    const dw_instance_options options = {0};
+    dw_status status = dw_instance_create(program, &options, &instance, err);
+    dw_instance_destroy(instance);
+    return status;
+}
+
 /* What is in the cache was valid when it was compiled; anything else Wasmtime validates first, as its messages are about the
  * module that the user has, not about the rewritten one. */
 static dw_status build(dw_program *program, const void *wasm, size_t size, dw_error *err) {
@@ -81,7 +90,9 @@ static dw_status build(dw_program *program, const void *wasm, size_t size, dw_er
     status = link_program(program, err);
     if (status != DW_OK) goto out;
     status = dw_image0_build(&prepared, &program->image0, err);
-    if (status == DW_OK) describe(program, &prepared, size);
+    if (status != DW_OK) goto out;
+    describe(program, &prepared, size);
+    status = try_out(program, err);
 out:
     dw_prepared_deinit(&prepared);
     free(code);

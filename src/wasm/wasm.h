@@ -15,7 +15,9 @@
  * 4. Guest memory is read and written only through dw_guest_view/read/write (guest_memory.c). A view is valid until the guest
  *    runs again or the memory grows.
  * 5. A guest can end in many ways (return, trap, exit, interrupt); none of them harms another instance or the process. After
- *    anything but a return the instance's memory is in the middle of a call: drop it and restore the last image (I2).
+ *    anything but a return the instance's memory is in the middle of a call: drop it and restore the last image (I2). Such an
+ *    instance refuses further calls with DW_E_STATE; its memory and globals can still be read. A call that was refused before
+ *    it began (interrupted or out of time already) has changed nothing.
  * Threads: engine and program may be used by any thread at once. An instance belongs to one thread at a time, except
  * dw_instance_interrupt, which any thread may call. The thread that calls into a guest needs DW_WORKER_STACK_BYTES of stack
  * (the main thread's 8 MiB are enough).
@@ -45,7 +47,8 @@ void dw_wasm_engine_destroy(dw_wasm_engine *engine); /* after all its programs a
 
 typedef struct dw_program dw_program;
 
-/* Validates, rewrites and compiles a module (or takes the compiled code from the cache). `wasm` is only read. */
+/* Validates, rewrites (prepare.h, with what is refused and why) and compiles a module, or takes the compiled code from the cache.
+ * `wasm` is only read. Blocks: compiling takes about a second for 3 MB; from the cache, milliseconds. */
 dw_status dw_program_prepare(dw_wasm_engine *engine, const void *wasm, size_t size, dw_program **out, dw_error *err) DW_MUST_USE;
 dw_program *dw_program_retain(dw_program *program);
 void dw_program_release(dw_program *program);
@@ -115,8 +118,10 @@ dw_region *dw_guest_region(const dw_guest_memory *memory);
 
 typedef struct dw_instance dw_instance;
 
-/* The door `driftwood.enter`. Returns the value for the guest. To stop the guest instead (cancelled, interrupted) return
- * DW_OK-unrelated by setting *stop to a negative status: the call then ends with that status. */
+/* The door `driftwood.enter`, called on the guest's thread, which waits in it. Returns the value for the guest. To end the guest's
+ * call instead (cancelled, out of time), set *stop to a negative status (it comes as DW_OK): the call ends with it and the
+ * returned value is not used. A function that waits looks at dw_instance_interrupted; an interruption that comes while it works
+ * ends the call when it returns. It must not call into the same instance (DW_E_STATE). */
 typedef int32_t (*dw_enter_function)(void *context, dw_guest_memory *memory, uint32_t requests, uint32_t n_requests,
                                      uint32_t completions, uint32_t capacity, uint32_t wait, int64_t deadline_ns, dw_status *stop);
 
@@ -153,7 +158,8 @@ dw_status dw_instance_receive(dw_instance *instance, uint64_t deadline_ns, dw_ca
 dw_status dw_instance_start_command(dw_instance *instance, uint64_t deadline_ns, dw_call_result *result, dw_error *err) DW_MUST_USE;
 /* Any exported function without parameters and with at most one i32 result: for tests and tools. */
 dw_status dw_instance_call(dw_instance *instance, const char *name, uint64_t deadline_ns, dw_call_result *result, dw_error *err) DW_MUST_USE;
-/* Makes the running (or next) call end with DW_E_CANCELLED soon: within two ticks while guest code runs. Any thread. */
+/* Makes the running call end with DW_E_CANCELLED soon: within two ticks while guest code runs. When none is running, or the one that
+ * is ends by itself before it is noticed, the next call ends so before it begins. Any thread. */
 void dw_instance_interrupt(dw_instance *instance);
 bool dw_instance_interrupted(const dw_instance *instance);
 

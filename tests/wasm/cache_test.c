@@ -1,6 +1,9 @@
 /* cache_test.c: compiled code is taken from the cache only when it is what this engine wrote for this program; and nothing is lost
  * or leaked when the system refuses something along the way. */
+#define _POSIX_C_SOURCE 200809L /* chmod */
 #include "wasm/fixture.h"
+
+#include <sys/stat.h>
 
 #include "os/os_fault.h"
 
@@ -124,6 +127,21 @@ static void the_code_of_another_program_is_not_loaded(void **state) {
     close_cache(&c);
 }
 
+static void a_file_that_others_can_write_is_not_loaded(void **state) {
+    (void)state;
+    cache c;
+    open_cache(&c, wat);
+    assert_false(prepare_and_run(&c, 42));
+    find_file(&c);
+    assert_int_equal(chmod(c.file, 0620), 0);
+    assert_false(prepare_and_run(&c, 42));
+    assert_true(prepare_and_run(&c, 42)); /* written anew, for us alone */
+    find_file(&c);
+    assert_int_equal(chmod(c.file, 0602), 0);
+    assert_false(prepare_and_run(&c, 42));
+    close_cache(&c);
+}
+
 #ifdef DW_FAULTS
 
 static dw_status whole_life(const cache *c, dw_error *err) {
@@ -186,6 +204,7 @@ int main(void) {
         cmocka_unit_test(without_a_folder_nothing_is_cached),
         cmocka_unit_test(a_file_with_any_damage_is_not_loaded_but_replaced),
         cmocka_unit_test(the_code_of_another_program_is_not_loaded),
+        cmocka_unit_test(a_file_that_others_can_write_is_not_loaded),
 #ifdef DW_FAULTS
         cmocka_unit_test(every_system_call_may_fail_once),
         cmocka_unit_test(every_system_call_may_fail_from_then_on),

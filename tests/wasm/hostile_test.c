@@ -197,6 +197,23 @@ static void proc_exit_ends_the_call_with_its_code(void **state) {
     assert_neighbour_works();
 }
 
+/* Instantiation runs code of its own for such globals and segments, and that code looks at the clock, too. */
+static void instances_are_made_whatever_the_clock_shows(void **state) {
+    (void)state;
+    dw_call_result result;
+    assert_int_equal(run_once(endless_wat, dw_os_monotonic_ns() + 10 * 1000000, &result, NULL), DW_E_DEADLINE); /* some ticks */
+    dw_program *program = test_program(
+        "(module (memory 1) (global $a i32 (i32.const 4)) (global (mut i32) (i32.mul (global.get $a) (i32.const 3)))"
+        " (table 4 funcref) (func $f) (elem (i32.sub (global.get $a) (i32.const 2)) $f $f) (func (export \"f\") (call_indirect (i32.const 3))))");
+    dw_instance *instance = test_instance(program);
+    dw_value global;
+    assert_ok(dw_instance_globals(instance, &global, 1, err));
+    assert_int_equal(global.bits[0], 12);
+    assert_ok(dw_instance_call(instance, "f", UINT64_MAX, &result, err));
+    dw_instance_destroy(instance);
+    dw_program_release(program);
+}
+
 /* --- the door ---------------------------------------------------------------------------------------------------- */
 
 typedef struct door { uint32_t seen[5]; int64_t deadline; dw_status stop; dw_instance *instance; dw_status inner; uint32_t calls; } door;
@@ -298,6 +315,7 @@ int main(void) {
         cmocka_unit_test(growing_to_the_end_stops_at_the_limit_and_harms_nobody),
         cmocka_unit_test(an_instance_has_its_own_lower_limit_of_memory),
         cmocka_unit_test(proc_exit_ends_the_call_with_its_code),
+        cmocka_unit_test(instances_are_made_whatever_the_clock_shows),
         cmocka_unit_test(the_door_gets_what_the_guest_said_and_can_stop_it),
         cmocka_unit_test(a_door_that_is_not_there_says_unsupported),
         cmocka_unit_test(guests_on_several_threads_trap_independently),

@@ -58,6 +58,7 @@ static const refusal refusals[] = {
     /* data */
     {"(module (memory 1) (data (i32.const 65530) \"too long\"))", DW_E_INVALID, "data segment 0, 8 bytes for address 65530, does not fit"},
     {"(module (memory 1) (data (i32.const -1) \"x\"))", DW_E_INVALID, "does not fit"},
+    {"(module (memory 1) (table 2 funcref) (func $f) (elem (i32.const 1) $f $f))", DW_E_INVALID, "an element segment does not fit its table"},
     /* limits */
     {"(module (memory 1) (table 1000001 funcref))", DW_E_LIMIT, "the tables have 1000001 elements"},
     /* not valid */
