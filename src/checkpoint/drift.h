@@ -100,6 +100,9 @@ dw_status dw_drift_header_size(const uint8_t prefix[DW_DRIFT_LENGTH_BYTES], uint
 /* Checks begin, padding and hash.header of a whole header (which is changed: the digits become zeros), then parses it. */
 dw_status dw_drift_header_read(uint8_t *header, uint64_t size, json_t **out, dw_hash *identity, dw_error *err) DW_MUST_USE;
 
+/* Whether a parser that gave nothing wanted for memory. `detail` must have been zero before. */
+bool dw_drift_json_starved(const json_error_t *detail);
+
 /* --- an open checkpoint --------------------------------------------------------------------------------------- */
 
 typedef struct dw_drift_source {

@@ -141,12 +141,16 @@ static dw_status check_json_budget(const char *text, size_t size, dw_error *err)
     return DW_OK;
 }
 
+/* The library tells of some failed allocations by saying nothing, and takes some inside a token for a syntax error: those come out as
+ * DW_E_FORMAT. check_json_budget keeps what it asks for small. */
+bool dw_drift_json_starved(const json_error_t *detail) { return json_error_code(detail) == json_error_out_of_memory || detail->text[0] == '\0'; }
+
 static dw_status parse_header(const char *text, size_t size, json_t **out, dw_error *err) {
     dw_status status = check_json_budget(text, size, err);
     if (status != DW_OK) return status;
-    json_error_t detail;
+    json_error_t detail = {0};
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &detail);
-    if (!root && json_error_code(&detail) == json_error_out_of_memory) return dw_fail(err, DW_E_NO_MEMORY, "header: no memory to parse it");
+    if (!root && dw_drift_json_starved(&detail)) return dw_fail(err, DW_E_NO_MEMORY, "header: no memory to parse it");
     if (!root) {
         char shown[DW_DRIFT_PRINTABLE_BYTES];
         uint64_t at = DW_DRIFT_LENGTH_BYTES + (detail.position > 0 ? (uint64_t)detail.position : 0);

@@ -198,9 +198,9 @@ static void take_inner(taker *from, const char *key, taker *inner) {
     const char *text = look(from, key);
     if (text && strlen(text) > INNER_TEXT_BYTES_MAX) taking_failed(from, key, "is too long");
     else if (text) {
-        json_error_t detail;
+        json_error_t detail = {0};
         inner->object = json_loads(text, JSON_REJECT_DUPLICATES, &detail);
-        if (!inner->object && json_error_code(&detail) == json_error_out_of_memory)
+        if (!inner->object && dw_drift_json_starved(&detail))
             from->status = dw_fail(from->err, DW_E_NO_MEMORY, "%s: no memory for \"%s\"", from->where, key);
         else if (!json_is_object(inner->object)) taking_failed(from, key, "is not the JSON text of an object");
     }

@@ -151,9 +151,8 @@ dw_status dw_checkpoint_open(const char *path, dw_checkpoint **out, dw_error *er
     dw_status status = create_empty(&checkpoint, err);
     if (status != DW_OK) return status;
     status = dw_backing_open(path, "checkpoint", &checkpoint->source.backing, err);
-    if (status != DW_OK) goto out;
-    checkpoint->source.size = dw_backing_size(checkpoint->source.backing);
-    status = load_header(checkpoint, err);
+    if (status == DW_OK) status = dw_os_size(dw_backing_file(checkpoint->source.backing), &checkpoint->source.size, err);
+    if (status == DW_OK) status = load_header(checkpoint, err);
     if (status == DW_OK && checkpoint->source.size > SIZE_MAX) status = dw_fail(err, DW_E_LIMIT, "file of %" PRIu64 " bytes", checkpoint->source.size);
     if (status == DW_OK)
         status = dw_os_map_file(NULL, (size_t)checkpoint->source.size, dw_backing_file(checkpoint->source.backing), 0, DW_OS_RO, false, &map, err);

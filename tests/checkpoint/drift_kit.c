@@ -313,8 +313,10 @@ uint64_t kit_header_bytes(const kit_file *file) {
 /* As memmem, which not every C library has. */
 static uint8_t *find(const uint8_t *begin, const uint8_t *end, const char *text) {
     size_t n = strlen(text);
-    for (const uint8_t *at = begin; (size_t)(end - at) >= n; at++) {
-        if (memcmp(at, text, n) == 0) return (uint8_t *)(uintptr_t)at;
+    while ((size_t)(end - begin) >= n) {
+        const uint8_t *at = memchr(begin, text[0], (size_t)(end - begin) - n + 1);
+        if (!at || memcmp(at, text, n) == 0) return (uint8_t *)(uintptr_t)at;
+        begin = at + 1;
     }
     return NULL;
 }
