@@ -53,18 +53,30 @@ static settings parse(const char *message) {
     return s;
 }
 
-/* Evaluates the prompt, if there is one, in `kept`, and gives the n likeliest tokens after it. */
+/* A new session, and the prompt's tokens for it. */
+static int32_t open_prompt(const char *prompt, int32_t *tokens, uint32_t *n_tokens) {
+    int32_t status = dw_session_close(&kept);
+    if (status == DW_OK) status = dw_session_open(NULL, 1, 0, &kept);
+    if (status == DW_OK) {
+        status = dw_tokenize(&kept, prompt, (uint32_t)strlen(prompt), DW_FLAG_SPECIAL, tokens, PROMPT_TOKENS_MAX, n_tokens);
+    }
+    return status;
+}
+
+/* Takes the last token off the kept session, to be evaluated once more: what came out of it then is not stored anywhere. */
+static int32_t take_last(int32_t *token, uint32_t *n_tokens) {
+    uint32_t length = 0;
+    int32_t status = dw_session_length(&kept, &length, NULL);
+    if (status == DW_OK) status = dw_session_tokens(&kept, length - 1, token, 1, n_tokens);
+    return status == DW_OK ? dw_session_rewind(&kept, length - 1) : status;
+}
+
+/* Evaluates the prompt, or goes on from what was kept, and gives the n likeliest tokens after it. */
 static int32_t begin(const settings *s, dw_scored_token *top) {
     static int32_t tokens[PROMPT_TOKENS_MAX];
     uint32_t n_tokens = 0;
-    int32_t status = DW_OK;
-    if (*s->prompt) {
-        status = dw_session_close(&kept);
-        if (status == DW_OK) status = dw_session_open(NULL, 1, 0, &kept);
-        if (status < 0) return give_up("cannot open a session", status);
-        status = dw_tokenize(&kept, s->prompt, (uint32_t)strlen(s->prompt), DW_FLAG_SPECIAL, tokens, PROMPT_TOKENS_MAX, &n_tokens);
-        if (status < 0) return give_up("cannot read the prompt", status);
-    }
+    int32_t status = *s->prompt ? open_prompt(s->prompt, tokens, &n_tokens) : take_last(tokens, &n_tokens);
+    if (status < 0) return give_up("cannot begin", status);
     dw_row row = dw_row_last();
     dw_row_top(&row, top, s->n);
     status = dw_forward(&kept, tokens, n_tokens, &row, 1);

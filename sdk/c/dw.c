@@ -338,6 +338,7 @@ int32_t dw_detokenize(const dw_session *session, const int32_t *tokens, uint32_t
 }
 
 int32_t dw_token_info(const dw_session *session, int32_t token, uint32_t *flags) {
+    if (token < 0) return DW_E_RANGE; /* -1 would ask for the special tokens */
     dw_request request = {.op = DW_OP_TOKEN_INFO, .handle = session->handle, .arg0 = (uint32_t)token};
     dw_completion completion;
     int32_t status = dw_call(&request, &completion);
@@ -414,19 +415,13 @@ dw_request dw_generate_request(const dw_session *session, dw_generation *generat
 }
 
 int32_t dw_generation_take(dw_generation *generation, const dw_completion *completion) {
-    generation->text_bytes = 0;
-    generation->cut = false;
-    generation->n_made = 0;
-    generation->end = 0;
-    generation->stop_index = 0;
-    if (completion->status == DW_OK) {
-        uint32_t room = generation->text_capacity > 0 ? generation->text_capacity - 1 : 0;
-        generation->cut = completion->result0 > room;
-        generation->text_bytes = generation->cut ? room : completion->result0;
-        generation->n_made = (uint32_t)completion->result1;
-        generation->end = (uint32_t)(completion->result2 & 0xff);
-        generation->stop_index = (uint32_t)(completion->result2 >> 8);
-    }
+    /* A failed generation has its results too: what was made before it was cancelled, or before the text buffer was full. */
+    uint32_t room = generation->text_capacity > 0 ? generation->text_capacity - 1 : 0;
+    uint32_t made = completion->result0;
+    generation->text_bytes = made < room ? made : room;
+    generation->n_made = (uint32_t)completion->result1;
+    generation->end = (uint32_t)(completion->result2 & 0xff);
+    generation->stop_index = (uint32_t)(completion->result2 >> 8);
     if (generation->text_capacity > 0) generation->text[generation->text_bytes] = '\0';
     return completion->status;
 }

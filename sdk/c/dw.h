@@ -70,7 +70,7 @@ enum { DW_FORMATTED_BYTES_MAX = 1024 };
 
 /* True when the user asked this turn to stop: end soon, in good order. Generations end by themselves. */
 bool dw_interrupted(void);
-/* Waits. Time is the actor's own (virtual): it has passed for this program, whatever it took outside. */
+/* Waits that long; other actors run meanwhile. */
 int32_t dw_sleep(uint64_t nanoseconds);
 
 /* --- sessions ------------------------------------------------------------------------------------------------ */
@@ -99,6 +99,8 @@ int32_t dw_session_fork(const dw_session *session, dw_session *out) DW_CHECKED;
 int32_t dw_session_sync(const dw_session *session, const int32_t *tokens, uint32_t n_tokens, uint32_t *n_reused) DW_CHECKED;
 
 /* --- text ---------------------------------------------------------------------------------------------------- */
+
+/* A session that is not open (all zero) stands for the default model's vocabulary in this section. */
 
 /* Text to tokens, in the vocabulary of the session's model. flags: DW_FLAG_SPECIAL adds what the model wants around a text (BOS), so use it
  * for the first piece of a log only; DW_FLAG_CONTROL recognises control tokens written in the text (never for text of others).
@@ -152,7 +154,6 @@ typedef struct dw_generation {
     char *text; uint32_t text_capacity;       /* where the text goes, with a NUL behind it */
     /* what came of it */
     uint32_t text_bytes;                      /* without the NUL */
-    bool cut;                                 /* the text did not fit: only its beginning is there */
     uint32_t n_made;                          /* tokens */
     uint32_t end;                             /* DW_GENERATE_END_TOKEN, _STOP, _LENGTH (also: interrupted), _CONTEXT */
     uint32_t stop_index;                      /* with DW_GENERATE_STOP */
@@ -163,6 +164,8 @@ typedef struct dw_generation {
 
 /* 256 tokens, temperature 0.7, top-k 40, top-p 0.95; no stops, no streaming, no text buffer. */
 dw_generation dw_generation_defaults(void);
+/* DW_E_FULL: the text did not fit and only its beginning is there (the log has all of it), or the context was full before the first token.
+ * The results are filled in whatever the status is. */
 int32_t dw_generate(const dw_session *session, dw_generation *generation) DW_CHECKED;
 
 /* --- compute: tensor operations on your own memory ------------------------------------------------------------- */
