@@ -14,11 +14,12 @@
  * 74 MB: reference measurement); a thaw maps the checkpoint's areas.
  *
  * Rules
- * 1. Rows below `sealed` are in somebody else's maps: they are never written. A rewind below `sealed` makes the tail private
- *    over the same object (new rows become private copies), it never writes into it.
+ * 1. Rows below `sealed` are in somebody else's maps: they are never written. After a rewind below `sealed` the tail is made private
+ *    over the same object before the next row (new rows become private copies).
  * 2. A private map sees later writes to pages it has not copied: only bytes of rows behind its own row count, which are never
  *    read (they are masked) and are overwritten by its own rows, which copy the page first.
- * 3. Rows behind the row count are finite numbers at all times (zero, or rows of another branch): attention multiplies masked rows by 0.
+ * 3. Rows behind the row count are finite numbers at all times (zero, or rows of another branch): attention may multiply masked rows
+ *    by 0. What a checkpoint holds behind its last row is as good as its hash: at worst that session's own logits become NaN.
  * 4. More than DW_KV_EXTENTS_MAX extents: the slot is folded into one object by copying; counted.
  * 5. A device that addresses host memory (CPU) wraps the arena once. Another that can wrap wraps each slot while it is mapped and
  *    the wrap is renewed after every remap (device.h rule 1).
@@ -47,18 +48,24 @@ uint64_t dw_kv_area_bytes(const dw_kv_arena *arena);
 /* DW_E_LIMIT when all slots are taken. */
 dw_status dw_kv_open(dw_kv_arena *arena, dw_kv_slot *out, dw_error *err) DW_MUST_USE;
 void dw_kv_close(dw_kv_arena *arena, dw_kv_slot slot);
-/* A slot that shares the parent's first n_rows rows. */
+/* A slot that shares the parent's first n_rows committed rows. When it fails the parent is as before. */
 dw_status dw_kv_fork(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_kv_slot *out, dw_error *err) DW_MUST_USE;
 /* A slot whose first n_rows rows are mapped from `backing`: offsets[2 * n_layers], in area order, page-aligned. */
 dw_status dw_kv_restore(dw_kv_arena *arena, dw_backing *backing, const uint64_t *offsets, uint32_t n_rows, dw_kv_slot *out,
                         dw_error *err) DW_MUST_USE;
-/* From now on rows >= n_rows may be written again. */
-dw_status dw_kv_rewind(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows, dw_error *err) DW_MUST_USE;
+/* Rows up to n_rows are evaluated and belong to the session now. Never shrinks. */
+void dw_kv_commit(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows);
+/* Gives up the rows from n_rows on. Takes effect at once and cannot fail: pages that others share are remapped when the slot is next
+ * made writable. */
+void dw_kv_rewind(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows);
+uint32_t dw_kv_rows(const dw_kv_arena *arena, dw_kv_slot slot);
 /* Host address of row 0 of an area. */
 void *dw_kv_area(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t layer, int which);
-/* The buffer that holds a slot on the device, and the slot's offset in it: the whole arena's on the CPU, the slot's own elsewhere. */
-dw_status dw_kv_buffer(dw_kv_arena *arena, dw_kv_slot slot, dw_buffer **out, uint64_t *offset, dw_error *err) DW_MUST_USE;
-typedef struct dw_kv_use { uint64_t own_bytes; uint32_t extents; } dw_kv_use;
-dw_status dw_kv_use_now(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows, dw_kv_use *out, dw_error *err) DW_MUST_USE;
+/* Makes the rows behind the committed ones writable, and gives the buffer that holds the slot on the device and the slot's offset in it:
+ * the whole arena's on the CPU, the slot's own elsewhere. To be called before each evaluation. */
+dw_status dw_kv_writable(dw_kv_arena *arena, dw_kv_slot slot, dw_buffer **out, uint64_t *offset, dw_error *err) DW_MUST_USE;
+/* Memory that only this slot holds (rounded to pages), extents, and bytes that seals and folds copied so far. */
+typedef struct dw_kv_use { uint64_t own_bytes, copied_bytes; uint32_t extents; } dw_kv_use;
+dw_status dw_kv_use_now(const dw_kv_arena *arena, dw_kv_slot slot, dw_kv_use *out, dw_error *err) DW_MUST_USE;
 
 #endif

@@ -139,7 +139,7 @@ typedef struct dw_job {
     /* generate */
     dw_sampling sampling;
     uint32_t n_max;                             /* tokens to make at most */
-    const char *const *stops; uint32_t n_stops; /* NUL-terminated; text of a stop is neither delivered nor kept in the log */
+    const char *const *stops; uint32_t n_stops; /* NUL-terminated; text of a stop is not delivered, and tokens that hold nothing else are not kept in the log */
     bool ignore_end;                            /* go on after an end-of-generation token */
     /* Called on the evaluating thread for each piece of text that is certain (not a possible beginning of a stop), valid UTF-8 not
      * guaranteed at its edges. Returning false ends the generation (DW_E_CANCELLED). May be NULL. */

@@ -1,0 +1,100 @@
+/* fingerprint.c: what a model is, for checkpoints: its identity (hashes) and the profile under which bits repeat.
+ *
+ * Hashing a large file at each start would cost seconds, so the weights' hash is kept in the cache folder, under a name made from the
+ * file's path, device, inode, size and time of change: another file, or a changed one, has another name.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ggml-backend.h"
+#include "ggml-cpu.h"
+#include "ggml.h"
+#include "model/model_internal.h"
+
+enum { CACHE_PATH_BYTES = 768 };
+
+/* The name of the note about this file, or "" where there can be none. */
+static void cache_path(const dw_model *model, char out[CACHE_PATH_BYTES]) {
+    char folder[512], identity[1024], hex[DW_HASH_HEX_BYTES];
+    dw_os_file file = DW_OS_FILE_NONE;
+    dw_os_identity id;
+    dw_hash hash;
+    out[0] = 0;
+    if (dw_os_cache_folder(folder, sizeof folder, NULL) != DW_OK) return;
+    if (dw_os_open(dw_gguf_path(model->gguf), DW_OS_READ, &file, NULL) != DW_OK) return;
+    dw_status status = dw_os_identify(file, &id, NULL);
+    dw_os_close(&file);
+    if (status != DW_OK || id.size != model->info.file_bytes) return;
+    int length = snprintf(identity, sizeof identity, "%s|%llu|%llu|%llu|%lld", dw_gguf_path(model->gguf), (unsigned long long)id.device,
+                          (unsigned long long)id.inode, (unsigned long long)id.size, (long long)id.mtime_ns);
+    if (length < 0 || (size_t)length >= sizeof identity || dw_hash_of(identity, (size_t)length, &hash) != DW_OK) return;
+    dw_hash_hex(&hash, hex);
+    char hashes[576];
+    snprintf(hashes, sizeof hashes, "%s/hashes", folder);
+    if (dw_os_make_folders(hashes, NULL) == DW_OK) snprintf(out, CACHE_PATH_BYTES, "%s/%s", hashes, hex);
+}
+
+static bool read_note(const char *path, dw_hash *out) {
+    uint8_t *text = NULL;
+    size_t size = 0;
+    if (path[0] == 0 || dw_os_read_file(path, DW_HASH_HEX_BYTES, &text, &size, NULL) != DW_OK) return false;
+    bool good = dw_hash_parse((const char *)text, size, out) == DW_OK;
+    free(text);
+    return good;
+}
+
+static dw_status hash_weights(dw_model *model, dw_hash *out, dw_error *err) {
+    char path[CACHE_PATH_BYTES], hex[DW_HASH_HEX_BYTES];
+    cache_path(model, path);
+    if (read_note(path, out)) return DW_OK;
+    dw_status status = dw_gguf_hash_file(model->gguf, out, err);
+    if (status != DW_OK || path[0] == 0) return status;
+    dw_hash_hex(out, hex);
+    dw_error why;
+    if (dw_os_write_file(path, hex, strlen(hex), &why) != DW_OK) dw_log(DW_LOG_DEBUG, "fingerprint", "note=no reason=\"%s\"", why.text);
+    return DW_OK;
+}
+
+dw_status dw_model_fingerprint_of(dw_model *model, dw_model_fingerprint *out, dw_error *err) {
+    dw_os_mutex_lock(model->lock);
+    bool known = model->has_fingerprint;
+    *out = model->fingerprint;
+    dw_os_mutex_unlock(model->lock);
+    if (known) return DW_OK;
+    char prefix[40];
+    snprintf(prefix, sizeof prefix, "%s.", model->family->architecture);
+    dw_status status = hash_weights(model, &out->weights, err);
+    if (status == DW_OK) status = dw_gguf_hash_keys(model->gguf, "tokenizer.", &out->tokenizer, err);
+    if (status == DW_OK) status = dw_gguf_hash_keys(model->gguf, prefix, &out->hyperparameters, err);
+    if (status != DW_OK) return status;
+    dw_os_mutex_lock(model->lock);
+    model->fingerprint = *out;
+    model->has_fingerprint = true;
+    dw_os_mutex_unlock(model->lock);
+    return DW_OK;
+}
+
+/* "AVX2+FMA+...": the instruction sets that ggml's CPU kernels were built for and use. */
+static void instruction_sets(char *out, size_t size) {
+    ggml_backend_reg_t reg = ggml_backend_cpu_reg();
+    ggml_backend_get_features_t features = (ggml_backend_get_features_t)ggml_backend_reg_get_proc_address(reg, "ggml_backend_get_features");
+    size_t length = 0;
+    out[0] = 0;
+    if (features == NULL) return;
+    for (const struct ggml_backend_feature *feature = features(reg); feature->name != NULL; feature++) {
+        if (strcmp(feature->value, "0") == 0) continue;
+        int written = snprintf(out + length, size - length, "%s%s", length == 0 ? "" : "+", feature->name);
+        if (written < 0 || (size_t)written >= size - length) return;
+        length += (size_t)written;
+    }
+}
+
+void dw_model_profile(const dw_model *model, char out[DW_PROFILE_BYTES]) {
+    char sets[160];
+    const dw_device_info *device = dw_device_info_view(model->device);
+    if (device->kind == DW_DEVICE_CPU) instruction_sets(sets, sizeof sets);
+    else snprintf(sets, sizeof sets, "%.60s", device->description);
+    snprintf(out, DW_PROFILE_BYTES, "build=%s-%.12s;isa=%s;device=%s;threads=%u;kv=%s;chunk=%u/%u", ggml_version(), ggml_commit(), sets,
+             device->backend, dw_device_threads(model->device), model->info.kv_type, DW_PREFILL_CHUNK_TOKENS, DW_PREFILL_CHUNK_TOKENS_MIN);
+}

@@ -1,0 +1,57 @@
+/* graph_internal.h: a graph's insides, shared by graph.c (holding, binding, feeding) and layer.c (which operations). */
+#ifndef DW_MODEL_GRAPH_INTERNAL_H
+#define DW_MODEL_GRAPH_INTERNAL_H
+
+#include "ggml-alloc.h"
+#include "ggml.h"
+#include "model/graph.h"
+
+/* K or V of one layer. */
+typedef struct dw_graph_kv {
+    struct ggml_tensor *rows;    /* 2-D leaf [row, rows]: set_rows writes into it by row index */
+    struct ggml_tensor *written; /* what set_rows returns: a view of rows */
+    struct ggml_tensor *seen;    /* what attention reads: a view of the slot's rows, already in attention's order */
+} dw_graph_kv;
+
+typedef struct dw_graph_layer { dw_graph_kv kv[2]; } dw_graph_layer;
+
+/* NULL where a graph has no such input. The allocator may reuse an input's memory after its last use: all are set before each run. */
+typedef struct dw_graph_inputs {
+    struct ggml_tensor *tokens;      /* I32 [n_tokens] */
+    struct ggml_tensor *embedding;   /* F32 [n_embedding, n_tokens], instead of tokens */
+    struct ggml_tensor *positions;   /* I32 [n_tokens] */
+    struct ggml_tensor *row_index;   /* I64 [n_tokens] */
+    struct ggml_tensor *mask, *mask_window; /* F16 [n_kv, n_tokens] */
+    struct ggml_tensor *wanted;      /* I32 [n_wanted] */
+    struct ggml_tensor *hidden;      /* F32 [n_embedding, n_rows], head graphs */
+} dw_graph_inputs;
+
+struct dw_graph {
+    dw_graph_model model;
+    dw_graph_shape shape;
+    bool is_head;
+    uint64_t first_row;       /* of the bound slot, in the KV tensors */
+    uint64_t kv_rows;         /* of the KV tensors */
+    void *memory;             /* of tensor descriptions and the graph */
+    size_t memory_bytes, nodes_max;
+    struct ggml_context *context;
+    struct ggml_cgraph *graph;
+    ggml_gallocr_t allocator;
+    uint64_t counted_bytes;   /* of the allocator, in the device's ledger */
+    dw_graph_inputs inputs;
+    dw_graph_layer *layers;
+    struct ggml_tensor *output;
+    bool output_is_placed;    /* output's address is set before each run */
+    void *scratch;
+    size_t scratch_bytes;
+};
+
+static inline uint64_t dw_graph_row_bytes(const dw_graph *graph) {
+    return (uint64_t)graph->model.hp->n_heads_kv * graph->model.hp->head_dim * sizeof(uint16_t);
+}
+
+/* layer.c: fill graph->graph, inputs, layers and output. */
+void dw_graph_build(dw_graph *graph);
+void dw_graph_build_head(dw_graph *graph);
+
+#endif

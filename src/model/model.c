@@ -1,0 +1,154 @@
+/* model.c: opening and closing; what a model says about itself. */
+#include "model/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ggml.h"
+#include "model/model_internal.h"
+
+enum { CONTEXT_TOKENS_DEFAULT_MAX = 32768, SESSIONS_DEFAULT = 32 };
+
+/* --- info ---------------------------------------------------------------------------------------------------- */
+
+/* Numbers of general.file_type (llama.cpp's enum llama_ftype). */
+static const char *file_type_name(uint64_t number) {
+    static const struct { uint32_t number; const char *name; } names[] = {
+        {0, "F32"}, {1, "F16"}, {2, "Q4_0"}, {3, "Q4_1"}, {7, "Q8_0"}, {8, "Q5_0"}, {9, "Q5_1"}, {10, "Q2_K"}, {11, "Q3_K_S"},
+        {12, "Q3_K_M"}, {13, "Q3_K_L"}, {14, "Q4_K_S"}, {15, "Q4_K_M"}, {16, "Q5_K_S"}, {17, "Q5_K_M"}, {18, "Q6_K"}, {19, "IQ2_XXS"},
+        {20, "IQ2_XS"}, {21, "Q2_K_S"}, {22, "IQ3_XS"}, {23, "IQ3_XXS"}, {24, "IQ1_S"}, {25, "IQ4_NL"}, {26, "IQ3_S"}, {27, "IQ3_M"},
+        {28, "IQ2_S"}, {29, "IQ2_M"}, {30, "IQ4_XS"}, {31, "IQ1_M"}, {32, "BF16"}, {36, "TQ1_0"}, {37, "TQ2_0"}, {38, "MXFP4"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (names[i].number == number) return names[i].name;
+    }
+    return "";
+}
+
+static dw_status describe_file(dw_model *model, const char *path, dw_error *err) {
+    dw_model_info *info = &model->info;
+    dw_gguf_string text = {0};
+    uint64_t number = 0;
+    bool found = false;
+    const char *slash = strrchr(path, '/');
+    snprintf(info->path, sizeof info->path, "%s", path);
+    snprintf(info->name, sizeof info->name, "%s", slash != NULL ? slash + 1 : path);
+    dw_status status = dw_gguf_get_string(model->gguf, "general.name", &text, &found, err);
+    if (status == DW_OK && found && text.size > 0) snprintf(info->name, sizeof info->name, "%.*s", (int)dw_min_u64(text.size, sizeof info->name), text.data);
+    if (status == DW_OK) status = dw_gguf_u64(model->gguf, "general.file_type", &number, &found, err);
+    if (status == DW_OK && found) {
+        const char *name = file_type_name(number);
+        if (name[0] != 0) snprintf(info->file_type, sizeof info->file_type, "%s", name);
+        else snprintf(info->file_type, sizeof info->file_type, "type %llu", (unsigned long long)number);
+    }
+    if (status == DW_OK) status = dw_gguf_get_string(model->gguf, "tokenizer.chat_template", &text, &info->has_chat_template, err);
+    for (uint64_t i = 0; i < dw_gguf_n_tensors(model->gguf); i++) {
+        const uint64_t *shape = dw_gguf_tensor_at(model->gguf, i)->shape;
+        info->n_parameters += shape[0] * shape[1] * shape[2] * shape[3]; /* fits: the reader has multiplied it before */
+    }
+    (void)dw_gguf_data(model->gguf, &info->file_bytes);
+    return status;
+}
+
+static void describe_sizes(dw_model *model) {
+    const dw_hyperparameters *hp = &model->hp;
+    dw_model_info *info = &model->info;
+    snprintf(info->architecture, sizeof info->architecture, "%s", model->family->architecture);
+    info->n_layers = hp->n_layers;
+    info->n_vocab = hp->n_vocab;
+    info->n_embedding = hp->n_embedding;
+    info->n_heads = hp->n_heads;
+    info->n_heads_kv = hp->n_heads_kv;
+    info->head_dim = hp->head_dim;
+    info->context_train_tokens = hp->context_train;
+    info->kv_row_bytes = hp->n_heads_kv * hp->head_dim * (uint32_t)sizeof(uint16_t);
+    info->kv_bytes_per_token = 2 * (uint64_t)hp->n_layers * info->kv_row_bytes;
+    info->kv_type = "F16";
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------- */
+
+static dw_status choose_context(dw_model *model, const dw_model_options *options, dw_error *err) {
+    uint32_t wanted = options != NULL ? options->context_tokens : 0;
+    if (wanted == 0) wanted = (uint32_t)dw_min_u64(model->hp.context_train, CONTEXT_TOKENS_DEFAULT_MAX);
+    if (wanted > DW_CONTEXT_TOKENS_MAX) return dw_fail(err, DW_E_LIMIT, "a context of %u tokens; at most %u", wanted, DW_CONTEXT_TOKENS_MAX);
+    model->info.context_tokens = wanted;
+    return DW_OK;
+}
+
+static dw_status open_arena(dw_model *model, const dw_model_options *options, dw_error *err) {
+    uint32_t context = model->info.context_tokens;
+    dw_kv_geometry geometry = {
+        .n_layers = model->hp.n_layers,
+        .n_slots = options != NULL && options->sessions_max != 0 ? options->sessions_max : SESSIONS_DEFAULT,
+        /* Attention sees whole steps, so the rows of the last one must be there. */
+        .context_tokens = (context + DW_KV_STEP_ROWS - 1) / DW_KV_STEP_ROWS * DW_KV_STEP_ROWS,
+        .row_bytes = model->info.kv_row_bytes,
+    };
+    return dw_kv_arena_create(&geometry, model->device, &model->arena, err);
+}
+
+/* The decoder, tried on a slot: what the device cannot run is refused now, not in the middle of a conversation. */
+static dw_status open_decoder(dw_model *model, dw_error *err) {
+    dw_graph_model parts = {.family = model->family, .hp = &model->hp, .weights = &model->weights, .device = model->device,
+                            .kv_area_bytes = dw_kv_area_bytes(model->arena)};
+    dw_kv_slot slot = 0;
+    dw_graph_binding binding = {0};
+    dw_status status = dw_decoder_create(&parts, &model->decoder, err);
+    if (status == DW_OK) status = dw_kv_open(model->arena, &slot, err);
+    if (status != DW_OK) return status;
+    status = dw_kv_writable(model->arena, slot, &binding.buffer, &binding.offset, err);
+    if (status == DW_OK) status = dw_decoder_check(model->decoder, binding, err);
+    dw_kv_close(model->arena, slot);
+    return status;
+}
+
+dw_status dw_model_open(const char *path, dw_device *device, const dw_model_options *options, dw_model **out, dw_error *err) {
+    *out = NULL;
+    dw_model *model = calloc(1, sizeof *model);
+    if (model == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a model");
+    model->device = device;
+    dw_status status = dw_os_mutex_create(&model->lock, err);
+    if (status == DW_OK) status = dw_gguf_open(path, &model->gguf, err);
+    if (status == DW_OK) status = dw_family_of(model->gguf, &model->family, err);
+    if (status == DW_OK) status = dw_hyperparameters_read(model->gguf, model->family, &model->hp, err);
+    if (status == DW_OK) status = describe_file(model, path, err);
+    if (status != DW_OK) goto out;
+    describe_sizes(model);
+    status = choose_context(model, options, err);
+    if (status == DW_OK) status = dw_weights_open(model->gguf, model->family, &model->hp, device, &model->weights, err);
+    if (status != DW_OK) goto out;
+    model->info.weights_wrapped_bytes = model->weights.wrapped_bytes;
+    model->info.weights_copied_bytes = model->weights.copied_bytes;
+    /* Early: it loads on its own thread while the rest is made ready. */
+    status = dw_vocab_create(model->gguf, &model->vocab, err);
+    if (status == DW_OK) status = open_arena(model, options, err);
+    if (status == DW_OK) status = open_decoder(model, err);
+    if (status == DW_OK && dw_sampler_create(model->info.n_vocab, &model->sampler) != DW_OK) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a sampler");
+out:
+    if (status != DW_OK) {
+        dw_model_close(model);
+        return dw_error_prefix(err, status, "%s", path);
+    }
+    *out = model;
+    return DW_OK;
+}
+
+void dw_model_close(dw_model *model) {
+    if (model == NULL) return;
+    dw_vocab_destroy(model->vocab);
+    dw_sampler_destroy(model->sampler);
+    dw_decoder_destroy(model->decoder);
+    dw_kv_arena_destroy(model->arena);
+    dw_weights_close(&model->weights);
+    dw_gguf_close(model->gguf);
+    dw_os_mutex_destroy(model->lock);
+    free(model->logits);
+    free(model->hidden);
+    free(model);
+}
+
+const dw_model_info *dw_model_info_view(const dw_model *model) { return &model->info; }
+dw_vocab *dw_model_vocab(dw_model *model) { return model->vocab; }
+dw_device *dw_model_device(dw_model *model) { return model->device; }

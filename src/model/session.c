@@ -1,0 +1,219 @@
+/* session.c: the log, the rows, and what moves them: rewind, sync, fork, restore. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/model_internal.h"
+
+/* --- inside the module --------------------------------------------------------------------------------------- */
+
+dw_status dw_session_check_tokens(const dw_session *session, const int32_t *tokens, uint32_t n, dw_error *err) {
+    uint32_t n_vocab = session->model->info.n_vocab;
+    for (uint32_t i = 0; i < n; i++) {
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= n_vocab) return dw_fail(err, DW_E_RANGE, "token %d at %u is outside the vocabulary of %u", tokens[i], i, n_vocab);
+    }
+    return DW_OK;
+}
+
+dw_status dw_session_append(dw_session *session, const int32_t *tokens, uint32_t n, dw_error *err) {
+    uint32_t context = session->model->info.context_tokens;
+    if (n > context - session->n_tokens) {
+        return dw_fail(err, DW_E_FULL, "%u tokens do not fit behind %u in a context of %u", n, session->n_tokens, context);
+    }
+    uint32_t need = session->n_tokens + n;
+    if (need > session->capacity) {
+        uint32_t capacity = (uint32_t)dw_min_u64(dw_max_u64(need, 2 * (uint64_t)session->capacity), context);
+        int32_t *larger = realloc(session->tokens, capacity * sizeof larger[0]);
+        if (larger == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u tokens", capacity);
+        session->tokens = larger;
+        session->capacity = capacity;
+    }
+    if (n > 0) memcpy(session->tokens + session->n_tokens, tokens, n * sizeof tokens[0]);
+    session->n_tokens = need;
+    return DW_OK;
+}
+
+void dw_session_cut(dw_session *session, uint32_t n_tokens, uint32_t n_rows) {
+    if (n_tokens < session->n_tokens) session->n_tokens = n_tokens;
+    if (n_rows > session->n_tokens) n_rows = session->n_tokens;
+    if (n_rows >= session->n_rows) return;
+    session->n_rows = n_rows;
+    dw_os_mutex_lock(session->model->lock);
+    dw_kv_rewind(session->model->arena, session->slot, n_rows);
+    dw_os_mutex_unlock(session->model->lock);
+}
+
+dw_status dw_session_bind(dw_session *session, dw_graph_binding *out, dw_error *err) {
+    dw_os_mutex_lock(session->model->lock);
+    dw_status status = dw_kv_writable(session->model->arena, session->slot, &out->buffer, &out->offset, err);
+    dw_os_mutex_unlock(session->model->lock);
+    return status;
+}
+
+void dw_session_commit(dw_session *session, uint32_t n_rows) {
+    session->n_rows = n_rows;
+    dw_os_mutex_lock(session->model->lock);
+    dw_kv_commit(session->model->arena, session->slot, n_rows);
+    dw_os_mutex_unlock(session->model->lock);
+}
+
+/* --- making and ending --------------------------------------------------------------------------------------- */
+
+static dw_status make(dw_model *model, dw_session **out, dw_error *err) {
+    *out = calloc(1, sizeof **out);
+    if (*out == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a session");
+    (*out)->model = model;
+    return DW_OK;
+}
+
+/* Of a session without slot. */
+static void discard(dw_session *session) {
+    if (session == NULL) return;
+    free(session->tokens);
+    free(session);
+}
+
+dw_status dw_session_create(dw_model *model, const dw_session_options *options, dw_session **out, dw_error *err) {
+    *out = NULL;
+    dw_session *session = NULL;
+    dw_status status = make(model, &session, err);
+    if (status != DW_OK) return status;
+    if (options != NULL) {
+        session->fast = options->fast;
+        session->sampler.seed = options->seed;
+    }
+    dw_os_mutex_lock(model->lock);
+    status = dw_kv_open(model->arena, &session->slot, err);
+    dw_os_mutex_unlock(model->lock);
+    if (status != DW_OK) discard(session);
+    else *out = session;
+    return status;
+}
+
+void dw_session_destroy(dw_session *session) {
+    if (session == NULL) return;
+    dw_os_mutex_lock(session->model->lock);
+    dw_kv_close(session->model->arena, session->slot);
+    dw_os_mutex_unlock(session->model->lock);
+    discard(session);
+}
+
+/* --- looking ------------------------------------------------------------------------------------------------- */
+
+dw_model *dw_session_model(const dw_session *session) { return session->model; }
+
+const int32_t *dw_session_tokens(const dw_session *session, uint32_t *n_tokens) {
+    *n_tokens = session->n_tokens;
+    return session->tokens;
+}
+
+uint32_t dw_session_rows(const dw_session *session) { return session->n_rows; }
+dw_sampler_state dw_session_sampler_state(const dw_session *session) { return session->sampler; }
+void dw_session_set_sampler_state(dw_session *session, dw_sampler_state state) { session->sampler = state; }
+bool dw_session_is_fast(const dw_session *session) { return session->fast; }
+
+dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int which, const void **out, uint64_t *bytes) {
+    if (layer >= session->model->info.n_layers || which < 0 || which > 1) return DW_E_RANGE;
+    *out = dw_kv_area(session->model->arena, session->slot, layer, which);
+    *bytes = (uint64_t)session->n_rows * session->model->info.kv_row_bytes;
+    return DW_OK;
+}
+
+dw_status dw_session_use_now(const dw_session *session, dw_session_use *out, dw_error *err) {
+    dw_kv_use use = {0};
+    dw_os_mutex_lock(session->model->lock);
+    dw_status status = dw_kv_use_now(session->model->arena, session->slot, &use, err);
+    dw_os_mutex_unlock(session->model->lock);
+    if (status != DW_OK) return status;
+    out->kv_bytes = session->n_rows * session->model->info.kv_bytes_per_token;
+    out->own_bytes = use.own_bytes;
+    out->shared_bytes = out->kv_bytes > use.own_bytes ? out->kv_bytes - use.own_bytes : 0;
+    out->extents = use.extents;
+    return DW_OK;
+}
+
+/* --- changing ------------------------------------------------------------------------------------------------ */
+
+static dw_status check_idle(const dw_session *session, dw_error *err) {
+    return atomic_load(&session->busy) ? dw_fail(err, DW_E_BUSY, "a job of this session has not ended") : DW_OK;
+}
+
+dw_status dw_session_rewind(dw_session *session, uint32_t n_tokens, dw_error *err) {
+    dw_status status = check_idle(session, err);
+    if (status != DW_OK) return status;
+    if (n_tokens > session->n_tokens) return dw_fail(err, DW_E_RANGE, "rewind to %u of %u tokens", n_tokens, session->n_tokens);
+    dw_session_cut(session, n_tokens, n_tokens);
+    return DW_OK;
+}
+
+dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n_tokens, uint32_t *n_reused, dw_error *err) {
+    *n_reused = 0;
+    uint32_t context = session->model->info.context_tokens;
+    dw_status status = check_idle(session, err);
+    if (status == DW_OK) status = dw_session_check_tokens(session, tokens, n_tokens, err);
+    if (status == DW_OK && n_tokens > context) status = dw_fail(err, DW_E_FULL, "%u tokens in a context of %u", n_tokens, context);
+    if (status != DW_OK) return status;
+    uint32_t same = 0;
+    while (same < n_tokens && same < session->n_tokens && tokens[same] == session->tokens[same]) same++;
+    /* Written over what differs: appended behind the old log first, they might not fit. */
+    uint32_t rest = n_tokens - same, old = session->n_tokens;
+    session->n_tokens = same;
+    status = dw_session_append(session, tokens + same, rest, err);
+    if (status != DW_OK) {
+        session->n_tokens = old;
+        return status;
+    }
+    dw_session_cut(session, n_tokens, same);
+    *n_reused = session->n_rows;
+    return DW_OK;
+}
+
+dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) {
+    *out = NULL;
+    dw_session *child = NULL;
+    dw_status status = check_idle(session, err);
+    if (status == DW_OK) status = make(session->model, &child, err);
+    if (status == DW_OK) status = dw_session_append(child, session->tokens, session->n_tokens, err);
+    if (status != DW_OK) goto out;
+    child->sampler = session->sampler;
+    child->fast = session->fast;
+    child->n_rows = session->n_rows;
+    dw_os_mutex_lock(session->model->lock);
+    status = dw_kv_fork(session->model->arena, session->slot, session->n_rows, &child->slot, err);
+    dw_os_mutex_unlock(session->model->lock);
+out:
+    if (status != DW_OK) discard(child);
+    else *out = child;
+    return status;
+}
+
+dw_status dw_session_restore(dw_model *model, const dw_session_image *image, dw_session **out, dw_error *err) {
+    *out = NULL;
+    dw_session *session = NULL;
+    uint64_t *offsets = NULL;
+    uint32_t n_layers = model->info.n_layers;
+    if (image->n_rows > image->n_tokens) return dw_fail(err, DW_E_FORMAT, "%u KV rows for %u tokens", image->n_rows, image->n_tokens);
+    dw_status status = make(model, &session, err);
+    if (status == DW_OK) status = dw_session_check_tokens(session, image->tokens, image->n_tokens, err);
+    if (status == DW_OK) status = dw_session_append(session, image->tokens, image->n_tokens, err);
+    if (status != DW_OK) goto out;
+    offsets = calloc(2 * (size_t)n_layers, sizeof *offsets);
+    if (offsets == NULL) {
+        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a session");
+        goto out;
+    }
+    for (uint32_t layer = 0; layer < n_layers && image->n_rows > 0; layer++) {
+        offsets[2 * layer] = image->layers[layer].k_offset;
+        offsets[2 * layer + 1] = image->layers[layer].v_offset;
+    }
+    session->n_rows = image->n_rows;
+    session->sampler = image->sampler;
+    session->fast = image->fast;
+    dw_os_mutex_lock(model->lock);
+    status = dw_kv_restore(model->arena, image->backing, offsets, image->n_rows, &session->slot, err);
+    dw_os_mutex_unlock(model->lock);
+out:
+    free(offsets);
+    if (status != DW_OK) discard(session);
+    else *out = session;
+    return status;
+}
