@@ -1,0 +1,180 @@
+/* cli.h: what the verbs of `driftwood VERB` share: options, output, errors, finding models and programs, turns.
+ *
+ *   verb   one file, verb_<name>.c, with one dw_verb: its usage, its options, its run function
+ *   hint   what the user can do about an error; printed under it
+ *
+ * Rules
+ * 1. A verb returns a status with the detail in err; main.c alone prints errors and chooses the exit code.
+ * 2. Results go to standard output; errors, progress and logs to standard error.
+ * 3. With --json standard output gets exactly one object, on one line, at the end: {"error": {...}} when the verb failed.
+ *    dw_cli_say and its kind print nothing then.
+ * 4. Colour only on a terminal, and never with NO_COLOR.
+ * Threads: one.
+ */
+#ifndef DW_CLI_CLI_H
+#define DW_CLI_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "actor/actor.h"
+#include "base/base.h"
+
+/* Exit codes. A WASI command that `run` started passes its own through. */
+enum { DW_EXIT_OK = 0, DW_EXIT_REFUSED = 1, DW_EXIT_USAGE = 2, DW_EXIT_FAILED = 3, DW_EXIT_CORRUPT = 4, DW_EXIT_GUEST = 5 };
+enum { DW_PATH_BYTES = 4096 };
+
+typedef struct dw_cli {
+    bool json;
+    bool colour;
+    bool usage_error;    /* the status that is being returned means: the command line was wrong */
+    int exit_code;       /* when >= 0: instead of the one that follows from the status */
+    char hint[512];      /* "" = none */
+} dw_cli;
+
+/* --- options and verbs (options.c) ----------------------------------------------------------------------------- */
+
+typedef enum dw_option_kind { DW_OPTION_FLAG, DW_OPTION_TEXT, DW_OPTION_NUMBER } dw_option_kind;
+
+typedef struct dw_option {
+    const char *name;    /* without the dashes; NULL ends a table */
+    dw_option_kind kind;
+    const char *value;   /* what stands for the value in --help: "PATH" */
+    const char *text;    /* for --help */
+} dw_option;
+
+/* Options that several verbs have; every verb has --json and --help by itself. */
+#define DW_OPTION_MODEL {"model", DW_OPTION_TEXT, "PATH|NAME", "a GGUF file, or the name of one in the cache folder's models/; default $DRIFTWOOD_MODEL, else the first there"}
+#define DW_OPTION_DEVICE {"device", DW_OPTION_TEXT, "NAME", "where models and tensors are computed: cpu (default), vulkan, ...; `driftwood doctor` lists them"}
+#define DW_OPTION_THREADS {"threads", DW_OPTION_NUMBER, "N", "threads of the CPU device; default all"}
+#define DW_OPTION_AT {"at", DW_OPTION_NUMBER, "NS", "the time the program sees for the first message, nanoseconds since 1970, each next one a second later; default now"}
+#define DW_OPTION_END {NULL, DW_OPTION_FLAG, NULL, NULL}
+
+typedef struct dw_args dw_args;
+
+typedef struct dw_verb {
+    const char *name;
+    const char *summary;        /* one line for `driftwood help` */
+    const char *operands;       /* "FILE.drift [TEXT]"; "" = none */
+    int operands_min, operands_max; /* max -1 = any number */
+    const char *text;           /* paragraphs for --help */
+    const dw_option *options;   /* ended by DW_OPTION_END */
+    dw_status (*run)(dw_cli *cli, const dw_args *args, dw_error *err);
+} dw_verb;
+
+/* Parses what follows the verb's name. `args` points into argv. Wrong input: DW_E_INVALID with cli->usage_error. */
+dw_status dw_args_parse(dw_cli *cli, const dw_verb *verb, int argc, char **argv, dw_args **out, dw_error *err) DW_MUST_USE;
+void dw_args_free(dw_args *args);
+
+/* Asking for an option that the verb did not declare is our own mistake and asserted. The last of several values counts. */
+bool dw_args_flag(const dw_args *args, const char *name);
+const char *dw_args_text(const dw_args *args, const char *name);                         /* NULL = not given */
+uint64_t dw_args_number(const dw_args *args, const char *name, uint64_t otherwise);
+/* All values, in order, NULL-terminated; valid until the next call. */
+const char *const *dw_args_texts(const dw_args *args, const char *name, size_t *count);
+size_t dw_args_operands(const dw_args *args);
+const char *dw_args_operand(const dw_args *args, size_t index);                          /* NULL behind the last */
+const char *const *dw_args_operands_from(const dw_args *args, size_t index);             /* NULL-terminated */
+
+/* The command line is wrong in a way that parsing could not see. */
+dw_status dw_cli_usage(dw_cli *cli, dw_error *err, const char *format, ...) DW_PRINTF(3, 4);
+
+void dw_verb_help(const dw_cli *cli, const dw_verb *verb);
+extern const dw_verb *const dw_verbs[]; /* main.c; ends with NULL */
+
+/* --- output (output.c) ----------------------------------------------------------------------------------------- */
+
+typedef enum dw_style { DW_STYLE_NONE, DW_STYLE_BOLD, DW_STYLE_DIM, DW_STYLE_GOOD, DW_STYLE_BAD, DW_STYLE_NAME } dw_style;
+
+void dw_cli_say(const dw_cli *cli, const char *format, ...) DW_PRINTF(2, 3);
+void dw_cli_say_styled(const dw_cli *cli, dw_style style, const char *format, ...) DW_PRINTF(3, 4);
+void dw_cli_heading(const dw_cli *cli, const char *text);
+/* Text of a guest or a model: bytes as they are to a file, control characters made harmless on a terminal. */
+void dw_cli_say_text(const dw_cli *cli, const char *text, size_t size);
+/* A line of progress on standard error, only when that is a terminal; the next one replaces it, NULL clears it. */
+void dw_cli_progress(const dw_cli *cli, const char *format, ...) DW_PRINTF(2, 3);
+/* Sets the hint that goes with the error being returned. */
+void dw_cli_hint(dw_cli *cli, const char *format, ...) DW_PRINTF(2, 3);
+
+/* Prints the object (and frees it): rule 3. Without --json it only frees. */
+dw_status dw_cli_finish(const dw_cli *cli, json_t *object, dw_error *err) DW_MUST_USE;
+/* Text from outside as a JSON string; what is not UTF-8 becomes U+FFFD. */
+json_t *dw_json_text(const char *text, size_t size);
+json_t *dw_json_u64(uint64_t value);
+json_t *dw_json_ms(uint64_t ns); /* milliseconds as a number with three decimals */
+json_t *dw_json_hash(const dw_hash *hash);
+
+enum { DW_SIZE_TEXT_BYTES = 24 };
+/* "72.4 MiB", "18 B"; returns `out`. */
+const char *dw_size_text(uint64_t bytes, char out[DW_SIZE_TEXT_BYTES]);
+double dw_ms(uint64_t ns);
+
+/* --- finding things (lookup.c) --------------------------------------------------------------------------------- */
+
+/* The model that --model, $DRIFTWOOD_MODEL or the cache folder name. DW_E_NOT_FOUND comes with a hint on how to get one. */
+dw_status dw_find_model(dw_cli *cli, const dw_args *args, char path[DW_PATH_BYTES], dw_error *err) DW_MUST_USE;
+/* All *.gguf in the cache folder's models/, sorted; free each and the array. */
+dw_status dw_list_models(char ***out, size_t *count, dw_error *err) DW_MUST_USE;
+/* A path, or the name of a program that ships beside the executable ("chat"). */
+dw_status dw_find_program(dw_cli *cli, const char *name, char path[DW_PATH_BYTES], dw_error *err) DW_MUST_USE;
+/* The folder of the shipped programs. */
+dw_status dw_programs_folder(char path[DW_PATH_BYTES], dw_error *err) DW_MUST_USE;
+/* Sorted names with this ending in a folder; a folder that is not there is empty. Free each and the array. */
+dw_status dw_list_folder(const char *folder, const char *ending, char ***out, size_t *count, dw_error *err) DW_MUST_USE;
+void dw_list_free(char **names, size_t count);
+dw_status dw_path_join(char out[DW_PATH_BYTES], const char *folder, const char *name, dw_error *err) DW_MUST_USE;
+
+typedef enum dw_model_need { DW_MODEL_NONE, DW_MODEL_IF_THERE, DW_MODEL_NEEDED } dw_model_need;
+/* A runtime as --device, --threads and --model say. IF_THERE: no model is no error; --model none = none. */
+dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime **out, dw_error *err) DW_MUST_USE;
+/* What a checkpoint needs: a model when it holds sessions. */
+dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *checkpoint, dw_runtime **out, dw_error *err) DW_MUST_USE;
+/* An actor's name from a file's: "a b/c.drift" -> "c". */
+void dw_name_from_path(const char *path, char out[DW_ACTOR_NAME_BYTES_MAX + 1]);
+
+/* --- turns (turns.c) ------------------------------------------------------------------------------------------- */
+
+/* Watches the turns of one actor: streams what it emits, remembers when the first text came, stops it at Ctrl-C. */
+typedef struct dw_watch {
+    const dw_cli *cli;
+    dw_actor *actor;
+    bool stream;              /* print emitted text as it comes */
+    const char *label;        /* printed before the first text of a turn; NULL = none */
+    uint64_t emitted_bytes;   /* of the last turn */
+    uint64_t first_text_ns;   /* since the start of the last turn; 0 = none came */
+    uint64_t started_ns;
+    char last_byte;
+    bool ended_by_user;       /* a second Ctrl-C in one turn */
+    struct dw_interrupter *interrupter;
+} dw_watch;
+
+dw_observer dw_watch_observer(dw_watch *watch); /* `watch` stays where it is while the actor lives */
+/* From now on Ctrl-C stops the answer instead of the process. */
+dw_status dw_watch_interrupts(dw_watch *watch, dw_error *err) DW_MUST_USE;
+void dw_watch_deinit(dw_watch *watch);
+
+/* Sends one message and handles it; realtime_ns 0 = now. The reply in `result` is the caller's, freed with dw_turn_free. */
+dw_status dw_take_turn(dw_watch *watch, const char *message, uint64_t realtime_ns, dw_turn_result *result, dw_error *err) DW_MUST_USE;
+void dw_turn_free(dw_turn_result *result);
+/* The same for several messages (a second apart when realtime_ns is given), printing replies, collecting them in `turns` (may be NULL). */
+dw_status dw_take_turns(dw_watch *watch, const char *const *messages, size_t count, uint64_t realtime_ns, json_t *turns,
+                        dw_error *err) DW_MUST_USE;
+json_t *dw_json_turn(const dw_watch *watch, const char *message, const dw_turn_result *result);
+/* Prints the reply unless what was streamed already said it; ends the line. */
+void dw_say_reply(const dw_watch *watch, const dw_turn_result *result);
+
+json_t *dw_json_digest(const dw_actor_digest *digest);
+json_t *dw_json_use(const dw_actor_use *use);
+json_t *dw_json_freeze(const char *path, const dw_checkpoint_report *report);
+json_t *dw_json_thaw(const dw_thaw_report *report);
+void dw_say_freeze(const dw_cli *cli, const char *path, const dw_checkpoint_report *report);
+void dw_say_thaw(const dw_cli *cli, const dw_thaw_report *report);
+
+typedef enum dw_line { DW_LINE_TEXT, DW_LINE_END, DW_LINE_INTERRUPTED } dw_line;
+/* One line of standard input without its end, malloc'ed. Longer ones than a message may be are refused. */
+dw_status dw_read_line(dw_line *kind, char **out, dw_error *err) DW_MUST_USE;
+
+#endif

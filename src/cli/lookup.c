@@ -1,0 +1,231 @@
+/* lookup.c: from what the user typed to models, programs and a runtime. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "os/os.h"
+
+dw_status dw_path_join(char out[DW_PATH_BYTES], const char *folder, const char *name, dw_error *err) {
+    int length = snprintf(out, DW_PATH_BYTES, "%s/%s", folder, name);
+    if (length < 0 || length >= DW_PATH_BYTES) return dw_fail(err, DW_E_INVALID, "the path %.60s/... is too long", folder);
+    return DW_OK;
+}
+
+static dw_status copy_path(char out[DW_PATH_BYTES], const char *path, dw_error *err) {
+    size_t length = strlen(path);
+    if (length >= DW_PATH_BYTES) return dw_fail(err, DW_E_INVALID, "the path %.60s... is too long", path);
+    memcpy(out, path, length + 1);
+    return DW_OK;
+}
+
+static bool ends_with(const char *text, const char *ending) {
+    size_t length = strlen(text), wanted = strlen(ending);
+    return length > wanted && strcmp(text + length - wanted, ending) == 0;
+}
+
+void dw_name_from_path(const char *path, char out[DW_ACTOR_NAME_BYTES_MAX + 1]) {
+    const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    const char *dot = strrchr(name, '.');
+    size_t length = dot && dot != name ? (size_t)(dot - name) : strlen(name);
+    if (length > DW_ACTOR_NAME_BYTES_MAX) length = DW_ACTOR_NAME_BYTES_MAX;
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    for (size_t i = 0; i < length; i++) out[i] = strchr(allowed, name[i]) ? name[i] : '_';
+    out[length] = '\0';
+    if (length == 0) memcpy(out, "actor", sizeof "actor");
+}
+
+/* --- folders --------------------------------------------------------------------------------------------------- */
+
+typedef struct listing {
+    const char *ending;
+    char **names;
+    size_t count, capacity;
+    bool full;
+} listing;
+
+static bool add_name(void *context, const char *name) {
+    listing *list = context;
+    if (!ends_with(name, list->ending)) return true;
+    if (list->count == list->capacity) {
+        size_t wanted = list->capacity ? list->capacity * 2 : 16;
+        char **grown = realloc(list->names, wanted * sizeof *grown);
+        if (!grown) return !(list->full = true);
+        list->names = grown;
+        list->capacity = wanted;
+    }
+    size_t size = strlen(name) + 1;
+    char *copy = malloc(size);
+    if (!copy) return !(list->full = true);
+    memcpy(copy, name, size);
+    list->names[list->count++] = copy;
+    return true;
+}
+
+static int compare_names(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+void dw_list_free(char **names, size_t count) {
+    for (size_t i = 0; i < count; i++) free(names[i]);
+    free(names);
+}
+
+dw_status dw_list_folder(const char *folder, const char *ending, char ***out, size_t *count, dw_error *err) {
+    listing list = {.ending = ending};
+    *out = NULL;
+    *count = 0;
+    if (!dw_os_exists(folder)) return DW_OK;
+    dw_status status = dw_os_list(folder, add_name, &list, err);
+    if (status == DW_OK && list.full) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the names in %.100s", folder);
+    if (status != DW_OK) {
+        dw_list_free(list.names, list.count);
+        return status;
+    }
+    if (list.count > 1) qsort(list.names, list.count, sizeof *list.names, compare_names);
+    *out = list.names;
+    *count = list.count;
+    return DW_OK;
+}
+
+/* --- models ---------------------------------------------------------------------------------------------------- */
+
+static dw_status models_folder(char out[DW_PATH_BYTES], dw_error *err) {
+    char cache[DW_PATH_BYTES];
+    dw_status status = dw_os_cache_folder(cache, sizeof cache, err);
+    return status == DW_OK ? dw_path_join(out, cache, "models", err) : status;
+}
+
+dw_status dw_list_models(char ***out, size_t *count, dw_error *err) {
+    char folder[DW_PATH_BYTES], path[DW_PATH_BYTES];
+    *out = NULL;
+    *count = 0;
+    char **names = NULL;
+    size_t n = 0;
+    dw_status status = models_folder(folder, err);
+    if (status == DW_OK) status = dw_list_folder(folder, ".gguf", &names, &n, err);
+    for (size_t i = 0; status == DW_OK && i < n; i++) {
+        status = dw_path_join(path, folder, names[i], err);
+        if (status != DW_OK) break;
+        size_t size = strlen(path) + 1;
+        char *whole = realloc(names[i], size);
+        if (!whole) {
+            status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the list of models");
+            break;
+        }
+        memcpy(whole, path, size);
+        names[i] = whole;
+    }
+    if (status != DW_OK) {
+        dw_list_free(names, n);
+        return status;
+    }
+    *out = names;
+    *count = n;
+    return DW_OK;
+}
+
+/* A path that is there, or <cache>/models/NAME[.gguf]. */
+static dw_status find_named_model(dw_cli *cli, const char *name, char path[DW_PATH_BYTES], dw_error *err) {
+    char folder[DW_PATH_BYTES];
+    if (dw_os_exists(name)) return copy_path(path, name, err);
+    dw_status status = models_folder(folder, err);
+    if (status == DW_OK) status = dw_path_join(path, folder, name, err);
+    if (status != DW_OK) return status;
+    if (dw_os_exists(path)) return DW_OK;
+    size_t length = strlen(path);
+    if (length + sizeof ".gguf" <= DW_PATH_BYTES) {
+        memcpy(path + length, ".gguf", sizeof ".gguf");
+        if (dw_os_exists(path)) return DW_OK;
+    }
+    dw_cli_hint(cli, "Give the path of a GGUF file, or one of the names that `driftwood models` lists.");
+    return dw_fail(err, DW_E_NOT_FOUND, "there is no model \"%.100s\"", name);
+}
+
+dw_status dw_find_model(dw_cli *cli, const dw_args *args, char path[DW_PATH_BYTES], dw_error *err) {
+    const char *name = dw_args_text(args, "model");
+    if (!name) name = dw_os_environment("DRIFTWOOD_MODEL");
+    if (name && name[0]) return find_named_model(cli, name, path, err);
+
+    char **models = NULL;
+    size_t count = 0;
+    dw_status status = dw_list_models(&models, &count, err);
+    if (status == DW_OK && count == 0) {
+        dw_cli_hint(cli, "Run ./run once, which fetches Gemma 3 270M (225 MB), or name a GGUF file: --model PATH.gguf or DRIFTWOOD_MODEL=PATH.gguf.");
+        status = dw_fail(err, DW_E_NOT_FOUND, "this needs a model, and there is none yet");
+    }
+    if (status == DW_OK) status = copy_path(path, models[0], err);
+    dw_list_free(models, count);
+    return status;
+}
+
+/* --- programs -------------------------------------------------------------------------------------------------- */
+
+dw_status dw_programs_folder(char path[DW_PATH_BYTES], dw_error *err) {
+    char executable[DW_PATH_BYTES];
+    dw_status status = dw_os_executable_path(executable, sizeof executable, err);
+    if (status != DW_OK) return status;
+    char *slash = strrchr(executable, '/');
+    if (slash) *slash = '\0';
+    return dw_path_join(path, executable, "programs", err);
+}
+
+dw_status dw_find_program(dw_cli *cli, const char *name, char path[DW_PATH_BYTES], dw_error *err) {
+    char folder[DW_PATH_BYTES], file[DW_PATH_BYTES];
+    if (dw_os_exists(name) && ends_with(name, ".wasm")) return copy_path(path, name, err);
+    if (!strchr(name, '/')) {
+        dw_status status = dw_programs_folder(folder, err);
+        if (status == DW_OK) status = dw_path_join(file, folder, name, err);
+        if (status != DW_OK) return status;
+        if (!ends_with(file, ".wasm") && strlen(file) + sizeof ".wasm" <= sizeof file) memcpy(file + strlen(file), ".wasm", sizeof ".wasm");
+        if (dw_os_exists(file)) return copy_path(path, file, err);
+    }
+    if (dw_os_exists(name)) return copy_path(path, name, err); /* whatever it is: preparing it says what is wrong */
+    dw_cli_hint(cli, "Give the path of a .wasm file, or the name of a shipped program; `driftwood doctor` lists those.");
+    return dw_fail(err, DW_E_NOT_FOUND, "there is no program \"%.100s\"", name);
+}
+
+/* --- runtime --------------------------------------------------------------------------------------------------- */
+
+static dw_status add_model(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime *runtime, dw_error *err) {
+    char path[DW_PATH_BYTES], name[DW_ACTOR_NAME_BYTES_MAX + 1];
+    const char *given = dw_args_text(args, "model");
+    if (need == DW_MODEL_NONE || (need == DW_MODEL_IF_THERE && given && strcmp(given, "none") == 0)) return DW_OK;
+    dw_status status = dw_find_model(cli, args, path, err);
+    if (status == DW_E_NOT_FOUND && need == DW_MODEL_IF_THERE && !given && !dw_os_environment("DRIFTWOOD_MODEL")) {
+        cli->hint[0] = '\0';
+        return DW_OK;
+    }
+    if (status != DW_OK) return status;
+    dw_name_from_path(path, name);
+    status = dw_runtime_add_model(runtime, name, path, err);
+    if (status == DW_E_FORMAT || status == DW_E_TRUNCATED) dw_cli_hint(cli, "The file is no usable GGUF model. If it was downloaded, fetch it again.");
+    return status;
+}
+
+dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime **out, dw_error *err) {
+    dw_runtime *runtime = NULL;
+    *out = NULL;
+    uint64_t threads = dw_args_number(args, "threads", 0);
+    if (threads > 4096) return dw_cli_usage(cli, err, "--threads must be at most 4096");
+    dw_runtime_options options = {.device = dw_args_text(args, "device"), .threads = (unsigned)threads};
+    dw_status status = dw_runtime_create(&options, &runtime, err);
+    if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood doctor` lists the devices of this machine.");
+    if (status == DW_OK) status = add_model(cli, args, need, runtime, err);
+    if (status != DW_OK) {
+        dw_runtime_destroy(runtime);
+        return status;
+    }
+    *out = runtime;
+    return DW_OK;
+}
+
+dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *path, dw_runtime **out, dw_error *err) {
+    dw_checkpoint *checkpoint = NULL;
+    *out = NULL;
+    dw_status status = dw_checkpoint_open(path, &checkpoint, err);
+    if (status != DW_OK) {
+        if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood freeze` makes a checkpoint, and so does /freeze in a chat.");
+        return status;
+    }
+    dw_model_need need = dw_checkpoint_view(checkpoint)->n_sessions > 0 ? DW_MODEL_NEEDED : DW_MODEL_IF_THERE;
+    dw_checkpoint_close(checkpoint);
+    return dw_open_runtime(cli, args, need, out, err);
+}

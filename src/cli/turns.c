@@ -1,0 +1,246 @@
+/* turns.c: giving messages to an actor, watching it answer, and saying what happened. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "os/os.h"
+
+/* --- Ctrl-C ---------------------------------------------------------------------------------------------------- */
+
+/* The signal handler only sets a flag, and the turn occupies the main thread: somebody else has to look at the flag. */
+struct dw_interrupter {
+    dw_os_thread *thread;
+    dw_os_mutex *mutex;
+    dw_os_condition *condition;
+    dw_actor *actor;       /* whose turn is running, or NULL; under the mutex, as all below */
+    unsigned n_interrupts; /* in this turn */
+    bool quit;
+};
+
+enum { INTERRUPT_POLL_NS = 20 * 1000 * 1000 };
+
+static void watch_for_interrupts(void *argument) {
+    struct dw_interrupter *i = argument;
+    dw_os_mutex_lock(i->mutex);
+    while (!i->quit) {
+        if (!i->actor) {
+            dw_os_condition_wait(i->condition, i->mutex);
+            continue;
+        }
+        (void)dw_os_condition_wait_until(i->condition, i->mutex, dw_os_monotonic_ns() + INTERRUPT_POLL_NS);
+        if (!i->actor || !dw_os_interrupted(true)) continue;
+        /* First politely: the answer ends as if by length and is kept. Then firmly: the turn is dropped. */
+        if (++i->n_interrupts == 1) dw_actor_interrupt(i->actor);
+        else dw_actor_stop(i->actor);
+    }
+    dw_os_mutex_unlock(i->mutex);
+}
+
+dw_status dw_watch_interrupts(dw_watch *watch, dw_error *err) {
+    struct dw_interrupter *i = calloc(1, sizeof *i);
+    if (!i) return dw_fail(err, DW_E_NO_MEMORY, "no memory to watch for Ctrl-C");
+    dw_status status = dw_os_mutex_create(&i->mutex, err);
+    if (status == DW_OK) status = dw_os_condition_create(&i->condition, err);
+    if (status == DW_OK) status = dw_os_thread_create("interrupts", 0, watch_for_interrupts, i, &i->thread, err);
+    if (status != DW_OK) {
+        dw_os_condition_destroy(i->condition);
+        dw_os_mutex_destroy(i->mutex);
+        free(i);
+        return status;
+    }
+    watch->interrupter = i;
+    dw_os_catch_interrupts();
+    return DW_OK;
+}
+
+/* Says whose turn runs from now on; NULL = nobody's. Returns the number of interrupts of the turn that ended. */
+static unsigned set_running(dw_watch *watch, dw_actor *actor) {
+    struct dw_interrupter *i = watch->interrupter;
+    if (!i) return 0;
+    dw_os_mutex_lock(i->mutex);
+    unsigned count = i->n_interrupts;
+    i->actor = actor;
+    i->n_interrupts = 0;
+    dw_os_condition_signal(i->condition);
+    dw_os_mutex_unlock(i->mutex);
+    return count;
+}
+
+void dw_watch_deinit(dw_watch *watch) {
+    struct dw_interrupter *i = watch->interrupter;
+    if (!i) return;
+    dw_os_mutex_lock(i->mutex);
+    i->quit = true;
+    dw_os_condition_signal(i->condition);
+    dw_os_mutex_unlock(i->mutex);
+    dw_os_thread_join(i->thread);
+    dw_os_condition_destroy(i->condition);
+    dw_os_mutex_destroy(i->mutex);
+    free(i);
+    watch->interrupter = NULL;
+}
+
+/* --- watching -------------------------------------------------------------------------------------------------- */
+
+static void on_text(void *context, const char *text, size_t size) {
+    dw_watch *watch = context;
+    if (size == 0) return;
+    if (watch->emitted_bytes == 0) watch->first_text_ns = dw_os_monotonic_ns() - watch->started_ns;
+    if (watch->stream) {
+        if (watch->emitted_bytes == 0 && watch->label) dw_cli_say_styled(watch->cli, DW_STYLE_NAME, "%s", watch->label);
+        dw_cli_say_text(watch->cli, text, size);
+    }
+    watch->emitted_bytes += size;
+    watch->last_byte = text[size - 1];
+}
+
+static void on_log(void *context, int level, const char *text, size_t size) {
+    (void)context;
+    /* The guest's log is its own; it is shown when it is about trouble, or when the user asked for logs. */
+    if (level <= DW_LOG_WARN || dw_log_enabled(DW_LOG_INFO)) (void)fprintf(stderr, "program: %.*s\n", (int)dw_min_u64(size, DW_LOG_LINE_BYTES_MAX), text);
+}
+
+dw_observer dw_watch_observer(dw_watch *watch) { return (dw_observer){.on_text = on_text, .on_log = on_log, .context = watch}; }
+
+/* --- turns ----------------------------------------------------------------------------------------------------- */
+
+dw_status dw_take_turn(dw_watch *watch, const char *message, uint64_t realtime_ns, dw_turn_result *result, dw_error *err) {
+    *result = (dw_turn_result){0};
+    dw_status status = dw_actor_send(watch->actor, message, strlen(message), realtime_ns, err);
+    if (status != DW_OK) return status;
+    watch->emitted_bytes = 0;
+    watch->first_text_ns = 0;
+    watch->last_byte = '\n';
+    (void)set_running(watch, watch->actor);
+    watch->started_ns = dw_os_monotonic_ns();
+    status = dw_actor_turn(watch->actor, UINT64_MAX, result, err);
+    watch->ended_by_user = set_running(watch, NULL) > 1;
+    return status;
+}
+
+void dw_turn_free(dw_turn_result *result) {
+    free(result->reply);
+    result->reply = NULL;
+}
+
+void dw_say_reply(const dw_watch *watch, const dw_turn_result *result) {
+    bool streamed = watch->stream && watch->emitted_bytes > 0;
+    if (!streamed && result->reply_size > 0) {
+        if (watch->label) dw_cli_say_styled(watch->cli, DW_STYLE_NAME, "%s", watch->label);
+        dw_cli_say_text(watch->cli, result->reply, result->reply_size);
+    }
+    char last = streamed ? watch->last_byte : result->reply_size > 0 ? result->reply[result->reply_size - 1] : '\n';
+    if (last != '\n') dw_cli_say(watch->cli, "\n");
+}
+
+json_t *dw_json_turn(const dw_watch *watch, const char *message, const dw_turn_result *r) {
+    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "message", dw_json_text(message, strlen(message)), "reply",
+                     dw_json_text(r->reply ? r->reply : "", r->reply ? r->reply_size : 0), "turn", (json_int_t)r->turn, "run_ms", dw_json_ms(r->run_ns),
+                     "commit_ms", dw_json_ms(r->commit_ns), "first_text_ms", watch->first_text_ns ? dw_json_ms(watch->first_text_ns) : json_null(),
+                     "tokens_evaluated", (json_int_t)r->tokens_evaluated, "tokens_generated", (json_int_t)r->tokens_generated, "dirty_bytes",
+                     (json_int_t)r->dirty_bytes, "enters", (json_int_t)r->enters, "copied_bytes", (json_int_t)r->copied_bytes);
+}
+
+dw_status dw_take_turns(dw_watch *watch, const char *const *messages, size_t count, uint64_t realtime_ns, json_t *turns, dw_error *err) {
+    dw_status status = DW_OK;
+    for (size_t i = 0; status == DW_OK && i < count; i++) {
+        dw_turn_result result;
+        uint64_t at = realtime_ns ? realtime_ns + i * UINT64_C(1000000000) : 0;
+        status = dw_take_turn(watch, messages[i], at, &result, err);
+        dw_say_reply(watch, &result);
+        if (status == DW_OK && turns && json_array_append_new(turns, dw_json_turn(watch, messages[i], &result)) != 0) {
+            status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the result");
+        }
+        dw_turn_free(&result);
+    }
+    return status;
+}
+
+/* --- saying what happened -------------------------------------------------------------------------------------- */
+
+json_t *dw_json_digest(const dw_actor_digest *digest) {
+    return json_pack("{s:o, s:o, s:o}", "memory", dw_json_hash(&digest->memory), "kv", dw_json_hash(&digest->kv), "tokens", dw_json_hash(&digest->tokens));
+}
+
+json_t *dw_json_use(const dw_actor_use *use) {
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "memory_bytes", (json_int_t)use->memory_bytes, "sessions", (json_int_t)use->sessions, "tokens",
+                     (json_int_t)use->tokens, "rows", (json_int_t)use->rows, "kv_bytes", (json_int_t)use->kv_bytes, "kv_own_bytes",
+                     (json_int_t)use->kv_own_bytes, "kv_shared_bytes", (json_int_t)use->kv_shared_bytes);
+}
+
+json_t *dw_json_freeze(const char *path, const dw_checkpoint_report *r) {
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "file", dw_json_text(path, strlen(path)), "identity", dw_json_hash(&r->identity),
+                     "file_bytes", (json_int_t)r->file_bytes, "occupied_bytes", (json_int_t)r->occupied_bytes, "kv_bytes", (json_int_t)r->kv_bytes,
+                     "write_ms", dw_json_ms(r->write_ns), "hash_ms", dw_json_ms(r->hash_ns), "sync_ms", dw_json_ms(r->sync_ns));
+}
+
+json_t *dw_json_thaw(const dw_thaw_report *r) {
+    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:o}", "open_ms", dw_json_ms(r->open_ns), "verify_ms",
+                     dw_json_ms(r->verify_ns), "map_ms", dw_json_ms(r->map_ns), "tokens", (json_int_t)r->tokens, "tokens_reused",
+                     (json_int_t)r->tokens_reused, "tokens_recomputed", (json_int_t)r->tokens_recomputed, "tokens_pending", (json_int_t)r->tokens_pending,
+                     "kv_bytes", (json_int_t)r->kv_bytes, "memory_bytes", (json_int_t)r->memory_bytes, "verified", (int)r->verified, "exact",
+                     (int)r->exact, "profile_difference", dw_json_text(r->profile_difference, strlen(r->profile_difference)));
+}
+
+void dw_say_freeze(const dw_cli *cli, const char *path, const dw_checkpoint_report *r) {
+    char size[DW_SIZE_TEXT_BYTES], hex[DW_HASH_HEX_BYTES];
+    dw_hash_hex(&r->identity, hex);
+    dw_cli_say(cli, "frozen to %s: %s on disk in %.1f ms, checkpoint %.12s\n", path, dw_size_text(r->occupied_bytes, size),
+               dw_ms(r->write_ns + r->hash_ns + r->sync_ns), hex);
+}
+
+void dw_say_thaw(const dw_cli *cli, const dw_thaw_report *r) {
+    char kv[DW_SIZE_TEXT_BYTES], memory[DW_SIZE_TEXT_BYTES];
+    dw_cli_say(cli, "thawed: %u tokens, %u reused, %u recomputed; %s KV and %s memory mapped in %.3f ms (opened in %.1f ms, %s in %.1f ms)\n", r->tokens,
+               r->tokens_reused, r->tokens_recomputed, dw_size_text(r->kv_bytes, kv), dw_size_text(r->memory_bytes, memory), dw_ms(r->map_ns),
+               dw_ms(r->open_ns), r->verified ? "verified" : "not verified", dw_ms(r->verify_ns));
+    if (r->tokens > 0 && r->exact) dw_cli_say(cli, "the continuation is exact: bit for bit what it would have been without the freeze\n");
+    if (r->tokens > 0 && !r->exact) dw_cli_say(cli, "the continuation is not bit-exact here: %s\n", r->profile_difference);
+}
+
+/* --- lines ----------------------------------------------------------------------------------------------------- */
+
+dw_status dw_read_line(dw_line *kind, char **out, dw_error *err) {
+    size_t size = 0, capacity = 0;
+    char *line = NULL;
+    *out = NULL;
+    *kind = DW_LINE_END;
+    for (;;) {
+        int byte = getchar();
+        if (byte == EOF && ferror(stdin)) {
+            clearerr(stdin);
+            free(line);
+            /* Ctrl-C makes a read from the terminal fail on purpose. */
+            if (!dw_os_interrupted(true)) return dw_fail(err, DW_E_IO, "cannot read standard input");
+            *kind = DW_LINE_INTERRUPTED;
+            return DW_OK;
+        }
+        if (byte == EOF && size == 0) break;
+        if (byte == EOF || byte == '\n') {
+            *kind = DW_LINE_TEXT;
+            break;
+        }
+        if (size >= DW_MESSAGE_BYTES_MAX) {
+            free(line);
+            return dw_fail(err, DW_E_LIMIT, "a line of standard input is longer than the %llu bytes a message may have", (unsigned long long)DW_MESSAGE_BYTES_MAX);
+        }
+        if (size + 1 >= capacity) {
+            size_t wanted = capacity ? capacity * 2 : 256;
+            char *grown = realloc(line, wanted);
+            if (!grown) {
+                free(line);
+                return dw_fail(err, DW_E_NO_MEMORY, "no memory for a line of standard input");
+            }
+            line = grown;
+            capacity = wanted;
+        }
+        line[size++] = (char)byte;
+    }
+    if (*kind == DW_LINE_TEXT) {
+        if (!line && !(line = malloc(1))) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a line of standard input");
+        if (size > 0 && line[size - 1] == '\r') size--;
+        line[size] = '\0';
+        *out = line;
+    }
+    return DW_OK;
+}

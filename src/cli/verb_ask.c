@@ -1,0 +1,51 @@
+/* verb_ask.c: driftwood ask. One question to an actor that lives in a file. */
+#include "cli/cli.h"
+#include "cli/verbs.h"
+
+static dw_status run_ask(dw_cli *cli, const dw_args *args, dw_error *err) {
+    const char *file = dw_args_operand(args, 0), *text = dw_args_operand(args, 1);
+    bool dry = dw_args_flag(args, "dry-run");
+    dw_runtime *runtime = NULL;
+    dw_watch watch = {.cli = cli, .stream = true};
+    dw_observer observer = dw_watch_observer(&watch);
+    dw_thaw_options options = {.observer = &observer};
+    dw_thaw_report thawed;
+    dw_checkpoint_report frozen;
+    dw_turn_result result = {0};
+
+    dw_status status = dw_open_runtime_for(cli, args, file, &runtime, err);
+    if (status == DW_OK) status = dw_actor_thaw(runtime, file, &options, &watch.actor, &thawed, err);
+    if (status == DW_OK) status = dw_take_turn(&watch, text, dw_args_number(args, "at", 0), &result, err);
+    dw_say_reply(&watch, &result);
+    /* Over the file that is mapped: the new one replaces the name, the old pages live on until we close them. */
+    if (status == DW_OK && !dry) status = dw_actor_freeze(watch.actor, file, &frozen, err);
+    if (status != DW_OK) goto out;
+    status = dw_cli_finish(cli, json_pack("{s:s, s:o, s:o, s:o}", "actor", dw_actor_name(watch.actor), "turn", dw_json_turn(&watch, text, &result), "thawed",
+                                          dw_json_thaw(&thawed), "frozen", dry ? json_null() : dw_json_freeze(file, &frozen)), err);
+out:
+    dw_turn_free(&result);
+    dw_actor_destroy(watch.actor);
+    dw_runtime_destroy(runtime);
+    return status;
+}
+
+static const dw_option options[] = {
+    {"dry-run", DW_OPTION_FLAG, NULL, "leave the file as it is: the actor will not remember the question"},
+    DW_OPTION_AT,
+    DW_OPTION_MODEL,
+    DW_OPTION_DEVICE,
+    DW_OPTION_THREADS,
+    DW_OPTION_END,
+};
+
+const dw_verb dw_verb_ask = {
+    .name = "ask",
+    .summary = "ask an actor in a file something; it remembers",
+    .operands = "FILE.drift TEXT",
+    .operands_min = 2,
+    .operands_max = 2,
+    .text = "Thaws the actor, gives it the message, prints what it answers, and freezes it back into the same file. If\n"
+            "anything fails on the way, the file stays as it was.",
+    .options = options,
+    .run = run_ask,
+};

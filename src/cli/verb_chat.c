@@ -1,0 +1,221 @@
+/* verb_chat.c: driftwood chat. A conversation with a model through the shipped chat program. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/verbs.h"
+#include "os/os.h"
+
+typedef struct chat {
+    dw_cli *cli;
+    dw_watch watch;
+    json_t *turns;
+    bool interactive;  /* somebody types: prompts, and no failure ends it */
+    bool quit;
+} chat;
+
+/* --- commands -------------------------------------------------------------------------------------------------- */
+
+static void complain(const chat *c, const dw_error *err) {
+    dw_cli_say_styled(c->cli, DW_STYLE_BAD, "%s", err->text);
+    dw_cli_say(c->cli, "\n");
+}
+
+static dw_status command_freeze(chat *c, const char *file, dw_error *err) {
+    dw_checkpoint_report report;
+    dw_status status = dw_actor_freeze(c->watch.actor, file, &report, err);
+    if (status == DW_OK) dw_say_freeze(c->cli, file, &report);
+    return status;
+}
+
+static dw_status command_fork(chat *c, const char *file, dw_error *err) {
+    char name[DW_ACTOR_NAME_BYTES_MAX + 1];
+    dw_actor *child = NULL;
+    dw_fork_report forked;
+    dw_checkpoint_report frozen;
+    dw_name_from_path(file, name);
+    dw_status status = dw_actor_fork(c->watch.actor, name, &child, &forked, err);
+    if (status == DW_OK) status = dw_actor_freeze(child, file, &frozen, err);
+    dw_actor_destroy(child);
+    if (status != DW_OK) return status;
+    dw_cli_say(c->cli, "forked as %s in %.3f ms: %u tokens shared. ", name, dw_ms(forked.ns), forked.tokens);
+    dw_say_freeze(c->cli, file, &frozen);
+    dw_cli_say(c->cli, "go on with it in another terminal: driftwood chat --thaw %s\n", file);
+    return DW_OK;
+}
+
+static dw_status command_stats(chat *c, dw_error *err) {
+    dw_actor_use use;
+    char memory[DW_SIZE_TEXT_BYTES], kv[DW_SIZE_TEXT_BYTES], own[DW_SIZE_TEXT_BYTES];
+    dw_status status = dw_actor_use_now(c->watch.actor, &use, err);
+    if (status != DW_OK) return status;
+    dw_cli_say(c->cli, "%llu turns; memory %s; %u tokens, %s KV (%s of it only ours)\n", (unsigned long long)dw_actor_turns(c->watch.actor),
+               dw_size_text(use.memory_bytes, memory), use.tokens, dw_size_text(use.kv_bytes, kv), dw_size_text(use.kv_own_bytes, own));
+    return DW_OK;
+}
+
+static void say_help(const chat *c) {
+    dw_cli_say(c->cli, "  /freeze FILE   write this conversation to a file; driftwood chat --thaw FILE goes on with it\n"
+                       "  /fork FILE     write a second actor with this past, and go on here\n"
+                       "  /stats         turns, tokens and bytes\n"
+                       "  /reset         forget the conversation      /seed N, /temperature X   how answers are drawn\n"
+                       "  /help, /quit   Ctrl-C stops an answer; twice, the program\n");
+}
+
+/* Handles a line that is for us and not for the program. */
+static bool own_command(chat *c, const char *line, dw_status *status, dw_error *err) {
+    size_t length = strcspn(line, " ");
+    const char *file = line + length + strspn(line + length, " ");
+    *status = DW_OK;
+    bool freeze = strncmp(line, "/freeze", length) == 0 && length == strlen("/freeze");
+    bool fork_it = strncmp(line, "/fork", length) == 0 && length == strlen("/fork");
+    if (strcmp(line, "/quit") == 0 || strcmp(line, "/exit") == 0) c->quit = true;
+    else if (strcmp(line, "/help") == 0) say_help(c);
+    else if (strcmp(line, "/stats") == 0) return (*status = command_stats(c, err)) != DW_OK; /* and then what the program counts */
+    else if ((freeze || fork_it) && !*file) *status = dw_fail(err, DW_E_INVALID, "%s needs a file name", freeze ? "/freeze" : "/fork");
+    else if (freeze) *status = command_freeze(c, file, err);
+    else if (fork_it) *status = command_fork(c, file, err);
+    else return false;
+    return true;
+}
+
+/* --- conversation ---------------------------------------------------------------------------------------------- */
+
+static dw_status converse_line(chat *c, const char *line, uint64_t at, dw_error *err) {
+    dw_status status;
+    if (line[strspn(line, " \t")] == '\0') return DW_OK;
+    if (own_command(c, line, &status, err)) return status;
+    dw_turn_result result;
+    status = dw_take_turn(&c->watch, line, at, &result, err);
+    dw_say_reply(&c->watch, &result);
+    if (status == DW_OK && json_array_append_new(c->turns, dw_json_turn(&c->watch, line, &result)) != 0) {
+        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the result");
+    }
+    dw_turn_free(&result);
+    if (c->watch.ended_by_user) c->quit = true;
+    /* Stopped by the user: the turn left nothing behind, and that is no error. */
+    if (status == DW_E_CANCELLED && c->watch.ended_by_user) status = DW_OK;
+    return status;
+}
+
+static dw_status converse(chat *c, uint64_t at, dw_error *err) {
+    dw_status status = DW_OK;
+    for (uint64_t n = 0; status == DW_OK && !c->quit; n++) {
+        dw_line kind;
+        char *line = NULL;
+        if (c->interactive) dw_cli_say_styled(c->cli, DW_STYLE_BOLD, "you> ");
+        status = dw_read_line(&kind, &line, err);
+        if (status != DW_OK) break;
+        if (kind == DW_LINE_INTERRUPTED) dw_cli_say(c->cli, "\n(/quit or Ctrl-D leaves)\n");
+        if (kind == DW_LINE_END) {
+            if (c->interactive) dw_cli_say(c->cli, "\n");
+            break;
+        }
+        if (kind == DW_LINE_TEXT) status = converse_line(c, line, at ? at + n * UINT64_C(1000000000) : 0, err);
+        free(line);
+        bool serious = dw_status_kind_of(status) == DW_KIND_FAILED;
+        if (status != DW_OK && c->interactive && !serious) {
+            complain(c, err);
+            status = DW_OK;
+        }
+    }
+    return status;
+}
+
+static void greet(const chat *c, dw_runtime *runtime) {
+    if (!c->interactive) return;
+    dw_model *model = dw_runtime_model(runtime, NULL);
+    dw_cli_say_styled(c->cli, DW_STYLE_DIM, "%s on %s. It is small and makes things up. /help shows what you can do here; Ctrl-D leaves.",
+                      model ? dw_model_info_view(model)->name : "no model", dw_device_info_view(dw_runtime_device(runtime))->description);
+    dw_cli_say(c->cli, "\n");
+}
+
+/* Draws answers by the user's seed or temperature: commands that the program itself understands. */
+static dw_status apply_setting(chat *c, const char *command, const char *value, dw_error *err) {
+    char line[80];
+    dw_turn_result result;
+    if (!value) return DW_OK;
+    (void)snprintf(line, sizeof line, "%s %.60s", command, value);
+    dw_status status = dw_take_turn(&c->watch, line, 0, &result, err);
+    dw_turn_free(&result);
+    return status;
+}
+
+static dw_status begin(chat *c, const dw_args *args, dw_runtime *runtime, dw_error *err) {
+    const char *thaw = dw_args_text(args, "thaw"), *program_name = dw_args_text(args, "program");
+    dw_observer observer = dw_watch_observer(&c->watch);
+    if (thaw) {
+        dw_thaw_options options = {.observer = &observer};
+        dw_thaw_report report;
+        dw_status status = dw_actor_thaw(runtime, thaw, &options, &c->watch.actor, &report, err);
+        if (status == DW_OK && c->interactive) dw_say_thaw(c->cli, &report);
+        return status;
+    }
+    char path[DW_PATH_BYTES];
+    dw_program *program = NULL;
+    dw_actor_options options = {.name = "chat", .observer = &observer};
+    dw_status status = dw_find_program(c->cli, program_name ? program_name : "chat", path, err);
+    if (status == DW_OK) status = dw_runtime_load_program(runtime, path, &program, err);
+    if (status == DW_OK) status = dw_actor_create(runtime, program, &options, &c->watch.actor, err);
+    if (status == DW_OK) status = apply_setting(c, "/seed", dw_args_text(args, "seed"), err);
+    if (status == DW_OK) status = apply_setting(c, "/temperature", dw_args_text(args, "temperature"), err);
+    dw_program_release(program);
+    return status;
+}
+
+static dw_status run_chat(dw_cli *cli, const dw_args *args, dw_error *err) {
+    const char *save = dw_args_text(args, "save");
+    dw_runtime *runtime = NULL;
+    chat c = {.cli = cli, .turns = json_array(), .interactive = dw_os_is_terminal(0) && dw_os_is_terminal(1) && !cli->json};
+    c.watch = (dw_watch){.cli = cli, .stream = true, .label = c.interactive ? "driftwood> " : NULL};
+    dw_checkpoint_report report;
+    json_t *frozen = NULL;
+
+    dw_cli_progress(cli, "opening the model ...");
+    dw_status status = dw_open_runtime(cli, args, DW_MODEL_NEEDED, &runtime, err);
+    if (status == DW_OK) status = begin(&c, args, runtime, err);
+    dw_cli_progress(cli, NULL);
+    if (status == DW_OK) status = dw_watch_interrupts(&c.watch, err);
+    if (status != DW_OK) goto out;
+    greet(&c, runtime);
+    status = converse(&c, dw_args_number(args, "at", 0), err);
+    if (status == DW_OK && save) {
+        status = dw_actor_freeze(c.watch.actor, save, &report, err);
+        if (status == DW_OK) frozen = dw_json_freeze(save, &report);
+        if (status == DW_OK && c.interactive) dw_say_freeze(cli, save, &report);
+    }
+    if (status != DW_OK) goto out;
+    status = dw_cli_finish(cli, json_pack("{s:s, s:O, s:o}", "actor", dw_actor_name(c.watch.actor), "turns", c.turns, "frozen", frozen ? frozen : json_null()), err);
+    frozen = NULL;
+out:
+    json_decref(frozen);
+    json_decref(c.turns);
+    dw_watch_deinit(&c.watch);
+    dw_actor_destroy(c.watch.actor);
+    dw_runtime_destroy(runtime);
+    return status;
+}
+
+static const dw_option options[] = {
+    {"thaw", DW_OPTION_TEXT, "FILE.drift", "go on with a frozen conversation"},
+    {"save", DW_OPTION_TEXT, "FILE.drift", "freeze the conversation at the end"},
+    {"seed", DW_OPTION_TEXT, "N", "draw answers differently"},
+    {"temperature", DW_OPTION_TEXT, "X", "0 always takes the likeliest word; the program's own is moderate"},
+    {"program", DW_OPTION_TEXT, "PATH|NAME", "another program to talk to; default chat"},
+    DW_OPTION_AT,
+    DW_OPTION_MODEL,
+    DW_OPTION_DEVICE,
+    DW_OPTION_THREADS,
+    DW_OPTION_END,
+};
+
+const dw_verb dw_verb_chat = {
+    .name = "chat",
+    .summary = "talk to a model through the shipped chat program",
+    .operands = "",
+    .text = "Each line you type is a message; the answer streams as it comes. Ctrl-C stops an answer, and once more ends\n"
+            "the program. /help in the chat lists commands: freeze, fork, stats. Without a terminal, each line of standard\n"
+            "input is a message and only answers are printed.",
+    .options = options,
+    .run = run_chat,
+};
