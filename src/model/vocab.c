@@ -196,6 +196,10 @@ bool dw_vocab_is_end(dw_vocab *vocab, int32_t token) {
     return dw_vocab_wait(vocab, NULL) == DW_OK && llama_vocab_is_eog(vocab->vocab, token);
 }
 
+bool dw_vocab_is_control(dw_vocab *vocab, int32_t token) {
+    return dw_vocab_wait(vocab, NULL) == DW_OK && llama_vocab_is_control(vocab->vocab, token);
+}
+
 int32_t dw_vocab_bos(dw_vocab *vocab) { return dw_vocab_wait(vocab, NULL) == DW_OK ? llama_vocab_bos(vocab->vocab) : -1; }
 int32_t dw_vocab_eos(dw_vocab *vocab) { return dw_vocab_wait(vocab, NULL) == DW_OK ? llama_vocab_eos(vocab->vocab) : -1; }
 uint32_t dw_vocab_size(dw_vocab *vocab) { return vocab->n_tokens; }

@@ -3,11 +3,13 @@
 
 #include <stdio.h>
 #include "os/os.h"
+#include "support/traps.h"
 
 int fixture_setup(void **state) {
     fixture *f = calloc(1, sizeof *f);
     dw_error err = {0};
     if (!f) return -1;
+    test_handle_traps(); /* before the first engine, whose handlers it has to see */
     snprintf(f->folder, sizeof f->folder, "%s/actor-tests", DW_TEST_BUILD);
     assert_ok(dw_os_make_folders(f->folder, &err), err);
     dw_runtime_options options = {.cache_folder = f->folder};
@@ -27,6 +29,7 @@ int fixture_teardown(void **state) {
 
 dw_actor *fixture_actor(fixture *f, const char *name) {
     static const uint8_t seed[32] = {1, 2, 3};
+    test_handle_traps();
     dw_error err = {0};
     dw_actor *actor = NULL;
     dw_actor_options options = {.name = name, .birth_realtime_ns = 1000000000, .random_seed = seed};

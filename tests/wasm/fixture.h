@@ -13,6 +13,7 @@
 
 #include "base/base.h"
 #include "os/os.h"
+#include "support/traps.h"
 #include "wasm/wasm.h"
 
 /* Fails the test with the error's text. */
@@ -33,8 +34,6 @@ test_bytes test_guest(const char *name);
 /* A fresh folder below the build folder, empty. */
 void test_folder(const char *name, char *out, size_t out_size);
 
-/* To be called inside each test that runs guests (test_engine does): cmocka has taken the signals of traps. */
-void test_handle_traps(void);
 dw_wasm_engine *test_engine(void); /* without cache, tick 2 ms; the test process keeps one */
 void test_engine_end(void);
 
