@@ -1,6 +1,6 @@
 /* bench.c: what the sandbox costs. One JSON object a line: ours beside plain Wasmtime, in one run. Built with -DDW_BENCH=ON.
  *   guest_to_host  a call of driftwood.enter, beside a host function of the checked kind, which is what the C API's examples use
- *   host_to_guest  dw_instance_call of an empty function (finds it by name), beside wasmtime_func_call
+ *   host_to_guest  dw_instance_receive of an empty function, beside wasmtime_func_call
  *   create         an instance with its memory from image 0, and its end; beside a plain Wasmtime store and instance
  *   restore        the same from a saved image with globals */
 #include <stdio.h>
@@ -10,25 +10,7 @@
 
 #include "wasm/wasm.h"
 
-enum { CALLS = 2000000, INSTANCES = 5000, ROUNDS = 5 };
-
-/* (module (import "driftwood" "enter" (func $e (param i32 i32 i32 i32 i32 i64) (result i32))) (memory (export "memory") 1)
- *   (global (mut i32) (i32.const 0)) (data (i32.const 8) "data")
- *   (func (export "none"))
- *   (func (export "loop") (local i32) (loop (drop (call $e (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
- *     (i64.const 0))) (br_if 0 (i32.ne (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 2000000)))))) */
-static const uint8_t module[] = {
-    0, 'a', 's', 'm', 1, 0, 0, 0,
-    1, 13, 2, 0x60, 6, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7E, 1, 0x7F, 0x60, 0, 0,
-    2, 19, 1, 9, 'd', 'r', 'i', 'f', 't', 'w', 'o', 'o', 'd', 5, 'e', 'n', 't', 'e', 'r', 0, 0,
-    3, 3, 2, 1, 1,
-    5, 3, 1, 0, 1,
-    6, 6, 1, 0x7F, 1, 0x41, 0, 0x0B,
-    7, 24, 3, 6, 'm', 'e', 'm', 'o', 'r', 'y', 2, 0, 4, 'n', 'o', 'n', 'e', 0, 1, 4, 'l', 'o', 'o', 'p', 0, 2,
-    10, 45, 2, 2, 0, 0x0B, 40, 1, 1, 0x7F, 3, 0x40, 0x41, 0, 0x41, 0, 0x41, 0, 0x41, 0, 0x41, 0, 0x42, 0, 0x10, 0, 0x1A,
-    0x20, 0, 0x41, 1, 0x6A, 0x22, 0, 0x41, 0x80, 0x89, 0xFA, 0, 0x47, 0x0D, 0, 0x0B, 0x0B,
-    11, 10, 1, 0, 0x41, 8, 0x0B, 4, 'd', 'a', 't', 'a',
-};
+enum { CALLS = 2000000 /* of the loop in guests/bench.wat */, INSTANCES = 5000, ROUNDS = 5 };
 
 static void must(dw_status status, const dw_error *err) {
     if (status == DW_OK) return;
@@ -56,7 +38,7 @@ static wasm_trap_t *checked(void *env, wasmtime_caller_t *caller, const wasmtime
 
 typedef struct plain { wasm_engine_t *engine; wasmtime_module_t *module; wasmtime_linker_t *linker; wasmtime_instance_pre_t *pre; } plain;
 
-static plain plain_create(void) {
+static plain plain_create(const uint8_t *module, size_t size) {
     plain p = {.engine = wasm_engine_new()};
     wasm_valtype_t *ins[6], *outs[1] = {wasm_valtype_new(WASM_I32)};
     wasm_valtype_vec_t params, results;
@@ -67,7 +49,7 @@ static plain plain_create(void) {
     p.linker = wasmtime_linker_new(p.engine);
     must_not(wasmtime_linker_define_func(p.linker, "driftwood", 9, "enter", 5, type, checked, NULL, NULL), NULL);
     wasm_functype_delete(type);
-    must_not(wasmtime_module_new(p.engine, module, sizeof module, &p.module), NULL);
+    must_not(wasmtime_module_new(p.engine, module, size, &p.module), NULL);
     must_not(wasmtime_linker_instantiate_pre(p.linker, p.module, &p.pre), NULL);
     return p;
 }
@@ -80,16 +62,17 @@ static void plain_destroy(plain *p) {
 }
 
 /* Time of one plain call of `name` when it is called n times. */
-static double plain_call_ns(const plain *p, const char *name, int n) {
+static double plain_call_ns(const plain *p, const char *name, size_t n_results, int n) {
     wasmtime_store_t *store = wasmtime_store_new(p->engine, NULL, NULL);
     wasmtime_context_t *context = wasmtime_store_context(store);
     wasmtime_instance_t instance;
     wasmtime_extern_t item;
+    wasmtime_val_t result;
     wasm_trap_t *trap = NULL;
     must_not(wasmtime_instance_pre_instantiate(p->pre, context, &instance, &trap), trap);
     if (!wasmtime_instance_export_get(context, &instance, name, strlen(name), &item)) exit(1);
     uint64_t start = dw_os_monotonic_ns();
-    for (int i = 0; i < n; i++) must_not(wasmtime_func_call(context, &item.of.func, NULL, 0, NULL, 0, &trap), trap);
+    for (int i = 0; i < n; i++) must_not(wasmtime_func_call(context, &item.of.func, NULL, 0, &result, n_results, &trap), trap);
     double ns = (double)(dw_os_monotonic_ns() - start) / n;
     wasmtime_store_delete(store);
     return ns;
@@ -107,14 +90,15 @@ static double plain_create_ns(const plain *p) {
     return (double)(dw_os_monotonic_ns() - start) / INSTANCES;
 }
 
-static double our_call_ns(dw_program *program, const char *name, int n) {
+static double our_call_ns(dw_program *program, bool loop, int n) {
     dw_instance *instance = NULL;
     dw_instance_options options = {.enter = enter};
     dw_call_result result;
     dw_error err;
     must(dw_instance_create(program, &options, &instance, &err), &err);
     uint64_t start = dw_os_monotonic_ns();
-    for (int i = 0; i < n; i++) must(dw_instance_call(instance, name, UINT64_MAX, &result, &err), &err);
+    for (int i = 0; i < n; i++)
+        must(loop ? dw_instance_call(instance, "loop", UINT64_MAX, &result, &err) : dw_instance_receive(instance, UINT64_MAX, &result, &err), &err);
     double ns = (double)(dw_os_monotonic_ns() - start) / n;
     dw_instance_destroy(instance);
     return ns;
@@ -152,16 +136,20 @@ int main(void) {
     dw_wasm_engine *engine = NULL;
     dw_program *program = NULL;
     must(dw_wasm_engine_create(&(dw_wasm_engine_options){0}, &engine, &err), &err);
-    must(dw_program_prepare(engine, module, sizeof module, &program, &err), &err);
+    uint8_t *module;
+    size_t size;
+    must(dw_os_read_file(DW_TEST_PROGRAMS "/wasm_bench.wasm", DW_PROGRAM_BYTES_MAX, &module, &size, &err), &err);
+    must(dw_program_prepare(engine, module, size, &program, &err), &err);
     dw_backing *backing = NULL;
     must(dw_backing_create_memory("bench", DW_WASM_PAGE_BYTES, &backing, &err), &err);
     const dw_extent extent = {.size = DW_WASM_PAGE_BYTES, .backing = backing};
     const dw_value global = {.type = DW_VALUE_I32};
     const dw_image image = {.memory = &extent, .n_memory = 1, .memory_bytes = DW_WASM_PAGE_BYTES, .globals = &global, .n_globals = 1};
-    plain p = plain_create();
+    plain p = plain_create(module, size);
+    free(module);
     for (int round = 0; round < ROUNDS; round++) {
-        report("guest_to_host", our_call_ns(program, "loop", 1) / CALLS, plain_call_ns(&p, "loop", 1) / CALLS);
-        report("host_to_guest", our_call_ns(program, "none", 200000), plain_call_ns(&p, "none", 200000));
+        report("guest_to_host", our_call_ns(program, true, 1) / CALLS, plain_call_ns(&p, "loop", 0, 1) / CALLS);
+        report("host_to_guest", our_call_ns(program, false, 200000), plain_call_ns(&p, "driftwood_receive", 1, 200000));
         double theirs = plain_create_ns(&p);
         report("create", our_create_ns(program, NULL), theirs);
         report("restore", our_create_ns(program, &image), theirs);

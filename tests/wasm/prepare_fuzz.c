@@ -1,10 +1,11 @@
 /* prepare_fuzz.c: the rewriter on any bytes. What it accepts it must have read right: the rewritten module is read again, has the
- * same code, and no longer has what was to go. */
+ * same code, and no longer has what was to go; and when Wasmtime finds the source valid, so it does the rewritten module. */
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "wasm/engine.h"
 #include "wasm/prepare.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -27,10 +28,23 @@ static void check_rewritten(const uint8_t *data, size_t size, const dw_prepared 
     dw_module_deinit(&after);
 }
 
+static bool is_valid(const void *wasm, size_t size) {
+    static dw_wasm_engine *engine; /* for the life of the process */
+    if (!engine) {
+        dw_status status = dw_wasm_engine_create(&(dw_wasm_engine_options){0}, &engine, NULL);
+        assert(status == DW_OK);
+        (void)status;
+    }
+    wasmtime_error_t *error = wasmtime_module_validate(engine->engine, wasm, size);
+    if (error) wasmtime_error_delete(error);
+    return error == NULL;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     dw_prepared prepared;
     if (dw_prepare(data, size, &prepared, NULL) != DW_OK) return 0;
     check_rewritten(data, size, &prepared);
+    if (is_valid(data, size)) assert(is_valid(prepared.wasm, prepared.wasm_size));
     dw_prepared_deinit(&prepared);
     return 0;
 }

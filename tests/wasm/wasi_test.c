@@ -349,6 +349,34 @@ static void no_arguments_of_any_function_reach_outside_the_memory(void **state) 
     free(wat);
 }
 
+/* --- a whole program ------------------------------------------------------------------------------------------------ */
+
+static void a_command_reads_writes_sleeps_and_exits(void **state) {
+    (void)state;
+    static const char *const arguments[] = {"command", "--flag", NULL}, *const environment[] = {"COLOUR=green", NULL};
+    test_bytes wasm = test_guest("wasm_command");
+    assert_non_null(wasm.data);
+    dw_program *program = NULL;
+    dw_instance *instance = NULL;
+    dw_call_result result;
+    assert_ok(dw_program_prepare(test_engine(), wasm.data, wasm.size, &program, err));
+    assert_true(dw_program_info_view(program)->has_start_command);
+    dw_instance_options options = test_options();
+    options.wasi = (dw_wasi_options){.arguments = arguments, .environment = environment, .write = on_write, .read = on_read};
+    output_size = 0;
+    input = "typed";
+    assert_ok(dw_instance_create(program, &options, &instance, err));
+    uint64_t before = dw_wasi_now(dw_instance_wasi(instance));
+    assert_int_equal(dw_instance_start_command(instance, UINT64_MAX, &result, NULL), DW_E_EXIT);
+    assert_int_equal(result.exit_code, 7);
+    assert_non_null(strstr(output, "command;--flag;green;typed;"));
+    assert_non_null(strstr(output, "2done"));
+    assert_true(dw_wasi_now(dw_instance_wasi(instance)) >= before + UINT64_C(3600000000000));
+    dw_instance_destroy(instance);
+    dw_program_release(program);
+    free(wasm.data);
+}
+
 #define UNIT(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void) {
@@ -364,6 +392,7 @@ int main(void) {
         UNIT(streams_are_ready_at_once_and_no_time_passes),
         UNIT(a_sleep_without_end_is_refused),
         UNIT(streams_look_like_a_terminal_and_nothing_else_exists),
+        cmocka_unit_test(a_command_reads_writes_sleeps_and_exits),
         cmocka_unit_test(no_arguments_of_any_function_reach_outside_the_memory),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
