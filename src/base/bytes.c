@@ -67,9 +67,9 @@ static uint64_t read_leb(dw_reader *reader, unsigned bits, bool is_signed) {
         uint8_t payload = byte & 0x7Fu;
         bool more = (byte & 0x80u) != 0;
         unsigned bits_left = bits - shift;
-        if (bits_left < 7 && (more || !leb_last_byte_fits(payload, bits_left, is_signed))) break;
+        if (bits_left < 7 && !leb_last_byte_fits(payload, bits_left, is_signed)) break;
         value |= (uint64_t)payload << shift;
-        if (more) continue;
+        if (more) continue; /* after the last byte that fits, this ends the loop: over-long */
         bool negative = is_signed && (payload & 0x40u) != 0;
         if (negative && shift + 7 < 64) value |= ~UINT64_C(0) << (shift + 7);
         return value;

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/test.h"
-#include "os/os.h"
+#include "os/scratch.h"
 #include "region/region.h"
 
 enum { PAGES = 32 };
@@ -164,6 +164,29 @@ static void islands_of_a_sparse_region_are_tracked(void **state) {
     assert_status(dw_region_destroy(region), DW_OK);
 }
 
+/* Write tracking refuses a map that can never be written: it must not be asked for one. */
+static void read_only_file_beside_written_pages_is_no_obstacle(void **state) {
+    dw_dirty_method method = method_of(state);
+    dw_region *region = make_region();
+    dw_backing *image;
+    static const char zeros[4096];
+    for (uint64_t at = 0; at < 2 * page; at += sizeof zeros) {
+        dw_os_file file;
+        assert_ok(dw_os_open(scratch_path("image"), at ? DW_OS_READ_WRITE : DW_OS_CREATE_TRUNCATE, &file, &err), err);
+        assert_ok(dw_os_write_at(file, at, zeros, sizeof zeros, &err), err);
+        dw_os_close(&file);
+    }
+    assert_ok(dw_backing_open(scratch_path("image"), "image", &image, &err), err);
+    assert_ok(map_pages(region, 0, 2, image, 0, DW_EXTENT_READ_ONLY, false), err);
+    assert_ok(map_pages(region, 2, 2, image, 0, DW_EXTENT_PRIVATE, false), err);
+    assert_status(map_pages(region, 4, 2, image, 0, DW_EXTENT_SHARED, false), DW_E_DENIED); /* the file is open for reading */
+    dw_backing_release(image);
+    assert_ok(dw_region_mark(region, method, &err), err);
+    *page_at(region, 3) = 1;
+    assert_true(dirty(region) == BIT(3));
+    assert_status(dw_region_destroy(region), DW_OK);
+}
+
 static void empty_region_can_be_marked(void **state) {
     dw_dirty_method method = method_of(state);
     dw_region *region = make_region();
@@ -204,8 +227,9 @@ int main(void) {
         both(pages_that_are_gone_are_not_reported),
         both(touched_pages_are_dirty),
         both(islands_of_a_sparse_region_are_tracked),
+        both(read_only_file_beside_written_pages_is_no_obstacle),
         both(empty_region_can_be_marked),
         cmocka_unit_test(method_can_change_from_mark_to_mark),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, scratch_make, scratch_drop);
 }
