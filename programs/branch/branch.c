@@ -55,8 +55,8 @@ static settings parse(const char *message) {
 
 /* A new session, and the prompt's tokens for it. */
 static int32_t open_prompt(const char *prompt, int32_t *tokens, uint32_t *n_tokens) {
-    int32_t status = dw_session_close(&kept);
-    if (status == DW_OK) status = dw_session_open(NULL, 1, 0, &kept);
+    dw_session_close(&kept); /* whatever became of it: it is not needed any more */
+    int32_t status = dw_session_open(NULL, 1, 0, &kept);
     if (status == DW_OK) {
         status = dw_tokenize(&kept, prompt, (uint32_t)strlen(prompt), DW_FLAG_SPECIAL, tokens, PROMPT_TOKENS_MAX, n_tokens);
     }

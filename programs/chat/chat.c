@@ -210,7 +210,8 @@ static int32_t set_seed(const char *number) {
 static int32_t set_temperature(const char *number) {
     char *end;
     double temperature = strtod(number, &end);
-    if (end == number || *end || !(temperature >= 0 && temperature <= 10)) return dw_reply_text("Usage: /temperature X, where X is 0 to 10.");
+    bool good = end != number && !*end && temperature >= 0 && temperature <= 10; /* false for NaN */
+    if (!good) return dw_reply_text("Usage: /temperature X, where X is 0 to 10.");
     settings.sampling.temperature = (float)temperature;
     return dw_replyf("Temperature %.2f.", temperature);
 }
