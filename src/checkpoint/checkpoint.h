@@ -1,30 +1,35 @@
 /* checkpoint.h: one actor at a turn boundary, as a file: the `.drift` format, version 1.
  *
- * A .drift is a valid safetensors file (huggingface.co/docs/safetensors): 8 bytes little-endian header length, a JSON header padded with
- * spaces so that data starts on a multiple of DW_DRIFT_PAGE_BYTES, then the tensors in header order, each a multiple of that page, no holes.
- * What is shorter is padded with zeros; metadata holds the true counts.
+ * docs/drift-format.md is the whole specification. In short: a .drift is a valid safetensors file: 8 bytes little-endian header length, a
+ * JSON header padded with spaces so that data starts on a multiple of DW_DRIFT_PAGE_BYTES, then the sections (safetensors: tensors) in this
+ * order, each a multiple of that page, no holes. What is shorter is padded with zeros; the metadata holds the true counts. Sections may be empty.
  *
- *   tensor                     dtype  shape                              what
+ *   section                    dtype  shape                              what
  *   memory.0                   U8     [bytes]                            guest memory
- *   kv.<s>.k.<l>, kv.<s>.v.<l> F16    [rows padded, n_heads_kv, head_dim] rows of session s (its handle), layer l
- *   tokens.<s>                 I32    [n padded]                         the session's token log
+ *   per session <s> (its handle, decimal), in the order of the metadata's "sessions":
+ *     tokens.<s>               I32    [n padded]                         the session's token log
+ *     kv.<s>.k.<l>, .v.<l>     F16    [rows padded, n_heads_kv, head_dim] rows of layer l: K then V of layer 0, of layer 1, ...
  *   mailbox                    U8     [bytes padded]                     messages not yet handled (written by src/actor)
  *   actor                      U8     [bytes padded]                     the rest of the actor's state (written by src/actor)
  *
- * `__metadata__` (all strings): "format" = "drift", "version" = "1", "hash.<tensor>" = SHA-256 of the tensor's bytes (padding included),
- * "hash.header" = SHA-256 of the length prefix and the whole header with these 64 digits replaced by '0': the checkpoint's identity,
- * since it covers everything else; "program", "abi", "actor.name", "turn", "parent" (identity of the checkpoint this one came from, or ""),
- * "created_ns", "memory.bytes", "globals", "wasi", and per session "session.<s>": JSON text (model fingerprint, profile, counts, geometry, sampler).
+ * `__metadata__` (all strings) begins with "hash.header": SHA-256 of the length prefix and the whole header with these 64 digits replaced
+ * by '0'. It is the checkpoint's identity, since it covers everything else. Then "format" = "drift", "version" = "1", "program", "abi",
+ * "actor.name", "turn", "parent" (identity of the checkpoint this one came from, or ""), "created_ns", "memory.bytes", "mailbox.bytes",
+ * "actor.bytes", "globals", "wasi", "sessions", per session "session.<s>" (JSON text: model fingerprint, profile, counts, geometry,
+ * sampler), and per section "hash.<section>" = SHA-256 of its bytes, padding included.
  *
  * Rules
- * 1. Every byte of the file is covered by hash.header or by a tensor's hash. Opening checks the structure and hash.header;
- *    dw_checkpoint_verify checks the tensors. Nothing of a checkpoint may reach a guest or a model before both.
+ * 1. Every byte of the file is covered by hash.header or by a section's hash. Opening checks hash.header, the structure and the counts;
+ *    dw_checkpoint_verify checks the sections' hashes, that padding is zero and that no token is negative. Nothing of a checkpoint may
+ *    reach a guest or a model before both. Hashes show damage, not who wrote the file: contents stay untrusted (I6).
  * 2. Writing is atomic: a temporary file, sync, replace. A failed write leaves what was there.
- * 3. The reader allocates in proportion to the header (bounded), never to what the header claims (I6). Names the section in every refusal.
- * 4. A file of a newer version is refused with DW_E_VERSION; unknown metadata keys and tensors are refused too: they would mean something.
+ * 3. The reader allocates in proportion to the header (bounded), never to what the header claims (I6). Every refusal names the section
+ *    ("header" is one).
+ * 4. A file of a newer version is refused with DW_E_VERSION; unknown metadata keys and sections are refused too: they would mean something.
  * 5. Runs of zero bytes are not written: the file is sparse where the memory is.
- * 6. Thaw maps the file's pages privately in place: an open checkpoint's file must not be changed by anyone; keep it private (mode 0600).
- * Threads: an open checkpoint is immutable.
+ * 6. Thaw maps the file's pages privately in place: an open checkpoint's file must not be changed by anyone; it is made with mode 0600.
+ * 7. The same state gives the same bytes.
+ * Threads: an open checkpoint is immutable; any number of threads may read it. dw_checkpoint_verify is called by one at a time.
  */
 #ifndef DW_CHECKPOINT_CHECKPOINT_H
 #define DW_CHECKPOINT_CHECKPOINT_H
@@ -39,7 +44,7 @@ enum { DW_DRIFT_VERSION = 1 };
 typedef struct dw_checkpoint_session {
     dw_handle handle;              /* under which the guest knows the session */
     dw_model_fingerprint model;
-    char model_name[128];          /* for people */
+    char model_name[128];          /* for people: what is not plain UTF-8 text is written as '?' */
     char profile[DW_PROFILE_BYTES];
     bool fast;
     uint32_t n_tokens, n_rows, n_layers, n_heads_kv, head_dim;
@@ -50,7 +55,7 @@ typedef struct dw_checkpoint_session {
 typedef struct dw_checkpoint_state {
     dw_hash program;
     uint32_t abi_version;
-    char actor_name[DW_ACTOR_NAME_BYTES_MAX + 1];
+    char actor_name[DW_ACTOR_NAME_BYTES_MAX + 1]; /* not empty, UTF-8 without control characters */
     uint64_t turn;                 /* turns committed so far */
     bool has_parent;
     dw_hash parent;
@@ -74,6 +79,9 @@ typedef struct dw_checkpoint_report {
     uint64_t write_ns, hash_ns, sync_ns;
 } dw_checkpoint_report;
 
+/* Writes `path`, new or in place of what is there. `rows` may be NULL when no session has rows; it is called once for each layer's K and V of a
+ * session with rows, in file order, and must give exactly n_rows rows. `report` may be NULL. DW_E_INVALID and DW_E_LIMIT name what is wrong
+ * with the state. Blocks for the hashing (2 GB/s), the writing and the sync. */
 dw_status dw_checkpoint_write(const char *path, const dw_checkpoint_state *state, dw_checkpoint_rows rows, void *context,
                               dw_checkpoint_report *report, dw_error *err) DW_MUST_USE;
 
@@ -81,9 +89,12 @@ dw_status dw_checkpoint_write(const char *path, const dw_checkpoint_state *state
 
 typedef struct dw_checkpoint dw_checkpoint;
 
+/* Checks the header and maps the file; reads nothing else. The caller closes *out. Damage: DW_E_HASH, DW_E_TRUNCATED, DW_E_CORRUPT,
+ * DW_E_FORMAT; DW_E_VERSION for a newer version; DW_E_LIMIT for what is larger than this build takes. */
 dw_status dw_checkpoint_open(const char *path, dw_checkpoint **out, dw_error *err) DW_MUST_USE;
 void dw_checkpoint_close(dw_checkpoint *checkpoint);
-/* Hashes every tensor (2 GB/s and core; uses up to `threads`). DW_E_HASH names the first section that differs. */
+/* Reads and hashes every section (2 GB/s and core; uses up to `threads`, the caller's included). Refuses with DW_E_HASH or DW_E_CORRUPT, and
+ * names the first bad section of the file whatever the number of threads. */
 dw_status dw_checkpoint_verify(dw_checkpoint *checkpoint, unsigned threads, dw_error *err) DW_MUST_USE;
 bool dw_checkpoint_is_verified(const dw_checkpoint *checkpoint);
 
@@ -94,18 +105,19 @@ uint64_t dw_checkpoint_file_bytes(const dw_checkpoint *checkpoint);
 /* The file as a backing, to map from (borrowed: retain it to keep it). */
 dw_backing *dw_checkpoint_backing(const dw_checkpoint *checkpoint);
 uint64_t dw_checkpoint_memory_offset(const dw_checkpoint *checkpoint);
-/* Where a session's rows begin in the file: out[n_layers]. */
+/* Where a session's rows begin in the file, on pages of DW_DRIFT_PAGE_BYTES: out[n_layers]. DW_E_RANGE for another session or number of layers. */
 dw_status dw_checkpoint_kv_sources(const dw_checkpoint *checkpoint, size_t session, dw_kv_source *out, size_t n_layers) DW_MUST_USE;
 
-/* Sections for `inspect`, in file order: name, dtype, shape, place in the file, bytes with and without padding, hash. */
+/* Sections for `inspect`, in file order; borrowed: name, dtype, shape, place in the file, bytes with and without padding, hash. */
 typedef struct dw_checkpoint_section {
     char name[64]; char dtype[8]; uint64_t shape[4]; uint32_t n_dims;
     uint64_t offset, bytes, used_bytes; dw_hash hash;
 } dw_checkpoint_section;
 size_t dw_checkpoint_sections(const dw_checkpoint *checkpoint, const dw_checkpoint_section **out);
 
-/* Why a checkpoint's session does or does not fit a model: DW_OK; DW_E_MISMATCH with the reason (weights, tokenizer, hyperparameters, geometry).
- * *exact: the profile is the same too, so that the continuation is bit for bit. */
+/* Why a session of a verified checkpoint does or does not fit a model: DW_OK; DW_E_MISMATCH with the reason (tokenizer, weights,
+ * hyperparameters, geometry, context length, a token outside the vocabulary). *exact: the profile is the same too and the session is not
+ * a fast one, so that the continuation is bit for bit (I4). */
 dw_status dw_checkpoint_session_fits(const dw_checkpoint_session *session, dw_model *model, bool *exact, dw_error *err) DW_MUST_USE;
 
 #endif

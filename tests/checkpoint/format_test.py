@@ -1,0 +1,112 @@
+"""Reads .drift files by docs/drift-format.md alone, with nothing of the runtime and no packages: a second reader keeps the page honest.
+
+    format_test.py DRIFT_MAKE CORPUS
+
+DRIFT_MAKE writes actor.drift and, beside it, the true bytes of every section; CORPUS holds files of version 1.
+"""
+
+import hashlib
+import json
+import math
+import pathlib
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+
+PAGE = 16384
+BEGIN = b'{"__metadata__":{"hash.header":"'
+KEYS = set(
+    "hash.header format version program abi actor.name turn parent created_ns memory.bytes mailbox.bytes actor.bytes globals wasi sessions".split()
+)
+WASI = set("random_seed random_counter birth_realtime_ns turn_realtime_ns clock_reads".split())
+SESSION = set(
+    "model weights tokenizer hyperparameters profile mode tokens rows layers heads_kv head_dim sampler_seed sampler_counter".split()
+)
+
+
+def decimal(text):
+    assert re.fullmatch("0|[1-9][0-9]*", text), text
+    return int(text)
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def unique(pairs):
+    assert len({key for key, _ in pairs}) == len(pairs), "a key twice"
+    return dict(pairs)
+
+
+def header_of(data):
+    """The header's object, after its bounds, its begin and its hash were checked."""
+    (length,) = struct.unpack("<Q", data[:8])
+    end = 8 + length
+    assert end % PAGE == 0 and end <= 1 << 26 and end <= len(data)
+    assert data[8:40] == BEGIN
+    digits = data[40:104].decode()
+    assert sha256(data[:40] + b"0" * 64 + data[104:end]) == digits
+    return json.loads(data[8:end].rstrip(b" "), object_pairs_hook=unique), end
+
+
+def wanted_sections(metadata):
+    """(name, dtype, shape, meant bytes) of every section that the metadata calls for, in file order."""
+
+    def flat(name, dtype, size, used):
+        padded = -(-used // PAGE) * PAGE
+        return name, dtype, [padded // size], used
+
+    yield flat("memory.0", "U8", 1, decimal(metadata["memory.bytes"]))
+    for handle in metadata["sessions"].split():
+        session = json.loads(metadata[f"session.{handle}"], object_pairs_hook=unique)
+        assert set(session) == SESSION and session["mode"] in ("exact", "fast")
+        tokens, rows, layers, heads, dim = (decimal(session[key]) for key in ("tokens", "rows", "layers", "heads_kv", "head_dim"))
+        assert rows <= tokens
+        yield flat(f"tokens.{handle}", "I32", 4, 4 * tokens)
+        row = heads * dim * 2
+        unit = PAGE // math.gcd(row, PAGE)
+        for layer in range(layers):
+            for which in "kv":
+                yield f"kv.{handle}.{which}.{layer}", "F16", [-(-rows // unit) * unit, heads, dim], rows * row
+    yield flat("mailbox", "U8", 1, decimal(metadata["mailbox.bytes"]))
+    yield flat("actor", "U8", 1, decimal(metadata["actor.bytes"]))
+
+
+def read(path):
+    """The meant bytes of every section by name; fails where the file is not as the page says."""
+    data = pathlib.Path(path).read_bytes()
+    root, place = header_of(data)
+    metadata = root.pop("__metadata__")
+    assert metadata["format"] == "drift" and metadata["version"] == "1"
+    assert set(json.loads(metadata["wasi"])) == WASI
+    begin, out = place, {}
+    for name, dtype, shape, used in wanted_sections(metadata):
+        size = math.prod(shape) * {"U8": 1, "I32": 4, "F16": 2}[dtype]
+        assert root.pop(name) == {"dtype": dtype, "shape": shape, "data_offsets": [begin - place, begin - place + size]}, name
+        section = data[begin : begin + size]
+        assert metadata.pop(f"hash.{name}") == sha256(section), name
+        assert not any(section[used:]), name
+        if dtype == "I32":
+            assert all(token >= 0 for (token,) in struct.iter_unpack("<i", section[:used])), name
+        out[name] = section[:used]
+        begin += size
+    assert begin == len(data) and not root
+    assert set(metadata) == KEYS | {f"session.{handle}" for handle in metadata["sessions"].split()}
+    return out
+
+
+def main():
+    kept = sorted(pathlib.Path(sys.argv[2]).glob("*.drift"))
+    assert kept
+    for path in kept:
+        read(path)
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.argv[1], "dump", folder], check=True)
+        truths = {path.name[: -len(".bin")]: path.read_bytes() for path in pathlib.Path(folder).glob("*.bin")}
+        assert read(f"{folder}/actor.drift") == truths
+    print(f"{len(kept) + 1} files are as docs/drift-format.md says, {len(truths)} sections as written")
+
+
+main()
