@@ -13,6 +13,7 @@
 #include "gguf.h"
 #include "llama.h"
 #include "model/vocab_check.h"
+#include "model/vocab_cost.h"
 #include "os/os.h"
 
 enum { LOADING, LOADED };
@@ -29,6 +30,7 @@ struct dw_vocab {
     dw_error error;
     struct llama_model *model;
     const struct llama_vocab *vocab;
+    dw_vocab_cost cost;
 };
 
 /* --- libllama's log ---------------------------------------------------------------------------------------------- */
@@ -91,6 +93,7 @@ static dw_status load(dw_vocab *vocab, dw_error *err) {
     }
     vocab->vocab = llama_model_get_vocab(vocab->model);
     status = check_loaded(vocab, err);
+    if (status == DW_OK) dw_vocab_cost_build(&vocab->cost, vocab->vocab);
 out:
     gguf_free(header);
     return status;
@@ -153,6 +156,7 @@ dw_status dw_vocab_tokenize(dw_vocab *vocab, const char *text, size_t length, bo
     if (length > DW_TEXT_BYTES_MAX)
         return dw_fail(err, DW_E_LIMIT, "text of %zu bytes to tokenize, at most %" PRIu64 " are taken", length, DW_TEXT_BYTES_MAX);
     dw_status status = dw_vocab_wait(vocab, err);
+    if (status == DW_OK) status = dw_vocab_cost_check(&vocab->cost, text, length, parse_special, err);
     if (status != DW_OK) return status;
     int32_t room = capacity < INT32_MAX ? (int32_t)capacity : INT32_MAX;
     int32_t made = llama_tokenize(vocab->vocab, text, (int32_t)length, tokens, room, add_special, parse_special);

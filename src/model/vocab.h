@@ -20,7 +20,8 @@ void dw_vocab_destroy(dw_vocab *vocab); /* waits for the loader */
 dw_status dw_vocab_wait(dw_vocab *vocab, dw_error *err) DW_MUST_USE;
 
 /* text[length] -> tokens. add_special: BOS etc. as the model wants; parse_special: control tokens in the text become tokens (never for
- * untrusted text). *n = tokens needed; DW_E_FULL when capacity is too small (nothing written). */
+ * untrusted text). *n = tokens needed; DW_E_FULL when capacity is too small (nothing written). DW_E_LIMIT for text above
+ * DW_TEXT_BYTES_MAX, and for long text that libllama would take quadratic time for (vocab_cost.h); then tokenize it in parts. */
 dw_status dw_vocab_tokenize(dw_vocab *vocab, const char *text, size_t length, bool add_special, bool parse_special,
                             int32_t *tokens, size_t capacity, size_t *n, dw_error *err) DW_MUST_USE;
 /* One token's bytes (may be part of a UTF-8 sequence). *n = bytes needed, DW_E_FULL as above. DW_E_RANGE for a token outside the vocabulary. */

@@ -133,8 +133,8 @@ void make_all_types(dw_writer *w) {
 /* --- a vocabulary ----------------------------------------------------------------------------------------------- */
 
 /* Words in the order of their merges: each is the join of two that came before it (bytes included). */
-static const char *const words[] = {"he", "ll", "hell", "hello", "wo", "rl", "wor", "world", "lo"};
-static const char *const merges[] = {"h e", "l l", "he ll", "hell o", "w o", "r l", "wo r", "wor ld", "l o"};
+static const char *const words[] = {"he", "ll", "hell", "hello", "wo", "wor", "worl", "world", "lo"};
+static const char *const merges[] = {"h e", "l l", "he ll", "hell o", "w o", "wo r", "wor l", "worl d", "l o"};
 enum { N_WORDS = sizeof words / sizeof words[0], N_TOKENS = MAKE_FIRST_WORD + N_WORDS };
 
 /* How a byte is written in a byte-pair vocabulary: printable ones as they are, the others from U+0100 on. */

@@ -1,0 +1,92 @@
+/* vocab_cost.c: bounds the quadratic loops of libllama's tokenizer. See vocab_cost.h. */
+#include "model/vocab_cost.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "llama.h"
+
+/* A text shorter than 64 KiB cannot reach the first bound, one shorter than 32 KiB not the second. */
+static const uint64_t copies_max = UINT64_C(1) << 32;   /* characters without a token, times the length */
+static const uint64_t specials_max = 32768;
+
+static void set_bit(uint8_t *bits, uint32_t at) { bits[at / 8] = (uint8_t)(bits[at / 8] | 1u << (at % 8)); }
+static bool bit(const uint8_t *bits, uint32_t at) { return bits[at / 8] >> (at % 8) & 1; }
+
+/* libllama cuts text into symbols by their first byte alone. *point is the code point, or UINT32_MAX when the symbol is no proper
+ * UTF-8 (then no token has it). Returns the symbol's bytes. */
+static size_t symbol_at(const char *text, size_t left, uint32_t *point) {
+    static const uint8_t sizes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 4};
+    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    uint8_t first = (uint8_t)text[0];
+    size_t size = sizes[first >> 4];
+    uint32_t value = size == 1 ? first : first & (0xffu >> (size + 1));
+    bool proper = size <= left && (size > 1 || first < 0x80);
+    if (size > left) size = left;
+    for (size_t i = 1; i < size; i++) {
+        uint8_t next = (uint8_t)text[i];
+        proper = proper && (next & 0xc0) == 0x80;
+        value = value << 6 | (next & 0x3f);
+    }
+    *point = proper && value >= least[size] && value < 0x110000 ? value : UINT32_MAX;
+    return size;
+}
+
+static void note_beginning(uint8_t *pairs, const char *text) {
+    uint32_t first = (uint8_t)text[0];
+    if (text[1] != '\0') {
+        set_bit(pairs, first << 8 | (uint8_t)text[1]);
+        return;
+    }
+    for (uint32_t second = 0; second < 256; second++) set_bit(pairs, first << 8 | second);
+}
+
+void dw_vocab_cost_build(dw_vocab_cost *cost, const struct llama_vocab *vocab) {
+    memset(cost, 0, sizeof *cost);
+    cost->sentence_piece = llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_SPM;
+    int32_t n = llama_vocab_n_tokens(vocab);
+    for (int32_t id = 0; id < n; id++) {
+        const char *text = llama_vocab_get_text(vocab, id);
+        unsigned kind = (unsigned)llama_vocab_get_attr(vocab, id);
+        size_t length = strlen(text);
+        uint32_t point;
+        if (length == 0) continue;
+        if (length <= 4 && symbol_at(text, length, &point) == length && point != UINT32_MAX) set_bit(cost->symbols, point);
+        if (kind & LLAMA_TOKEN_ATTR_USER_DEFINED) note_beginning(cost->always, text);
+        if (kind & (LLAMA_TOKEN_ATTR_USER_DEFINED | LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN))
+            note_beginning(cost->permitted, text);
+    }
+    if (bit(cost->symbols, 0x2581)) set_bit(cost->symbols, ' '); /* a space is looked up as U+2581 */
+}
+
+static uint64_t count_unknown(const dw_vocab_cost *cost, const char *text, size_t length) {
+    uint64_t unknown = 0;
+    uint32_t point;
+    for (size_t at = 0; at < length;) {
+        at += symbol_at(text + at, length - at, &point);
+        unknown += point == UINT32_MAX || !bit(cost->symbols, point);
+    }
+    return unknown;
+}
+
+static uint64_t count_beginnings(const uint8_t *pairs, const char *text, size_t length) {
+    uint64_t beginnings = 0;
+    for (size_t at = 0; at + 1 < length; at++) beginnings += bit(pairs, (uint32_t)(uint8_t)text[at] << 8 | (uint8_t)text[at + 1]);
+    return beginnings;
+}
+
+dw_status dw_vocab_cost_check(const dw_vocab_cost *cost, const char *text, size_t length, bool parse_special, dw_error *err) {
+    if (cost->sentence_piece && (uint64_t)length * length > copies_max) {
+        uint64_t unknown = count_unknown(cost, text, length);
+        if (unknown * length > copies_max)
+            return dw_fail(err, DW_E_LIMIT, "%" PRIu64 " of the characters in a text of %zu bytes have no token: too many to tokenize at once",
+                           unknown, length);
+    }
+    if (length > specials_max) {
+        uint64_t beginnings = count_beginnings(parse_special ? cost->permitted : cost->always, text, length);
+        if (beginnings > specials_max)
+            return dw_fail(err, DW_E_LIMIT, "a text of %zu bytes has %" PRIu64 " places where a special token may begin: too many to tokenize at once",
+                           length, beginnings);
+    }
+    return DW_OK;
+}
