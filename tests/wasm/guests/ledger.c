@@ -1,9 +1,10 @@
 /* A C program with everything that wasi-libc keeps in memory: heap, static data, stdio buffers, a table of functions. */
-#define _POSIX_C_SOURCE 200809L /* clock_gettime */
+#define _GNU_SOURCE /* clock_gettime, getentropy */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef struct entry { struct entry *next; int amount; char text[24]; } entry;
 
@@ -29,7 +30,9 @@ __attribute__((constructor)) static void begin(void) {
 __attribute__((export_name("driftwood_receive"))) int driftwood_receive(void) {
     entry *e = malloc(sizeof *e);
     if (!e) return -1;
-    e->amount = rand() % 1000;
+    unsigned char fresh; /* from the host, in every turn: the state of its stream must be restored, too */
+    if (getentropy(&fresh, 1) != 0) return -3;
+    e->amount = rand() % 1000 + fresh;
     steps++;
     snprintf(e->text, sizeof e->text, "step %d %.3f", steps, steps / 7.0);
     e->next = first;
