@@ -71,6 +71,24 @@ static void as_many_sessions_as_an_actor_may_have_come_back(void **unused) {
     kit_deinit(&kit);
 }
 
+/* The header's own bounds must hold what the limits of a state allow. */
+static void as_many_sections_as_a_file_may_have_come_back_and_one_more_is_refused(void **unused) {
+    (void)unused;
+    kit_state kit;
+    uint64_t random = 9;
+    char path[512];
+    kit_init(&kit);
+    kit_set_bytes(&kit, &random, 0, 0, 0);
+    for (uint32_t i = 0; i < 33; i++) /* 3 + 33 + 2 * (31 * 1024 + 2 * 503) = 65,536 */
+        kit_add_session(&kit, &random, UINT32_MAX - i, (kit_shape){.layers = i < 31 ? 1024 : 503, .heads_kv = 1024, .head_dim = 256});
+    assert_int_equal(dw_drift_count_sections(&kit.state), DW_DRIFT_TENSORS_MAX);
+    write_and_compare(&kit, 2);
+    kit.sessions[32].n_layers++;
+    kit_path(path, "many.drift");
+    assert_int_equal(dw_checkpoint_write(path, &kit.state, kit_rows, &kit, NULL, NULL), DW_E_LIMIT);
+    kit_deinit(&kit);
+}
+
 static void every_section_begins_on_a_page_without_holes(void **unused) {
     (void)unused;
     uint64_t random = 5;
@@ -258,6 +276,7 @@ int main(void) {
         cmocka_unit_test(random_states_come_back_as_they_were),
         cmocka_unit_test(the_smallest_state_comes_back),
         cmocka_unit_test(as_many_sessions_as_an_actor_may_have_come_back),
+        cmocka_unit_test(as_many_sections_as_a_file_may_have_come_back_and_one_more_is_refused),
         cmocka_unit_test(every_section_begins_on_a_page_without_holes),
         cmocka_unit_test(odd_rows_are_padded_to_whole_rows_and_whole_pages),
         cmocka_unit_test(zero_runs_occupy_no_disk),
