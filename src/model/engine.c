@@ -48,6 +48,13 @@ static dw_job *take_first(dw_engine *engine) {
     return job;
 }
 
+/* By address alone: the memory of a job that is not here may be gone. */
+static bool holds(const dw_engine *engine, const dw_job *job) {
+    bool found = engine->stepped == job;
+    for (const dw_job *queued = engine->first; queued && !found; queued = queued->next) found = queued == job;
+    return found;
+}
+
 /* --- the thread -------------------------------------------------------------------------------------------------- */
 
 /* The next job to step, or NULL when the thread is to end. */
@@ -122,17 +129,18 @@ dw_status dw_engine_submit(dw_engine *engine, dw_job *job, dw_error *err) {
         return dw_fail(err, DW_E_MISMATCH, "the session belongs to another model than this engine's");
 
     dw_os_mutex_lock(engine->mutex);
-    bool closing = engine->closing;
-    if (!closing) engine->submitting++;
+    bool closing = engine->closing, twice = holds(engine, job);
+    if (!closing && !twice) engine->submitting++;
     dw_os_mutex_unlock(engine->mutex);
     if (closing) return dw_fail(err, DW_E_STATE, "the engine is being closed");
+    if (twice) return dw_fail(err, DW_E_BUSY, "the engine has this job already");
 
     dw_status status = dw_job_begin(job, err);
 
     dw_os_mutex_lock(engine->mutex);
     engine->submitting--;
     if (status == DW_OK) {
-        /* Only now: a refused job may be one that the engine has already, with a cancel pending. */
+        /* What a job of the same memory was told before does not count. */
         atomic_store(&job->cancel, false);
         put_last(engine, job);
     }
@@ -143,8 +151,6 @@ dw_status dw_engine_submit(dw_engine *engine, dw_job *job, dw_error *err) {
 
 void dw_engine_cancel(dw_engine *engine, dw_job *job) {
     dw_os_mutex_lock(engine->mutex);
-    bool ours = engine->stepped == job;
-    for (const dw_job *queued = engine->first; queued && !ours; queued = queued->next) ours = queued == job;
-    if (ours) atomic_store(&job->cancel, true);
+    if (holds(engine, job)) atomic_store(&job->cancel, true);
     dw_os_mutex_unlock(engine->mutex);
 }
