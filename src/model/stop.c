@@ -66,6 +66,7 @@ dw_status dw_stop_feed(dw_stop_text *text, const char *piece, size_t size, size_
 }
 
 void dw_stop_take(dw_stop_text *text, size_t size) {
+    if (size == 0) return;
     memmove(text->held, text->held + size, text->size - size);
     text->size -= size;
     text->taken += size;

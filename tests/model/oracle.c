@@ -1,0 +1,96 @@
+/* oracle.c */
+#include "model/oracle.h"
+
+#include <stdlib.h>
+
+#include "base/limits.h"
+#include "ggml-backend.h"
+#include "llama.h"
+
+struct oracle {
+    struct llama_model *model;
+    struct llama_context *context;
+    uint32_t n_vocab;
+    int32_t n_past;
+};
+
+static void quiet(enum ggml_log_level level, const char *text, void *context) {
+    (void)level;
+    (void)text;
+    (void)context;
+}
+
+oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) {
+    oracle *o = calloc(1, sizeof *o);
+    if (o == NULL) abort();
+    llama_log_set(quiet, NULL);
+    /* Without devices libllama stays on the CPU, whatever graphics hardware there is. */
+    static ggml_backend_dev_t none[] = {NULL};
+    struct llama_model_params mp = llama_model_default_params();
+    mp.devices = none;
+    mp.n_gpu_layers = 0;
+    mp.use_extra_bufts = false;
+    o->model = llama_model_load_from_file(path, mp);
+    if (o->model == NULL) {
+        free(o);
+        return NULL;
+    }
+    struct llama_context_params cp = llama_context_default_params();
+    cp.n_ctx = context_tokens;
+    cp.n_batch = cp.n_ubatch = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN;
+    cp.n_threads = cp.n_threads_batch = threads;
+    cp.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
+    cp.type_k = cp.type_v = GGML_TYPE_F16;
+    cp.swa_full = true;
+    cp.offload_kqv = cp.op_offload = false;
+    cp.no_perf = true;
+    o->context = llama_init_from_model(o->model, cp);
+    if (o->context == NULL) abort();
+    o->n_vocab = (uint32_t)llama_vocab_n_tokens(llama_model_get_vocab(o->model));
+    return o;
+}
+
+void oracle_close(oracle *o) {
+    if (o == NULL) return;
+    llama_free(o->context);
+    llama_model_free(o->model);
+    free(o);
+}
+
+void oracle_reset(oracle *o) {
+    llama_memory_clear(llama_get_memory(o->context), true);
+    o->n_past = 0;
+}
+
+const float *oracle_evaluate(oracle *o, const int32_t *tokens, uint32_t n) {
+    struct llama_batch batch = llama_batch_init(DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN, 0, 1);
+    uint32_t done = 0;
+    while (done < n) {
+        uint32_t left = n - done;
+        uint32_t chunk = left < DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN ? left : DW_PREFILL_CHUNK_TOKENS;
+        batch.n_tokens = (int32_t)chunk;
+        for (uint32_t i = 0; i < chunk; i++) {
+            batch.token[i] = tokens[done + i];
+            batch.pos[i] = o->n_past + (int32_t)i;
+            batch.n_seq_id[i] = 1;
+            batch.seq_id[i][0] = 0;
+            batch.logits[i] = done + i + 1 == n;
+        }
+        if (llama_decode(o->context, batch) != 0) abort();
+        o->n_past += (int32_t)chunk;
+        done += chunk;
+    }
+    const float *logits = llama_get_logits_ith(o->context, batch.n_tokens - 1);
+    llama_batch_free(batch);
+    return logits;
+}
+
+uint32_t oracle_vocab(const oracle *o) { return o->n_vocab; }
+
+int32_t oracle_argmax(const float *logits, uint32_t n_vocab) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < n_vocab; i++) {
+        if (logits[i] > logits[best]) best = i;
+    }
+    return (int32_t)best;
+}

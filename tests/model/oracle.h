@@ -1,0 +1,19 @@
+/* oracle.h: libllama's own inference over the same file, to compare with. Tests only. */
+#ifndef DW_TESTS_MODEL_ORACLE_H
+#define DW_TESTS_MODEL_ORACLE_H
+
+#include <stdint.h>
+
+typedef struct oracle oracle;
+
+/* Flash attention, KV in F16, full caches for windowed layers, no repacked weights: what the decoder does. NULL when the file cannot be loaded. */
+oracle *oracle_open(const char *path, uint32_t context_tokens, int threads);
+void oracle_close(oracle *o);
+/* Forgets everything. */
+void oracle_reset(oracle *o);
+/* Evaluates in the chunks of model.h rule 2, and returns the last token's logits [n_vocab] (valid until the next call). */
+const float *oracle_evaluate(oracle *o, const int32_t *tokens, uint32_t n);
+uint32_t oracle_vocab(const oracle *o);
+int32_t oracle_argmax(const float *logits, uint32_t n_vocab);
+
+#endif

@@ -1,0 +1,154 @@
+/* Tokens and logits beside libllama's own inference: small random models of every trait, and Gemma 3 270M where it is there. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "model/make_model.h"
+#include "model/model.h"
+#include "model/oracle.h"
+
+enum { CONTEXT = 1024, N_GREEDY = 64 };
+
+static dw_device *device;
+
+/* Random tokens but for the first, which begins a text. */
+static void make_prompt(int32_t *tokens, uint32_t n, uint32_t n_vocab, uint64_t seed) {
+    for (uint32_t i = 0; i < n; i++) {
+        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        tokens[i] = i == 0 ? 1 : (int32_t)((seed >> 33) % n_vocab);
+    }
+}
+
+static double largest_difference(const float *a, const float *b, uint32_t n) {
+    double largest = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        double d = (double)a[i] - (double)b[i];
+        if (d < 0) d = -d;
+        if (!(d <= largest)) largest = d; /* NaN becomes the result */
+    }
+    return largest;
+}
+
+static void run(dw_job *job) {
+    dw_error err = {0};
+    if (dw_job_run(job, &err) != DW_OK) fail_msg("%s", err.text);
+}
+
+/* One prompt: logits behind it must be equal to the bit, then 64 greedy tokens. */
+static void compare(dw_model *model, oracle *o, const int32_t *prompt, uint32_t n) {
+    uint32_t n_vocab = dw_model_info_view(model)->n_vocab;
+    float *logits = malloc(n_vocab * sizeof logits[0]);
+    int32_t theirs[N_GREEDY];
+    dw_session *session = NULL;
+    assert_non_null(logits);
+    assert_int_equal(dw_session_create(model, NULL, &session, NULL), DW_OK);
+    dw_row_request last = {.index = DW_ROW_LAST, .logits = logits};
+    dw_job forward = {.kind = DW_JOB_FORWARD, .session = session, .tokens = prompt, .n_tokens = n, .rows = &last, .n_rows = 1};
+    run(&forward);
+    assert_int_equal(forward.n_evaluated, n);
+
+    oracle_reset(o);
+    const float *expected = oracle_evaluate(o, prompt, n);
+    double difference = largest_difference(logits, expected, n_vocab);
+    theirs[0] = oracle_argmax(expected, n_vocab);
+    for (int i = 1; i < N_GREEDY; i++) theirs[i] = oracle_argmax(oracle_evaluate(o, &theirs[i - 1], 1), n_vocab);
+
+    /* The first token is known from the logits; from it the session goes on by itself. */
+    int32_t first = oracle_argmax(logits, n_vocab);
+    dw_job generate = {.kind = DW_JOB_GENERATE, .session = session, .tokens = &first, .n_tokens = 1, .n_max = N_GREEDY - 1, .ignore_end = true,
+                       .sampling = {.top_p = 1}};
+    run(&generate);
+    assert_int_equal(generate.end_reason, DW_END_LENGTH);
+    uint32_t n_log = 0, equal = 0;
+    const int32_t *log = dw_session_tokens(session, &n_log);
+    assert_int_equal(n_log, n + N_GREEDY);
+    while (equal < N_GREEDY && log[n + equal] == theirs[equal]) equal++;
+    printf("  %4u tokens: first logits differ by at most %g; %u of %d greedy tokens equal\n", n, difference, equal, N_GREEDY);
+    assert_true(difference == 0);
+    assert_int_equal(equal, N_GREEDY);
+    dw_session_destroy(session);
+    free(logits);
+}
+
+/* Small models with one thread: several would wait for each other at every one of some ten thousand barriers, which on a busy machine
+ * takes minutes. The large one with two: its decode splits attention between threads, and must split as libllama does. */
+static void open_device(int threads) {
+    assert_int_equal(dw_device_open("cpu", &(dw_device_options){.threads = (unsigned)threads}, &device, NULL), DW_OK);
+}
+
+static dw_model *open_model(const char *path, uint32_t context) {
+    dw_model *model = NULL;
+    dw_error err = {0};
+    dw_model_options options = {.context_tokens = context, .sessions_max = 2};
+    if (dw_model_open(path, device, &options, &model, &err) != DW_OK) fail_msg("%s", err.text);
+    return model;
+}
+
+static void small_models_equal_libllama(void **state) {
+    (void)state;
+    open_device(1);
+    static const uint32_t lengths[] = {1, 5, 70, 256, 300, 320, 700};
+    for (const made_model *m = made_models; m->name != NULL; m++) {
+        const char *path = made_model_path(m);
+        printf("%s\n", m->name);
+        dw_model *model = open_model(path, CONTEXT);
+        oracle *o = oracle_open(path, CONTEXT, 1);
+        assert_non_null(o);
+        for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+            int32_t prompt[1024];
+            make_prompt(prompt, lengths[i], m->n_vocab, 100 + i);
+            compare(model, o, prompt, lengths[i]);
+        }
+        oracle_close(o);
+        dw_model_close(model);
+    }
+    dw_device_close(device);
+}
+
+static void gemma_equals_libllama(void **state) {
+    (void)state;
+    const char *path = getenv("DW_TEST_MODEL");
+    if (path == NULL || path[0] == 0) {
+        printf("skipped: no model (DW_TEST_MODEL)\n");
+        skip();
+    }
+    static const char *const texts[] = {
+        "The capital of France is",
+        "Once upon a time, in a small village by the sea, there lived an old fisherman who",
+        "def fibonacci(n):\n    \"\"\"Return the n-th Fibonacci number.\"\"\"\n",
+        "Q: Why is the sky blue?\nA:",
+    };
+    enum { LONG = 1500 };
+    open_device(2);
+    dw_model *model = open_model(path, 2048);
+    oracle *o = oracle_open(path, 2048, 2);
+    assert_non_null(o);
+    int32_t *prompt = malloc(LONG * sizeof prompt[0]);
+    assert_non_null(prompt);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        size_t n = 0;
+        assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), texts[i], strlen(texts[i]), true, false, prompt, LONG, &n, NULL), DW_OK);
+        compare(model, o, prompt, (uint32_t)n);
+    }
+    make_prompt(prompt, LONG, dw_model_info_view(model)->n_vocab, 7); /* beyond the window of 512 */
+    prompt[0] = dw_vocab_bos(dw_model_vocab(model));
+    compare(model, o, prompt, LONG);
+    free(prompt);
+    oracle_close(o);
+    dw_model_close(model);
+    dw_device_close(device);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_models_equal_libllama),
+        cmocka_unit_test(gemma_equals_libllama),
+    };
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
