@@ -130,7 +130,7 @@ dw_status dw_path_join(char out[DW_PATH_BYTES], const char *folder, const char *
 typedef enum dw_model_need { DW_MODEL_NONE, DW_MODEL_IF_THERE, DW_MODEL_NEEDED } dw_model_need;
 /* A runtime as --device, --threads and --model say. IF_THERE: no model is no error; --model none = none. */
 dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime **out, dw_error *err) DW_MUST_USE;
-/* What a checkpoint needs: a model when it holds sessions. */
+/* What a checkpoint needs: a model when it holds sessions. It is ready to use then: tokenizer loaded, fingerprint known. */
 dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *checkpoint, dw_runtime **out, dw_error *err) DW_MUST_USE;
 /* An actor's name from a file's: "a b/c.drift" -> "c". */
 void dw_name_from_path(const char *path, char out[DW_ACTOR_NAME_BYTES_MAX + 1]);
@@ -143,6 +143,7 @@ typedef struct dw_watch {
     dw_actor *actor;
     bool stream;              /* print emitted text as it comes */
     const char *label;        /* printed before the first text of a turn; NULL = none */
+    bool trim;                /* prose: leave out the space that a model's answer begins with */
     uint64_t emitted_bytes;   /* of the last turn */
     uint64_t first_text_ns;   /* since the start of the last turn; 0 = none came */
     uint64_t started_ns;

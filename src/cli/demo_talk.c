@@ -152,7 +152,8 @@ static dw_status thaw_and_compare(talk *t, dw_demo_talk *out, json_t **child_rep
     dw_cli_say_styled(t->cli, DW_STYLE_BOLD, "  %-10s ", "you");
     dw_cli_say(t->cli, "%s\n", next_question);
     dw_cli_say_styled(t->cli, DW_STYLE_NAME, "  %-10s ", "thawed");
-    dw_cli_say_text(t->cli, reply, strlen(reply));
+    const char *shown = reply[0] == ' ' ? reply + 1 : reply;
+    dw_cli_say_text(t->cli, shown, strlen(shown));
     dw_cli_say(t->cli, "\n\n");
 
     t->watch.label = "  twin       ";
@@ -181,7 +182,7 @@ static dw_status thaw_and_compare(talk *t, dw_demo_talk *out, json_t **child_rep
 static dw_status branch(talk *t, size_t i, dw_error *err) {
     static const char *const names[N_BRANCHES] = {"demo-a", "demo-b"};
     static const char *const labels[N_BRANCHES] = {"  branch a   ", "  branch b   "};
-    dw_watch watch = {.cli = t->cli, .stream = true, .label = labels[i]};
+    dw_watch watch = {.cli = t->cli, .stream = true, .trim = true, .label = labels[i]};
     dw_fork_report report;
     dw_observer observer = dw_watch_observer(&watch);
     dw_status status = dw_actor_fork(t->watch.actor, names[i], &watch.actor, &report, err);
@@ -211,7 +212,7 @@ static dw_status fork_branches(talk *t, dw_demo_talk *out, dw_error *err) {
 
 dw_status dw_demo_run_talk(const dw_demo *demo, dw_demo_talk *out, dw_error *err) {
     talk t = {.demo = demo, .cli = demo->cli, .now_ns = first_message_ns, .turns = json_array()};
-    t.watch = (dw_watch){.cli = demo->cli, .stream = true, .label = "  driftwood  "};
+    t.watch = (dw_watch){.cli = demo->cli, .stream = true, .trim = true, .label = "  driftwood  "};
     json_t *frozen = NULL, *child = NULL;
     *out = (dw_demo_talk){0};
     dw_status status = start(&t, err);

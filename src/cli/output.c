@@ -39,13 +39,15 @@ void dw_cli_heading(const dw_cli *cli, const char *text) {
 }
 
 void dw_cli_say_text(const dw_cli *cli, const char *text, size_t size) {
+    static unsigned char previous; /* a sequence may come in two pieces */
     if (cli->json) return;
     bool terminal = dw_os_is_terminal(1);
     for (size_t i = 0; i < size; i++) {
         unsigned char byte = (unsigned char)text[i];
-        /* A model or a program must not be able to drive the user's terminal with escape sequences. */
-        bool control = (byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f;
+        /* A model or a program must not be able to drive the user's terminal with escape sequences: no C0, no C1 (U+0080..9F). */
+        bool control = (byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f || (previous == 0xc2 && byte >= 0x80 && byte < 0xa0);
         (void)putchar(terminal && control ? '?' : byte);
+        previous = byte;
     }
     (void)fflush(stdout);
 }

@@ -50,8 +50,8 @@ typedef struct dw_sizes_result {
     bool holds;
 } dw_sizes_result;
 
-/* The composed chain at growing sizes of one guest's memory, and what a wrap costs. */
-dw_status dw_prove_sizes(const dw_cli *cli, dw_device *device, dw_sizes_result *out, dw_error *err) DW_MUST_USE;
+/* The composed chain at growing sizes of one guest's memory, up to bytes_max, and what a wrap costs. */
+dw_status dw_prove_sizes(const dw_cli *cli, dw_device *device, uint64_t bytes_max, dw_sizes_result *out, dw_error *err) DW_MUST_USE;
 
 /* A wrap may add this much resident memory: bookkeeping, not pages. */
 #define DW_PROVE_RSS_BYTES_MAX (INT64_C(32) << 10)

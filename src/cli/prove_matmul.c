@@ -100,7 +100,7 @@ static dw_status time_path(dw_device *device, char *base, const guest_matrices *
     dw_compute_request request = {.window = base + first, .window_bytes = end - first, .tensors = tensors, .n_tensors = 3, .nodes = &node, .n_nodes = 1, .copy = copy};
     uint64_t spent = 0;
     *best_ns = UINT64_MAX;
-    for (int i = 0; i < 5 && spent < patience_ns; i++) {
+    for (int i = 0; i < 10 && spent < patience_ns; i++) {
         dw_compute_report report;
         dw_status status = dw_compute_run(device, &request, &report, err);
         if (status != DW_OK) return status;

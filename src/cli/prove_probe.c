@@ -37,11 +37,12 @@ struct dw_probe {
 };
 
 dw_status dw_probe_create(dw_probe **out, dw_error *err) {
+    dw_wasm_engine_options engine_options = {0}; /* no cache: 147 bytes compile in no time */
     dw_instance_options options = {0};
     *out = NULL;
     dw_probe *probe = calloc(1, sizeof *probe);
     if (!probe) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a probe");
-    dw_status status = dw_wasm_engine_create(NULL, &probe->engine, err);
+    dw_status status = dw_wasm_engine_create(&engine_options, &probe->engine, err);
     if (status == DW_OK) status = dw_program_prepare(probe->engine, module, sizeof module, &probe->program, err);
     if (status == DW_OK) status = dw_instance_create(probe->program, &options, &probe->instance, err);
     if (status != DW_OK) {

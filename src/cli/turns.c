@@ -85,10 +85,12 @@ void dw_watch_deinit(dw_watch *watch) {
 static void on_text(void *context, const char *text, size_t size) {
     dw_watch *watch = context;
     if (size == 0) return;
-    if (watch->emitted_bytes == 0) watch->first_text_ns = dw_os_monotonic_ns() - watch->started_ns;
+    bool first = watch->emitted_bytes == 0;
+    if (first) watch->first_text_ns = dw_os_monotonic_ns() - watch->started_ns;
     if (watch->stream) {
-        if (watch->emitted_bytes == 0 && watch->label) dw_cli_say_styled(watch->cli, DW_STYLE_NAME, "%s", watch->label);
-        dw_cli_say_text(watch->cli, text, size);
+        size_t skipped = first && watch->trim && text[0] == ' ';
+        if (first && watch->label) dw_cli_say_styled(watch->cli, DW_STYLE_NAME, "%s", watch->label);
+        dw_cli_say_text(watch->cli, text + skipped, size - skipped);
     }
     watch->emitted_bytes += size;
     watch->last_byte = text[size - 1];

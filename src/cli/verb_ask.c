@@ -6,7 +6,7 @@ static dw_status run_ask(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *file = dw_args_operand(args, 0), *text = dw_args_operand(args, 1);
     bool dry = dw_args_flag(args, "dry-run");
     dw_runtime *runtime = NULL;
-    dw_watch watch = {.cli = cli, .stream = true};
+    dw_watch watch = {.cli = cli, .stream = true, .trim = true};
     dw_observer observer = dw_watch_observer(&watch);
     dw_thaw_options options = {.observer = &observer};
     dw_thaw_report thawed;

@@ -167,7 +167,7 @@ static dw_status run_chat(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *save = dw_args_text(args, "save");
     dw_runtime *runtime = NULL;
     chat c = {.cli = cli, .turns = json_array(), .interactive = dw_os_is_terminal(0) && dw_os_is_terminal(1) && !cli->json};
-    c.watch = (dw_watch){.cli = cli, .stream = true, .label = c.interactive ? "driftwood> " : NULL};
+    c.watch = (dw_watch){.cli = cli, .stream = true, .trim = true, .label = c.interactive ? "driftwood> " : NULL};
     dw_checkpoint_report report;
     json_t *frozen = NULL;
 

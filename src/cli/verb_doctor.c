@@ -52,10 +52,12 @@ static void check_devices(doctor *d) {
         if (info->kind == DW_DEVICE_CPU) d->memory_bytes = info->memory_bytes;
         row(d, i == 0 ? "devices" : "");
         dw_cli_say(d->cli, "%-8s %s (%s)\n", info->name, info->description, kind_text(info->kind));
-        if (info->can_wrap) {
-            dw_cli_say(d->cli, "%22ssees our memory in place, up to %s at once\n", "", dw_size_text(info->wrap_bytes_max, size));
+        if (info->can_wrap && info->wrap_bytes_max > UINT64_C(1) << 48) {
+            dw_cli_say(d->cli, "%13ssees our memory in place\n", "");
+        } else if (info->can_wrap) {
+            dw_cli_say(d->cli, "%13ssees our memory in place, up to %s at once\n", "", dw_size_text(info->wrap_bytes_max, size));
         } else {
-            dw_cli_say(d->cli, "%22scannot see our memory in place: %s; bytes are copied, and counted\n", "", info->reason);
+            dw_cli_say(d->cli, "%13scannot see our memory in place: %s; bytes are copied, and counted\n", "", info->reason);
         }
         (void)json_array_append_new(
             list, json_pack("{s:s, s:o, s:s, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "name", info->name, "description",
@@ -68,18 +70,14 @@ static void check_devices(doctor *d) {
     put(d->report, "devices", list);
 }
 
-/* A number from a file whose size the system does not tell (/proc); 0 when it is not there. */
+/* A number from a file of /proc, which has no size and is read from its beginning only; 0 when it is not there. */
 static uint64_t number_in(const char *path) {
     dw_os_file file = DW_OS_FILE_NONE;
-    uint64_t value = 0;
+    char text[24] = "";
     if (dw_os_open(path, DW_OS_READ, &file, NULL) != DW_OK) return 0;
-    for (uint64_t at = 0; at < 19; at++) {
-        char digit;
-        if (dw_os_read_at(file, at, &digit, 1, NULL) != DW_OK || digit < '0' || digit > '9') break;
-        value = value * 10 + (uint64_t)(digit - '0');
-    }
+    dw_status status = dw_os_read_at(file, 0, text, sizeof text - 1, NULL);
     dw_os_close(&file);
-    return value;
+    return status == DW_OK || status == DW_E_TRUNCATED ? strtoull(text, NULL, 10) : 0; /* shorter than our buffer, as it should be */
 }
 
 static void check_machine(doctor *d) {
@@ -187,7 +185,8 @@ static void check_engine(doctor *d) {
     dw_error err = {0};
     dw_instance_options options = {0};
     uint64_t start = dw_os_monotonic_ns();
-    dw_status status = dw_wasm_engine_create(NULL, &engine, &err);
+    dw_wasm_engine_options engine_options = {0}; /* no cache: this is about compiling */
+    dw_status status = dw_wasm_engine_create(&engine_options, &engine, &err);
     if (status == DW_OK) status = dw_program_prepare(engine, smallest, sizeof smallest, &program, &err);
     if (status == DW_OK) status = dw_instance_create(program, &options, &instance, &err);
     row(d, "wasm");

@@ -78,8 +78,7 @@ static void say(const dw_cli *cli, const dw_checkpoint *checkpoint, const char *
                dw_size_text(dw_checkpoint_file_bytes(checkpoint), size));
     dw_cli_say(cli, "  identity   %s\n  parent     %s\n  program    %s (ABI %u)\n", identity, state->has_parent ? parent : "none: this is the first of its line",
                program, state->abi_version);
-    dw_cli_say(cli, "  memory     %s, %zu globals, %s of waiting messages\n", dw_size_text(state->memory_bytes, memory), state->n_globals,
-               dw_size_text(state->mailbox_bytes, size));
+    dw_cli_say(cli, "  memory     %s, %zu globals\n", dw_size_text(state->memory_bytes, memory), state->n_globals);
     for (size_t i = 0; i < state->n_sessions; i++) say_session(cli, &state->sessions[i]);
     say_sections(cli, checkpoint);
     if (dw_checkpoint_is_verified(checkpoint)) dw_cli_say_styled(cli, DW_STYLE_GOOD, "\nEvery byte is what it was when written (verified in %.1f ms).", dw_ms(verify_ns));

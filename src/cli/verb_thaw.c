@@ -14,7 +14,7 @@ static void say_digest(const dw_cli *cli, const dw_actor_digest *digest) {
 static dw_status run_thaw(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *file = dw_args_operand(args, 0);
     dw_runtime *runtime = NULL;
-    dw_watch watch = {.cli = cli, .stream = true};
+    dw_watch watch = {.cli = cli, .stream = true, .trim = true};
     dw_observer observer = dw_watch_observer(&watch);
     dw_thaw_options options = {.observer = &observer, .name = dw_args_text(args, "name"), .skip_verify = dw_args_flag(args, "skip-verify")};
     dw_thaw_report report;
