@@ -518,13 +518,12 @@ static bool as_u64(const key *k, uint64_t index, uint64_t *out) {
     return true;
 }
 
-/* Element `index` as a number; false when it is none. Negative integers are numbers too. */
-static bool as_f64(const key *k, uint64_t index, double *out) {
-    unsigned bytes = type_bytes[k->element];
-    uint64_t value = load_little_endian(k->value + index * bytes, bytes);
+/* The number at an address; false when the type is none. Negative integers are numbers too. */
+static bool number_at(const uint8_t *at, dw_gguf_type type, double *out) {
+    uint64_t value = load_little_endian(at, type_bytes[type]);
     uint32_t low = (uint32_t)value;
     float single;
-    switch (k->element) {
+    switch (type) {
     case DW_GGUF_F32:
         memcpy(&single, &low, sizeof single);
         *out = (double)single;
@@ -540,6 +539,10 @@ static bool as_f64(const key *k, uint64_t index, double *out) {
     default:
         return false;
     }
+}
+
+static bool as_f64(const key *k, uint64_t index, double *out) {
+    return number_at(k->value + index * type_bytes[k->element], k->element, out);
 }
 
 static dw_status wrong_kind(const key *k, const char *wanted, dw_error *err) {
@@ -629,6 +632,24 @@ bool dw_gguf_next_string(dw_gguf_strings *strings, dw_gguf_string *out) {
     *out = (dw_gguf_string){(const char *)strings->next + 8, size};
     strings->next += 8 + size;
     strings->left--;
+    return true;
+}
+
+dw_status dw_gguf_array_numbers(const dw_gguf *gguf, const char *name, dw_gguf_numbers *out, bool *found, dw_error *err) {
+    const key *k = find_key(gguf, name);
+    *found = k != NULL;
+    if (!k) return DW_OK;
+    if (k->type != DW_GGUF_ARRAY || k->element == DW_GGUF_STRING || k->element == DW_GGUF_BOOL)
+        return wrong_kind(k, "an array of numbers", err);
+    *out = (dw_gguf_numbers){k->value, k->count, k->element};
+    return DW_OK;
+}
+
+bool dw_gguf_next_number(dw_gguf_numbers *numbers, double *out) {
+    if (numbers->left == 0) return false;
+    (void)number_at(numbers->next, numbers->type, out);
+    numbers->next += type_bytes[numbers->type];
+    numbers->left--;
     return true;
 }
 

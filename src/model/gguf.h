@@ -56,6 +56,10 @@ dw_status dw_gguf_array_f64(const dw_gguf *gguf, const char *key, uint64_t index
 typedef struct dw_gguf_strings { const uint8_t *next; uint64_t left; } dw_gguf_strings;
 dw_status dw_gguf_array_strings(const dw_gguf *gguf, const char *key, dw_gguf_strings *out, bool *found, dw_error *err) DW_MUST_USE;
 bool dw_gguf_next_string(dw_gguf_strings *strings, dw_gguf_string *out); /* false at the end */
+/* Numbers of an array, in order, without a look-up for each; other elements than numbers are DW_E_FORMAT. */
+typedef struct dw_gguf_numbers { const uint8_t *next; uint64_t left; dw_gguf_type type; } dw_gguf_numbers;
+dw_status dw_gguf_array_numbers(const dw_gguf *gguf, const char *key, dw_gguf_numbers *out, bool *found, dw_error *err) DW_MUST_USE;
+bool dw_gguf_next_number(dw_gguf_numbers *numbers, double *out); /* false at the end */
 /* Keys by position (inspection, fuzzing): name, type; for an array the type of its elements and their count. */
 uint64_t dw_gguf_n_keys(const dw_gguf *gguf);
 dw_gguf_string dw_gguf_key_at(const dw_gguf *gguf, uint64_t index, dw_gguf_type *type, dw_gguf_type *element_type, uint64_t *count);

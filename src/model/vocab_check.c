@@ -11,6 +11,7 @@ static const char key_model[] = "tokenizer.ggml.model", key_pre[] = "tokenizer.g
                   key_merges[] = "tokenizer.ggml.merges";
 
 enum { TYPE_NORMAL = 1, TYPE_BYTE = 6, TYPE_MAX = 6 }; /* enum llama_token_type */
+enum { GROUPS = 65536, GROUP_SHIFT = 48 };
 
 /* Byte-pair vocabularies are split into words first, by a pattern that the file names. libllama runs some of these patterns through
  * std::regex, whose recursion uses up the stack on a long run of one kind of character: text from a guest must never reach it. These
@@ -183,13 +184,36 @@ static int64_t empty_name(token t) {
     return *end == '\0' && id <= INT32_MAX ? (int64_t)id : -1;
 }
 
-static dw_status refuse_equal(token *tokens, uint32_t n, dw_error *err) {
-    qsort(tokens, n, sizeof *tokens, by_hash);
-    for (uint32_t i = 1; i < n; i++) {
-        if (tokens[i - 1].size > 0 && by_hash(&tokens[i - 1], &tokens[i]) == 0)
-            return dw_fail(err, DW_E_FORMAT, "vocabulary: tokens %u and %u have the same text", tokens[i - 1].id, tokens[i].id);
+/* Groups the tokens by the top bits of their hashes; a group has a handful of members, unless a file has chosen its hashes. */
+static void group(const token *tokens, uint32_t n, token *grouped, uint32_t *starts) {
+    memset(starts, 0, (GROUPS + 1) * sizeof *starts);
+    for (uint32_t i = 0; i < n; i++) starts[(tokens[i].hash >> GROUP_SHIFT) + 1]++;
+    for (uint32_t g = 0; g < GROUPS; g++) starts[g + 1] += starts[g];
+    for (uint32_t i = 0; i < n; i++) grouped[starts[tokens[i].hash >> GROUP_SHIFT]++] = tokens[i];
+    memmove(starts + 1, starts, GROUPS * sizeof *starts); /* each had moved to the start of the next */
+    starts[0] = 0;
+}
+
+static dw_status refuse_equal(const token *tokens, uint32_t n, dw_error *err) {
+    dw_status status = DW_OK;
+    token *grouped = calloc(n, sizeof *grouped);
+    uint32_t *starts = calloc(GROUPS + 1, sizeof *starts);
+    if (!grouped || !starts) {
+        status = dw_fail(err, DW_E_NO_MEMORY, "vocabulary: no memory for %u tokens", n);
+        goto out;
     }
-    return DW_OK;
+    group(tokens, n, grouped, starts);
+    for (uint32_t g = 0; g < GROUPS; g++) {
+        if (starts[g + 1] - starts[g] > 1) qsort(grouped + starts[g], starts[g + 1] - starts[g], sizeof *grouped, by_hash);
+    }
+    for (uint32_t i = 1; status == DW_OK && i < n; i++) {
+        if (grouped[i].size > 0 && by_hash(&grouped[i - 1], &grouped[i]) == 0)
+            status = dw_fail(err, DW_E_FORMAT, "vocabulary: tokens %u and %u have the same text", grouped[i - 1].id, grouped[i].id);
+    }
+out:
+    free(grouped);
+    free(starts);
+    return status;
 }
 
 /* "<0xHH>" with capital digits: the value; else -1. */
@@ -217,23 +241,20 @@ static uint64_t foreign_characters(token t) {
 }
 
 typedef struct checker {
-    const dw_gguf *gguf;
+    dw_gguf_numbers types, scores;
     bool byte_pairs, has_types, has_scores;
     bool byte_covered[256];
     uint64_t text_bytes, rendered_bytes;
 } checker;
 
 static dw_status check_token(checker *check, token t, dw_error *err) {
-    uint64_t type = TYPE_NORMAL;
-    double score = 0;
-    dw_status status = DW_OK;
-    if (check->has_types) status = dw_gguf_array_u64(check->gguf, key_types, t.id, &type, err);
-    if (status == DW_OK && check->has_scores) status = dw_gguf_array_f64(check->gguf, key_scores, t.id, &score, err);
-    if (status != DW_OK) return status;
+    double type = TYPE_NORMAL, score = 0;
+    if (check->has_types) (void)dw_gguf_next_number(&check->types, &type);
+    if (check->has_scores) (void)dw_gguf_next_number(&check->scores, &score);
     int byte = byte_value(t);
     if (t.size > DW_VOCAB_TOKEN_BYTES_MAX)
         return dw_fail(err, DW_E_LIMIT, "vocabulary: token %u is %" PRIu64 " bytes long (at most %u)", t.id, t.size, DW_VOCAB_TOKEN_BYTES_MAX);
-    if (type > TYPE_MAX) return dw_fail(err, DW_E_FORMAT, "vocabulary: token %u has the unknown type %" PRIu64, t.id, type);
+    if (type < 0 || type > TYPE_MAX) return dw_fail(err, DW_E_FORMAT, "vocabulary: token %u has the unknown type %.0f", t.id, type);
     if (type == TYPE_BYTE && byte < 0) return dw_fail(err, DW_E_FORMAT, "vocabulary: token %u is a byte, but not written <0xHH>", t.id);
     if (!isfinite(score)) return dw_fail(err, DW_E_FORMAT, "vocabulary: token %u has no finite score", t.id);
     if (byte >= 0) check->byte_covered[byte] = true;
@@ -244,7 +265,7 @@ static dw_status check_token(checker *check, token t, dw_error *err) {
 }
 
 /* Two tokens of one text, also where one of them gets its text from libllama because it is empty. */
-static dw_status check_unique(token *tokens, uint32_t n, dw_error *err) {
+static dw_status check_unique(const token *tokens, uint32_t n, dw_error *err) {
     for (uint32_t i = 0; i < n; i++) {
         int64_t id = empty_name(tokens[i]);
         if (id >= 0 && id < n && tokens[id].size == 0)
@@ -264,16 +285,14 @@ static dw_status check_whole(const checker *check, dw_error *err) {
 }
 
 dw_status dw_vocab_check_tokens(const dw_gguf *gguf, dw_error *err) {
-    checker check = {.gguf = gguf};
+    checker check = {0};
     dw_gguf_strings strings;
     dw_gguf_string text;
-    dw_gguf_type type;
-    uint64_t count;
     bool found;
     token *tokens = NULL;
     dw_status status = check_model(gguf, &check.byte_pairs, err);
-    if (status == DW_OK) status = dw_gguf_array(gguf, key_types, &type, &count, &check.has_types, err);
-    if (status == DW_OK) status = dw_gguf_array(gguf, key_scores, &type, &count, &check.has_scores, err);
+    if (status == DW_OK) status = dw_gguf_array_numbers(gguf, key_types, &check.types, &check.has_types, err);
+    if (status == DW_OK) status = dw_gguf_array_numbers(gguf, key_scores, &check.scores, &check.has_scores, err);
     if (status == DW_OK) status = dw_gguf_array_strings(gguf, key_tokens, &strings, &found, err);
     if (status != DW_OK) goto out;
     uint32_t n = (uint32_t)strings.left; /* dw_vocab_check_keys was here */

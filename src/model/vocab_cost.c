@@ -6,9 +6,9 @@
 
 #include "llama.h"
 
-/* A text shorter than 64 KiB cannot reach the first bound, one shorter than 32 KiB not the second. */
-static const uint64_t copies_max = UINT64_C(1) << 32;   /* characters without a token, times the length */
-static const uint64_t specials_max = 32768;
+/* A text shorter than 64 KiB cannot reach the first bound, one shorter than 20,000 bytes not the second. */
+static const uint64_t copies_max = UINT64_C(1) << 32;   /* characters without a token, times the length: 0.6 s */
+static const uint64_t specials_max = 20000;              /* special tokens in the text: 1.1 s */
 
 static void set_bit(uint8_t *bits, uint32_t at) { bits[at / 8] = (uint8_t)(bits[at / 8] | 1u << (at % 8)); }
 static bool bit(const uint8_t *bits, uint32_t at) { return bits[at / 8] >> (at % 8) & 1; }
@@ -32,13 +32,20 @@ static size_t symbol_at(const char *text, size_t left, uint32_t *point) {
     return size;
 }
 
-static void note_beginning(uint8_t *pairs, const char *text) {
+/* True when the text is one byte, once to 63 times. */
+static bool is_run(const char *text, size_t length) {
+    size_t same = 1;
+    while (same < length && text[same] == text[0]) same++;
+    return same == length && length < 64;
+}
+
+static void note_special(dw_vocab_cost *cost, int which, const char *text, size_t length) {
     uint32_t first = (uint8_t)text[0];
-    if (text[1] != '\0') {
-        set_bit(pairs, first << 8 | (uint8_t)text[1]);
+    if (is_run(text, length)) {
+        cost->special[which].runs[first] |= UINT64_C(1) << length;
         return;
     }
-    for (uint32_t second = 0; second < 256; second++) set_bit(pairs, first << 8 | second);
+    set_bit(cost->special[which].pairs, first << 8 | (uint8_t)text[1]);
 }
 
 void dw_vocab_cost_build(dw_vocab_cost *cost, const struct llama_vocab *vocab) {
@@ -52,9 +59,8 @@ void dw_vocab_cost_build(dw_vocab_cost *cost, const struct llama_vocab *vocab) {
         uint32_t point;
         if (length == 0) continue;
         if (length <= 4 && symbol_at(text, length, &point) == length && point != UINT32_MAX) set_bit(cost->symbols, point);
-        if (kind & LLAMA_TOKEN_ATTR_USER_DEFINED) note_beginning(cost->always, text);
-        if (kind & (LLAMA_TOKEN_ATTR_USER_DEFINED | LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN))
-            note_beginning(cost->permitted, text);
+        if (kind & LLAMA_TOKEN_ATTR_USER_DEFINED) note_special(cost, 0, text, length);
+        if (kind & (LLAMA_TOKEN_ATTR_USER_DEFINED | LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) note_special(cost, 1, text, length);
     }
     if (bit(cost->symbols, 0x2581)) set_bit(cost->symbols, ' '); /* a space is looked up as U+2581 */
 }
@@ -69,10 +75,28 @@ static uint64_t count_unknown(const dw_vocab_cost *cost, const char *text, size_
     return unknown;
 }
 
-static uint64_t count_beginnings(const uint8_t *pairs, const char *text, size_t length) {
-    uint64_t beginnings = 0;
-    for (size_t at = 0; at + 1 < length; at++) beginnings += bit(pairs, (uint32_t)(uint8_t)text[at] << 8 | (uint8_t)text[at + 1]);
-    return beginnings;
+/* How many tokens libllama cuts out of `length` equal bytes: it looks for the longest tokens first. */
+static uint64_t count_in_run(uint64_t lengths, size_t length) {
+    uint64_t tokens = 0;
+    for (size_t n = 63; n >= 1; n--) {
+        if (!(lengths >> n & 1)) continue;
+        tokens += length / n;
+        length %= n;
+    }
+    return tokens;
+}
+
+/* The special tokens that a text may have: never too few. */
+static uint64_t count_special(const dw_vocab_cost *cost, int which, const char *text, size_t length) {
+    uint64_t found = 0;
+    for (size_t at = 0, end; at < length; at = end) {
+        uint8_t byte = (uint8_t)text[at];
+        for (end = at + 1; end < length && (uint8_t)text[end] == byte; end++) {}
+        if (cost->special[which].runs[byte]) found += count_in_run(cost->special[which].runs[byte], end - at);
+        if (bit(cost->special[which].pairs, (uint32_t)byte << 8 | byte)) found += end - at;
+        if (end < length) found += bit(cost->special[which].pairs, (uint32_t)byte << 8 | (uint8_t)text[end]);
+    }
+    return found;
 }
 
 dw_status dw_vocab_cost_check(const dw_vocab_cost *cost, const char *text, size_t length, bool parse_special, dw_error *err) {
@@ -83,10 +107,10 @@ dw_status dw_vocab_cost_check(const dw_vocab_cost *cost, const char *text, size_
                            unknown, length);
     }
     if (length > specials_max) {
-        uint64_t beginnings = count_beginnings(parse_special ? cost->permitted : cost->always, text, length);
-        if (beginnings > specials_max)
-            return dw_fail(err, DW_E_LIMIT, "a text of %zu bytes has %" PRIu64 " places where a special token may begin: too many to tokenize at once",
-                           length, beginnings);
+        uint64_t special = count_special(cost, parse_special ? 1 : 0, text, length);
+        if (special > specials_max)
+            return dw_fail(err, DW_E_LIMIT, "%" PRIu64 " special tokens may be in a text of %zu bytes: too many to tokenize at once", special,
+                           length);
     }
     return DW_OK;
 }

@@ -17,8 +17,11 @@ struct llama_vocab;
 typedef struct dw_vocab_cost {
     bool sentence_piece;
     uint8_t symbols[0x110000 / 8];      /* code points that are a token by themselves */
-    uint8_t always[65536 / 8];          /* first two bytes of tokens that are found in any text */
-    uint8_t permitted[65536 / 8];       /* the same, and of those that need permission (parse_special) */
+    /* Special tokens: [0] those that are found in any text, [1] also those that need permission (parse_special). */
+    struct {
+        uint8_t pairs[65536 / 8];       /* first two bytes, of tokens that are not a run */
+        uint64_t runs[256];             /* lengths (bit n: n bytes, to 63) of the tokens that repeat one byte: white space, mostly */
+    } special[2];
 } dw_vocab_cost;
 
 void dw_vocab_cost_build(dw_vocab_cost *cost, const struct llama_vocab *vocab);

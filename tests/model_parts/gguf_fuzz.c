@@ -38,6 +38,12 @@ static void read_array(const dw_gguf *gguf, const char *name, uint64_t count) {
         must(n == count, "an array of strings has another length");
         return;
     }
+    dw_gguf_numbers numbers;
+    if (dw_gguf_array_numbers(gguf, name, &numbers, &found, NULL) == DW_OK) {
+        uint64_t n = 0;
+        for (; dw_gguf_next_number(&numbers, &number); n++) sum += number > 0;
+        must(n == count, "an array of numbers has another length");
+    }
     /* The ends and a few between: elements are of one size. */
     for (uint64_t i = 0; i < count; i += 1 + count / 16) {
         if (dw_gguf_array_u64(gguf, name, i, &value, NULL) == DW_OK) sum += value;

@@ -212,7 +212,7 @@ static void text_of_quadratic_cost_is_refused(void **state) {
     unload(&l);
     l = load_good(true); /* no such copies in byte-pair vocabularies, but special tokens all the same */
     assert_int_equal(dw_vocab_tokenize(l.vocab, text, 1000000, false, true, NULL, 0, &n, &err), DW_E_LIMIT);
-    assert_non_null(strstr(err.text, "special token may begin"));
+    assert_non_null(strstr(err.text, "special tokens may be in"));
     assert_int_equal(dw_vocab_tokenize(l.vocab, text, 20000, false, true, NULL, 0, &n, &err), DW_E_FULL);
     assert_int_equal(n, 5000);
     free(text);
@@ -421,6 +421,17 @@ static void a_real_vocabulary_tokenizes_as_libllama_does(void **state) {
         }
     }
     assert_int_equal(dw_vocab_eos(vocab), llama_vocab_eos(oracle));
+    /* Indented text is full of tokens that are white space; ordinary amounts of it must pass. */
+    enum { INDENTED = 400000 };
+    static const char line[] = "\n        return x;  // y\n\n";
+    char *code = malloc(INDENTED);
+    assert_non_null(code);
+    size_t n_code;
+    for (size_t i = 0; i < INDENTED; i++) code[i] = line[i % (sizeof line - 1)];
+    assert_int_equal(dw_vocab_tokenize(vocab, code, INDENTED / 4, false, false, NULL, 0, &n_code, &err), DW_E_FULL);
+    memset(code, ' ', INDENTED);
+    assert_int_equal(dw_vocab_tokenize(vocab, code, INDENTED, false, false, NULL, 0, &n_code, &err), DW_E_FULL);
+    free(code);
     assert_int_equal(dw_vocab_size(vocab), llama_vocab_n_tokens(oracle));
     llama_model_free(model);
     dw_vocab_destroy(vocab);
