@@ -131,12 +131,12 @@ static void greet(const chat *c, dw_runtime *runtime) {
 }
 
 /* Draws answers by the user's seed or temperature: commands that the program itself understands. */
-static dw_status apply_setting(chat *c, const char *command, const char *value, dw_error *err) {
+static dw_status apply_setting(chat *c, const char *command, const char *value, uint64_t at, dw_error *err) {
     char line[80];
     dw_turn_result result;
     if (!value) return DW_OK;
     (void)snprintf(line, sizeof line, "%s %.60s", command, value);
-    dw_status status = dw_take_turn(&c->watch, line, 0, &result, err);
+    dw_status status = dw_take_turn(&c->watch, line, at, &result, err);
     dw_turn_free(&result);
     return status;
 }
@@ -152,13 +152,14 @@ static dw_status begin(chat *c, const dw_args *args, dw_runtime *runtime, dw_err
         return status;
     }
     char path[DW_PATH_BYTES];
+    uint64_t at = dw_args_number(args, "at", 0);
     dw_program *program = NULL;
-    dw_actor_options options = {.name = "chat", .observer = &observer};
+    dw_actor_options options = {.name = "chat", .birth_realtime_ns = at, .observer = &observer};
     dw_status status = dw_find_program(c->cli, program_name ? program_name : "chat", path, err);
     if (status == DW_OK) status = dw_runtime_load_program(runtime, path, &program, err);
     if (status == DW_OK) status = dw_actor_create(runtime, program, &options, &c->watch.actor, err);
-    if (status == DW_OK) status = apply_setting(c, "/seed", dw_args_text(args, "seed"), err);
-    if (status == DW_OK) status = apply_setting(c, "/temperature", dw_args_text(args, "temperature"), err);
+    if (status == DW_OK) status = apply_setting(c, "/seed", dw_args_text(args, "seed"), at, err);
+    if (status == DW_OK) status = apply_setting(c, "/temperature", dw_args_text(args, "temperature"), at, err);
     dw_program_release(program);
     return status;
 }

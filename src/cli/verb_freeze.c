@@ -15,7 +15,7 @@ static dw_status run_freeze(dw_cli *cli, const dw_args *args, dw_error *err) {
     json_t *turns = json_array();
 
     dw_name_from_path(file, name);
-    dw_actor_options options = {.name = given ? given : name, .observer = &observer};
+    dw_actor_options options = {.name = given ? given : name, .birth_realtime_ns = dw_args_number(args, "at", 0), .observer = &observer};
     dw_status status = dw_find_program(cli, dw_args_operand(args, 0), path, err);
     if (status == DW_OK) status = dw_open_runtime(cli, args, DW_MODEL_IF_THERE, &runtime, err);
     if (status == DW_OK) status = dw_runtime_load_program(runtime, path, &program, err);

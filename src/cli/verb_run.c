@@ -104,7 +104,8 @@ static dw_status run_actor(dw_cli *cli, const dw_args *args, dw_runtime *runtime
     dw_name_from_path(dw_args_operand(args, 0), name);
     dw_observer observer = dw_watch_observer(&watch);
     dw_status status = argv_of(args, &argv, err);
-    dw_actor_options options = {.name = name, .observer = &observer, .arguments = dw_args_operands(args) > 1 ? argv : NULL};
+    dw_actor_options options = {.name = name, .birth_realtime_ns = dw_args_number(args, "at", 0), .observer = &observer,
+                                .arguments = dw_args_operands(args) > 1 ? argv : NULL};
     if (status == DW_OK) status = dw_actor_create(runtime, program, &options, &watch.actor, err);
     if (status != DW_OK) goto out;
 
