@@ -240,22 +240,28 @@ build_bench() {
     finish "$new" "$BENCH_PREFIX" "$work" $(($(date +%s) - start))
 }
 
-name_prefixes
-case ${1:-all} in
-    paths) ;;
-    all | wasmtime | llama | bench)
-        what=${1:-all}
-        if [ ! -d "$WASMTIME_PREFIX" ] || [ ! -d "$LLAMA_PREFIX" ] || { [ "$what" = bench ] && [ ! -d "$BENCH_PREFIX" ]; }; then
-            take_lock
-            case $what in
-                wasmtime) build_wasmtime ;;
-                llama) build_llama ;;
-                *) build_llama; build_wasmtime ;;
-            esac
-            [ "$what" != bench ] || build_bench
-        fi
-        ;;
-    *) die "unknown word '$1' (nothing, paths, or bench)" ;;
-esac
-printf 'WASMTIME_PREFIX=%s\nLLAMA_PREFIX=%s\n' "$WASMTIME_PREFIX" "$LLAMA_PREFIX"
-[ "${1:-}" != bench ] || printf 'BENCH_PREFIX=%s\n' "$BENCH_PREFIX"
+# In a function and with an exit, so that the shell has read all of this file before a build begins.
+main() {
+    name_prefixes
+    case ${1:-all} in
+        paths) ;;
+        all | wasmtime | llama | bench)
+            what=${1:-all}
+            if [ ! -d "$WASMTIME_PREFIX" ] || [ ! -d "$LLAMA_PREFIX" ] || { [ "$what" = bench ] && [ ! -d "$BENCH_PREFIX" ]; }; then
+                take_lock
+                case $what in
+                    wasmtime) build_wasmtime ;;
+                    llama) build_llama ;;
+                    *) build_llama; build_wasmtime ;;
+                esac
+                [ "$what" != bench ] || build_bench
+            fi
+            ;;
+        *) die "unknown word '$1' (nothing, paths, or bench)" ;;
+    esac
+    printf 'WASMTIME_PREFIX=%s\nLLAMA_PREFIX=%s\n' "$WASMTIME_PREFIX" "$LLAMA_PREFIX"
+    [ "${1:-}" != bench ] || printf 'BENCH_PREFIX=%s\n' "$BENCH_PREFIX"
+}
+
+main "$@"
+exit
