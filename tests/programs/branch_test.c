@@ -42,11 +42,16 @@ static void all_branches_step_in_one_call(void **state) {
 
 static void a_branch_that_ends_early_is_compared_per_token(void **state) {
     (void)state;
-    fake_rule("Go", "a", 6);           /* then the text ends, which is not very likely */
-    fake_rule("Go", "bbbbbbbbbbb", 5); /* always likely: a long sum of small losses */
-    fake_rule("Gob", "bbbbbbbbbb", 12);
+    fake_rule("Go", "ab", 6);                /* three factors, of which the end is an unlikely one */
+    fake_rule("Goa", "b", 12);
+    fake_rule("Go", "cccccccc", 5.9f);       /* eight factors: a smaller product than the three, but each about a half */
+    fake_rule("Goc", "ccccccc", 5.5f);
     say("n=2 tokens=8 Go");
-    assert_true(strncmp(fake_reply(), "bbbbbbbb\n", 9) == 0);
+    assert_true(strncmp(fake_reply(), "cccccccc\n", 9) == 0);
+    const char *ended = strstr(fake_reply(), "       1 ");
+    assert_non_null(ended);
+    assert_contains(ended, "       2  ab\n"); /* an end is not text */
+    assert_int_equal(fake_sessions_open(), 1);
 }
 
 static void it_goes_on_from_the_branch_that_was_kept(void **state) {

@@ -133,8 +133,26 @@ static void a_full_context_forgets_the_older_half_and_keeps_the_preface(void **s
     assert_contains(fake_log(FAKE_FIRST_HANDLE), "number 58.");
     assert_true(stat_of("forgotten ") > 40);
     say("/text");
-    assert_true(strncmp(fake_reply(), "\nUser: This is remark", 21) == 0); /* text and tokens were cut at the same place */
+    assert_true(strncmp(fake_reply(), "\nUser: This is remark number 5", 29) == 0); /* text and tokens were cut at the same place */
     assert_string_equal(strstr(fake_log(FAKE_FIRST_HANDLE), fake_reply()), fake_reply());
+}
+
+/* Forgetting in several rounds at once meets exchanges that an earlier round has moved. */
+static void lines_of_many_lengths_keep_text_and_tokens_together(void **state) {
+    (void)state;
+    static char line[401];
+    fake_set_context(1600);
+    fake_rule("Driftwood:", " Yes.\n", 5);
+    for (unsigned i = 0; i < 80; i++) {
+        unsigned n = i % 9 == 8 ? 400 : 10 + i * 7 % 23;
+        memset(line, 'a' + (int)(i % 26), n);
+        line[n] = '\0';
+        say(line);
+        say("/text");
+        assert_true(strncmp(fake_reply(), "\nUser: ", 7) == 0);
+        assert_non_null(strstr(fake_log(FAKE_FIRST_HANDLE), fake_reply()));
+        assert_true(strncmp(fake_log(FAKE_FIRST_HANDLE), "User: Hello", 11) == 0);
+    }
 }
 
 static void a_line_that_cannot_fit_is_refused_and_changes_nothing(void **state) {
@@ -172,6 +190,7 @@ int main(void) {
         chat_test(statistics_count),
         chat_test(seed_and_temperature_reach_the_model),
         chat_test(a_full_context_forgets_the_older_half_and_keeps_the_preface),
+        chat_test(lines_of_many_lengths_keep_text_and_tokens_together),
         chat_test(a_line_that_cannot_fit_is_refused_and_changes_nothing),
         chat_test(no_room_for_the_preface_gives_the_turn_up_with_a_reason),
     };

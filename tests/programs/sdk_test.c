@@ -255,6 +255,8 @@ static int32_t generate_body(void) {
     g.text_capacity = 5; /* four bytes and the NUL */
     assert_int_equal(dw_generate(&s, &g), DW_E_FULL);
     assert_string_equal(text, "\nQ: ");
+    assert_int_equal(g.text_bytes, 4);
+    assert_int_equal(g.n_made, 8);
     assert_string_equal(fake_log(s.handle), "Q: yes\nQ: more");
     assert_int_equal(g.end, DW_GENERATE_END_TOKEN);
     g.text_capacity = 0; /* not interested in the text */
@@ -325,6 +327,26 @@ static void submitted_requests_survive_blocking_calls(void **state) {
     assert_int_equal(fake_left_outstanding(), 0);
 }
 
+static int32_t window_body(void) {
+    static _Alignas(64) float logits[FAKE_VOCAB];
+    fake_rule("a", "b", 5);
+    dw_session s = open_session();
+    int32_t token = 'a';
+    dw_row row = dw_row_last();
+    dw_row_logits(&row, logits);
+    dw_request request = tagged(dw_forward_request(&s, &token, 1, &row, 1), 3);
+    assert_int_equal(dw_submit(&request, 1), DW_OK);
+    assert_true(logits['b'] == 5.0f); /* memory is not lent any more when submit returns */
+    dw_completion c;
+    assert_int_equal(dw_wait(&c, 0), DW_OK);
+    assert_int_equal(c.status, DW_OK);
+    return dw_session_close(&s);
+}
+static void a_submitted_request_that_lends_memory_is_done_at_once(void **state) {
+    (void)state;
+    in_turn("", window_body);
+}
+
 static int32_t cancel_body(void) {
     fake_rule(">", "abcdefgh", 5);
     dw_session s = open_session();
@@ -375,6 +397,11 @@ static int32_t many_body(void) {
     assert_int_equal(dw_submit(requests, 1), DW_E_INVALID); /* the SDK's own numbers */
     return 0;
 }
+static int32_t leave_ready_body(void) {
+    dw_request request = tagged(dw_sleep_request(1), 9);
+    assert_int_equal(dw_submit(&request, 1), DW_OK);
+    return dw_sleep(2); /* fetched by now, and never asked for */
+}
 static int32_t nothing_left_body(void) {
     dw_completion c;
     return dw_wait(&c, -1) == DW_E_NOT_FOUND ? 0 : DW_E_INTERNAL;
@@ -383,6 +410,12 @@ static void the_queue_has_room_for_all_that_may_be_submitted(void **state) {
     (void)state;
     in_turn("", many_body);
     assert_int_equal(fake_left_outstanding(), 1); /* a sleep that nobody waited for ends with the turn */
+    in_turn("", nothing_left_body);
+}
+
+static void completions_end_with_their_turn(void **state) {
+    (void)state;
+    in_turn("", leave_ready_body);
     in_turn("", nothing_left_body);
 }
 
@@ -420,6 +453,8 @@ static void requests_called_together_go_through_the_door_once(void **state) {
     (void)state;
     in_turn("", all_body);
     assert_int_equal(fake_forwards_max(), 40);
+    /* 40 opens, 1 submit, and twice: 16 + 16 + 8 completions fetched */
+    assert_int_equal(fake_enters(), 40 + 1 + 2 * 3);
     assert_true(fake_clock_ns() < (UINT64_C(1) << 40));
 }
 
@@ -437,8 +472,10 @@ int main(void) {
         host_test(a_generation_stops_streams_and_reports),
         host_test(compute_works_on_the_programs_own_memory),
         host_test(submitted_requests_survive_blocking_calls),
+        host_test(a_submitted_request_that_lends_memory_is_done_at_once),
         host_test(a_cancelled_generation_keeps_what_it_made),
         host_test(the_queue_has_room_for_all_that_may_be_submitted),
+        host_test(completions_end_with_their_turn),
         host_test(requests_called_together_go_through_the_door_once),
     };
     int failed = cmocka_run_group_tests_name("sdk", tests, NULL, NULL);
