@@ -187,20 +187,37 @@ dw_status dw_generate_copy_in(dw_actor *actor, dw_guest_memory *memory, operatio
 
 /* --- the job ------------------------------------------------------------------------------------------------- */
 
+/* Engine's thread. The length is taken now: a later request of the session may run before this one is delivered. */
 static void job_done(dw_job *job) {
     operation *op = job->context;
+    dw_session_tokens(job->session, &op->log_length);
     dw_port_done(op->port, op);
+}
+
+/* A job that adds no token to a session without pending ones computes the last row again (its logits are wanted), in another shape
+ * than the first time: a row from before this turn has to be saved. */
+static dw_status save_last_row(actor_session *session, const operation *op) {
+    uint32_t n_tokens = 0;
+    dw_session_tokens(session->session, &n_tokens);
+    if (op->job.n_tokens > 0 || n_tokens == 0 || dw_session_rows(session->session) < n_tokens) return DW_OK;
+    return dw_actor_save_session(session, n_tokens - 1, NULL);
 }
 
 dw_status dw_job_start(dw_actor *actor, operation *op) {
     actor_session *session = dw_actor_get_session(actor, op->session);
     if (!session) return DW_E_BAD_HANDLE; /* closed by a request before this one */
+    dw_status status = save_last_row(session, op);
+    if (status != DW_OK) return status;
     op->job.session = session->session;
     op->job.context = op;
     op->job.on_done = job_done;
     op->has_job = true;
-    dw_status status = dw_engine_submit(session->model->engine, &op->job, NULL);
-    if (status != DW_OK) op->has_job = false;
+    dw_error err;
+    status = dw_engine_submit(session->model->engine, &op->job, &err);
+    if (status != DW_OK) {
+        op->has_job = false;
+        dw_log(DW_LOG_INFO, "job_refused", "actor=%s status=%s reason=%s", actor->name, dw_status_name(status), err.text);
+    }
     return status;
 }
 
@@ -228,10 +245,8 @@ static dw_status deliver_row(dw_guest_memory *memory, const row_result *row, con
 }
 
 static void deliver_forward(dw_guest_memory *memory, operation *op) {
-    uint32_t n_tokens = 0;
-    dw_session_tokens(op->job.session, &n_tokens);
     op->completion.result0 = op->job.n_evaluated;
-    op->completion.result1 = n_tokens;
+    op->completion.result1 = op->log_length;
     for (uint32_t i = 0; i < op->job.n_rows && op->completion.status == DW_OK; i++) {
         op->completion.status = deliver_row(memory, &op->rows[i], &op->row_requests[i]);
     }

@@ -51,6 +51,7 @@ typedef struct operation {
     bool text_failed;
     bool has_job;                /* job is with the engine, or was */
     dw_job job;
+    uint32_t log_length;         /* of the session, when the job was done */
 } operation;
 
 typedef struct dw_port {

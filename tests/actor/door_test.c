@@ -4,38 +4,6 @@
 #include <stdio.h>
 #include "os/os.h"
 
-typedef struct raw_call {
-    char tag[4];
-    uint32_t requests, n, completions, capacity, wait, pad;
-    int64_t deadline;
-} raw_call;
-
-enum { RAW_HEAD = 36, RAW_COMPLETIONS = 64 };
-
-typedef struct raw_answer { int32_t n; dw_completion completions[RAW_COMPLETIONS]; } raw_answer;
-
-/* One call of the door with these records; false when the turn was ended for it. */
-static bool call(dw_actor *actor, raw_call head, const dw_request *records, uint32_t n_records, raw_answer *answer) {
-    uint8_t body[RAW_HEAD + 64 * sizeof(dw_request)];
-    dw_turn_result result;
-    dw_error err = {0};
-    uint32_t words[6] = {head.requests, head.n, head.completions, head.capacity, head.wait, 0};
-    memcpy(body, "raw", 4);
-    memcpy(body + 4, words, sizeof words);
-    memcpy(body + 28, &head.deadline, sizeof head.deadline);
-    if (n_records) memcpy(body + RAW_HEAD, records, n_records * sizeof *records);
-    dw_status status = fixture_turn(actor, body, RAW_HEAD + n_records * sizeof *records, &result, &err);
-    if (status == DW_OK) {
-        const size_t size = sizeof answer->n + sizeof answer->completions; /* the end of it: a record may itself be a reply */
-        assert_true(result.reply_size >= size);
-        const char *end = result.reply + result.reply_size - size;
-        memcpy(&answer->n, end, sizeof answer->n);
-        memcpy(answer->completions, end + sizeof answer->n, sizeof answer->completions);
-    }
-    free(result.reply);
-    return status == DW_OK;
-}
-
 static void a_call_that_is_wrong_is_refused_as_a_whole(void **state) {
     static const struct { raw_call head; int32_t expected; const char *why; } cases[] = {
         {{.requests = 4, .n = 1, .capacity = 1}, DW_E_INVALID, "records not aligned"},
@@ -52,7 +20,7 @@ static void a_call_that_is_wrong_is_refused_as_a_whole(void **state) {
     dw_actor *actor = fixture_actor(f, "calls");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         raw_answer answer;
-        assert_true(call(actor, cases[i].head, NULL, 0, &answer));
+        assert_int_equal(fixture_raw(actor, cases[i].head, NULL, 0, &answer), DW_OK);
         if (answer.n != cases[i].expected) fail_msg("%s: %d instead of %d", cases[i].why, answer.n, cases[i].expected);
     }
     dw_actor_destroy(actor);
@@ -76,7 +44,7 @@ static void every_request_gets_one_completion_with_its_user_data(void **state) {
         {11, 0}, {12, DW_E_UNSUPPORTED}, {13, DW_E_INVALID}, {14, DW_E_INVALID}, {15, DW_E_BAD_HANDLE},
         {17, DW_E_CANCELLED}, {18, 0}, {19, DW_E_NOT_FOUND}, {16, 0}};
     raw_answer answer;
-    assert_true(call(actor, (raw_call){.n = 9, .capacity = RAW_COMPLETIONS, .wait = 9, .deadline = -1}, records, 9, &answer));
+    assert_int_equal(fixture_raw(actor, (raw_call){.n = 9, .capacity = RAW_COMPLETIONS, .wait = 9, .deadline = -1}, records, 9, &answer), DW_OK);
     assert_int_equal(answer.n, 9);
     for (size_t i = 0; i < 9; i++) {
         assert_int_equal(answer.completions[i].user_data, expected[i].user_data);
@@ -90,7 +58,7 @@ static void a_deadline_returns_without_what_is_not_done(void **state) {
     dw_actor *actor = fixture_actor(f, "deadline");
     dw_request records[] = {{.op = DW_OP_SLEEP, .user_data = 1, .arg0 = 1000000}, {.op = DW_OP_SLEEP, .user_data = 2, .arg0 = UINT64_C(3600000000000)}};
     raw_answer answer;
-    assert_true(call(actor, (raw_call){.n = 2, .capacity = 4, .wait = 2, .deadline = 20000000}, records, 2, &answer));
+    assert_int_equal(fixture_raw(actor, (raw_call){.n = 2, .capacity = 4, .wait = 2, .deadline = 20000000}, records, 2, &answer), DW_OK);
     assert_int_equal(answer.n, 1);
     assert_int_equal(answer.completions[0].user_data, 1);
     dw_actor_destroy(actor); /* the other one was cancelled at the end of its turn */
@@ -123,7 +91,7 @@ static void nasty_records_harm_nobody(void **state) {
         }
         raw_answer answer;
         raw_call head = {.n = 6, .capacity = RAW_COMPLETIONS, .wait = 0, .deadline = 0};
-        if (call(actor, head, records, 6, &answer)) assert_in_range(answer.n, 1, 6);
+        if (fixture_raw(actor, head, records, 6, &answer) == DW_OK) assert_in_range(answer.n, 1, 6);
     }
     assert_int_equal(fixture_say(actor, "h"), DW_OK);
     fixture_assert_same(neighbour, twin);

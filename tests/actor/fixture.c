@@ -76,3 +76,60 @@ void fixture_assert_same(dw_actor *a, dw_actor *b) {
 }
 
 void fixture_path(const fixture *f, const char *name, char out[512]) { snprintf(out, 512, "%s/%s", f->folder, name); }
+
+dw_status fixture_raw(dw_actor *actor, raw_call head, const dw_request *records, uint32_t n_records, raw_answer *answer) {
+    enum { HEAD_BYTES = 36, RECORDS_MAX = 128 };
+    uint8_t body[HEAD_BYTES + RECORDS_MAX * sizeof(dw_request)];
+    dw_turn_result result;
+    dw_error err = {0};
+    uint32_t words[6] = {head.requests, head.n, head.completions, head.capacity, head.wait, 0};
+    assert_true(n_records <= RECORDS_MAX);
+    memcpy(body, head.trap_behind ? "rawt" : "raw ", 4);
+    memcpy(body + 4, words, sizeof words);
+    memcpy(body + 28, &head.deadline, sizeof head.deadline);
+    if (n_records) memcpy(body + HEAD_BYTES, records, n_records * sizeof *records);
+    dw_status status = fixture_turn(actor, body, HEAD_BYTES + n_records * sizeof *records, &result, &err);
+    if (status == DW_OK) {
+        const size_t size = sizeof answer->n + sizeof answer->completions; /* the end of it: a record may itself be a reply */
+        assert_true(result.reply_size >= size);
+        const char *end = result.reply + result.reply_size - size;
+        memcpy(&answer->n, end, sizeof answer->n);
+        memcpy(answer->completions, end + sizeof answer->n, sizeof answer->completions);
+    }
+    free(result.reply);
+    return status;
+}
+
+dw_completion fixture_request(dw_actor *actor, dw_request request) {
+    raw_answer answer;
+    assert_int_equal(fixture_raw(actor, (raw_call){.n = 1, .capacity = 1, .wait = 1, .deadline = -1}, &request, 1, &answer), DW_OK);
+    assert_int_equal(answer.n, 1);
+    if (answer.completions[0].status != DW_OK) fail_msg("operation %u: %s", request.op, dw_status_name((dw_status)answer.completions[0].status));
+    return answer.completions[0];
+}
+
+uint32_t fixture_put(dw_actor *actor, uint32_t at, const void *data, uint32_t size) {
+    char body[10 + 12000];
+    dw_turn_result result;
+    dw_error err = {0};
+    uint64_t arena = 0;
+    assert_true(size <= sizeof body - 10);
+    snprintf(body, 11, "p%08x:", at);
+    memcpy(body + 10, data, size);
+    assert_ok(fixture_turn(actor, body, 10 + size, &result, &err), err);
+    assert_int_equal(result.reply_size, sizeof arena);
+    memcpy(&arena, result.reply, sizeof arena);
+    free(result.reply);
+    return (uint32_t)arena + at;
+}
+
+void fixture_get(dw_actor *actor, uint32_t at, uint8_t out[64]) {
+    char body[16];
+    dw_turn_result result;
+    dw_error err = {0};
+    snprintf(body, sizeof body, "q%08x", at);
+    assert_ok(fixture_turn(actor, body, 9, &result, &err), err);
+    assert_int_equal(result.reply_size, 64);
+    memcpy(out, result.reply, 64);
+    free(result.reply);
+}

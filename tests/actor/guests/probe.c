@@ -54,7 +54,7 @@ static int recurse(volatile int depth) {
     return depth == 0 ? frame[0] : recurse(depth + 1) + frame[0];
 }
 
-/* "raw": u32 requests (0 = the bytes behind the header), u32 n, u32 completions (0 = own), u32 capacity, u32 wait, i64 deadline, bytes. */
+/* "raw" + any byte ('t': trap behind it): u32 requests (0 = the bytes behind the header), u32 n, u32 completions (0 = own), u32 capacity, u32 wait, i64 deadline, bytes. */
 static void raw(void) {
     static uint8_t records[MESSAGE_MAX] __attribute__((aligned(8)));
     uint32_t head[6];
@@ -66,6 +66,7 @@ static void raw(void) {
     const dw_request *requests = head[0] ? (const dw_request *)(uintptr_t)head[0] : (const dw_request *)records;
     dw_completion *completions = head[2] ? (dw_completion *)(uintptr_t)head[2] : raw_completions;
     int32_t n = dw_enter(requests, head[1], completions, head[3], head[4], deadline);
+    if (message[3] == 't') __builtin_trap(); /* after the fact: nothing of it may stay */
     reply(&n, sizeof n);
     reply(raw_completions, sizeof raw_completions);
 }
@@ -92,6 +93,17 @@ int32_t driftwood_receive(void) {
     case 'f': scatter(2, 200); return DW_E_DENIED;
     case 'x': scatter(3, 200); exit(7);
     case 'l': scatter(4, 200); for (volatile int forever = 0;; forever++) {}
+    case 'p': { /* puts the bytes behind "p<8 hex digits>:" at that address of the arena: inputs of raw calls */
+        uint32_t at = (uint32_t)strtoul(message + 1, NULL, 16);
+        memcpy((uint8_t *)pages + at, message + 10, message_size - 10);
+        value = (uint32_t)(uintptr_t)pages;
+        reply(&value, sizeof value);
+        return 0;
+    }
+    case 'q': { /* gives back 64 bytes from "q<8 hex digits>" of the arena */
+        reply((uint8_t *)pages + strtoul(message + 1, NULL, 16), 64);
+        return 0;
+    }
     case 'R': return recurse(1);
     case 'w': *(volatile uint8_t *)(uintptr_t)0xfffffff0u = 1; break;
     case 'r': if (message[1] == 'a') { raw(); return 0; } break;

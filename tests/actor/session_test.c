@@ -1,0 +1,240 @@
+/* session_test.c: sessions inside turns, with a small model of random weights: what a guest asks for it gets, several at once, and what a bad
+ * turn did to its sessions is undone to the last bit (I2); an actor with sessions that is moved equals one that is not (I4). */
+#include "actor/fixture.h"
+
+#include <stdio.h>
+#include "model/make_model.h"
+
+/* Places in the probe's arena. */
+enum { AT_TOKENS = 0, AT_ROW = 16384, AT_OPTIONS = 20480, AT_RESULT = 24576, AT_TEXT = 28672, AT_LOGITS = 65536 };
+
+static const int32_t prompt[100] = {1, 5, 9, 300, 17, 42, 77, 130, 99, 201, 8, 8, 31, 64, 250, 3, 12, 410, 6, 90};
+
+typedef struct talk { dw_actor *actor; uint32_t handle, tokens, row, options, result, text, logits; } talk;
+
+static talk talk_begin(fixture *f, const char *name) {
+    talk t = {.actor = fixture_actor(f, name)};
+    t.handle = fixture_request(t.actor, (dw_request){.op = DW_OP_SESSION_OPEN, .arg0 = 7}).result0;
+    t.tokens = fixture_put(t.actor, AT_TOKENS, prompt, sizeof prompt);
+    uint32_t arena = t.tokens - AT_TOKENS;
+    t.row = arena + AT_ROW;
+    t.options = arena + AT_OPTIONS;
+    t.result = arena + AT_RESULT;
+    t.text = arena + AT_TEXT;
+    t.logits = arena + AT_LOGITS;
+    dw_row row = {.index = DW_ROW_OF_LAST, .flags = DW_ROW_SAMPLE, .top = t.result, .n_top = 4, .entropy = t.result + 32, .sampled = t.result + 40};
+    fixture_put(t.actor, AT_ROW, &row, sizeof row);
+    dw_generate_options options = {.size = sizeof options, .n_max = 12, .flags = DW_GENERATE_IGNORE_END, .sampling = {.temperature = 0.9f, .top_k = 20}};
+    fixture_put(t.actor, AT_OPTIONS, &options, sizeof options);
+    return t;
+}
+
+static dw_request forward(const talk *t, uint32_t first, uint32_t n) {
+    return (dw_request){.op = DW_OP_FORWARD, .handle = t->handle, .user_data = 50, .ptr0 = t->tokens + 4 * first, .len0 = n, .ptr1 = t->row, .len1 = 1};
+}
+
+static dw_request generate(const talk *t, uint32_t first, uint32_t n) {
+    return (dw_request){.op = DW_OP_GENERATE, .handle = t->handle, .user_data = 60, .ptr0 = t->tokens + 4 * first, .len0 = n,
+                        .ptr1 = t->options, .len1 = sizeof(dw_generate_options), .ptr2 = t->text, .len2 = 4096};
+}
+
+static dw_request of_session(const talk *t, uint16_t op, uint64_t argument) { return (dw_request){.op = op, .handle = t->handle, .arg0 = argument}; }
+
+static void forward_and_generate_deliver_what_was_asked_for(void **state) {
+    talk t = talk_begin(*state, "delivers");
+    dw_completion done = fixture_request(t.actor, forward(&t, 0, 20));
+    assert_int_equal(done.result0, 20);
+    assert_int_equal(done.result1, 20);
+    uint8_t bytes[64];
+    dw_scored_token top[4];
+    float entropy;
+    fixture_get(t.actor, AT_RESULT, bytes);
+    memcpy(top, bytes, sizeof top);
+    memcpy(&entropy, bytes + 32, sizeof entropy);
+    for (int i = 0; i < 3; i++) assert_true(top[i].logprob >= top[i + 1].logprob);
+    assert_true(top[0].logprob < 0 && entropy > 0);
+    done = fixture_request(t.actor, generate(&t, 20, 3));
+    assert_int_equal(done.result1, 12);
+    assert_int_equal(done.result2 & 0xff, DW_GENERATE_LENGTH);
+    done = fixture_request(t.actor, of_session(&t, DW_OP_SESSION_LENGTH, 0));
+    assert_int_equal(done.result0, 35);
+    assert_int_equal(done.result1, 34); /* the last token made is pending */
+    dw_actor_destroy(t.actor);
+}
+
+static void logits_land_in_the_guests_own_memory(void **state) {
+    talk t = talk_begin(*state, "logits");
+    dw_row row = {.index = DW_ROW_OF_LAST, .logits = t.logits, .top = t.result, .n_top = 1};
+    fixture_put(t.actor, AT_ROW, &row, sizeof row);
+    fixture_request(t.actor, forward(&t, 0, 20));
+    uint8_t bytes[64];
+    dw_scored_token top;
+    fixture_get(t.actor, AT_RESULT, bytes);
+    memcpy(&top, bytes, sizeof top);
+    void *view = NULL;
+    assert_int_equal(dw_guest_view(dw_actor_memory(t.actor), t.logits, 512 * sizeof(float), 64, &view), DW_OK);
+    const float *logits = view;
+    for (int i = 0; i < 512; i++) assert_true(logits[i] <= logits[top.token]);
+    assert_int_equal(dw_region_lent(dw_guest_region(dw_actor_memory(t.actor))), 0);
+    dw_actor_destroy(t.actor);
+}
+
+/* Every way of changing a session, followed by a trap; then the same turns as a twin that never trapped. */
+static void a_bad_turn_leaves_sessions_as_they_were(void **state) {
+    talk t = talk_begin(*state, "bad-sessions"), twin = talk_begin(*state, "good-sessions");
+    talk *both[] = {&t, &twin};
+    for (int i = 0; i < 2; i++) {
+        fixture_request(both[i]->actor, forward(both[i], 0, 80));
+        fixture_request(both[i]->actor, generate(both[i], 80, 2));
+    }
+    const dw_request changes[][4] = {
+        {forward(&t, 10, 30)},
+        {generate(&t, 10, 5)},
+        {of_session(&t, DW_OP_SESSION_REWIND, 40), forward(&t, 60, 20)},
+        {of_session(&t, DW_OP_SESSION_REWIND, 94), of_session(&t, DW_OP_SESSION_REWIND, 93), generate(&t, 0, 0)},
+        {{.op = DW_OP_SESSION_SYNC, .handle = t.handle, .ptr0 = t.tokens + 40, .len0 = 50}, forward(&t, 0, 1)},
+        {{.op = DW_OP_SESSION_SYNC, .handle = t.handle}, forward(&t, 0, 70)},
+        {of_session(&t, DW_OP_SESSION_CLOSE, 0), {.op = DW_OP_SESSION_OPEN}, {.op = DW_OP_SESSION_OPEN}},
+        {of_session(&t, DW_OP_SESSION_FORK, 0), {.op = DW_OP_SESSION_OPEN}},
+        {generate(&t, 0, 0), generate(&t, 0, 0)},
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        uint32_t n = 0;
+        raw_answer answer;
+        while (n < 4 && changes[i][n].op) n++;
+        raw_call head = {.n = n, .capacity = RAW_COMPLETIONS, .wait = n, .deadline = -1, .trap_behind = true};
+        assert_int_equal(fixture_raw(t.actor, head, changes[i], n, &answer), DW_E_TRAP);
+        dw_actor_digest one, two;
+        dw_error err = {0};
+        assert_ok(dw_actor_digest_of(t.actor, &one, &err), err);
+        assert_ok(dw_actor_digest_of(twin.actor, &two, &err), err);
+        if (memcmp(&one, &two, sizeof one) != 0) fail_msg("change %zu left something behind", i);
+    }
+    for (int i = 0; i < 2; i++) { /* and they go on alike: sampler state, handles, pending tokens */
+        fixture_request(both[i]->actor, generate(both[i], 3, 2));
+        dw_completion opened = fixture_request(both[i]->actor, (dw_request){.op = DW_OP_SESSION_OPEN});
+        both[i]->handle = opened.result0;
+    }
+    assert_int_equal(t.handle, twin.handle);
+    fixture_assert_same(t.actor, twin.actor);
+    dw_actor_destroy(t.actor);
+    dw_actor_destroy(twin.actor);
+}
+
+static void requests_of_one_session_are_done_in_order_and_of_several_at_once(void **state) {
+    talk t = talk_begin(*state, "order");
+    fixture_request(t.actor, forward(&t, 0, 70));
+    uint32_t children[3];
+    for (int i = 0; i < 3; i++) children[i] = fixture_request(t.actor, of_session(&t, DW_OP_SESSION_FORK, 0)).result0;
+    dw_request records[10];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < 3; i++) {
+        records[n] = forward(&t, 20 + i, 1);
+        records[n].handle = children[i];
+        records[n++].user_data = 100 + i;
+        records[n++] = (dw_request){.op = DW_OP_SESSION_REWIND, .handle = children[i], .arg0 = 50, .user_data = 200 + i};
+        records[n++] = (dw_request){.op = DW_OP_SESSION_LENGTH, .handle = children[i], .user_data = 300 + i};
+    }
+    raw_answer answer;
+    assert_int_equal(fixture_raw(t.actor, (raw_call){.n = n, .capacity = RAW_COMPLETIONS, .wait = n, .deadline = -1}, records, n, &answer), DW_OK);
+    assert_int_equal(answer.n, (int)n);
+    uint32_t seen[3] = {0};
+    for (int i = 0; i < answer.n; i++) {
+        const dw_completion *done = &answer.completions[i];
+        uint32_t child = (uint32_t)(done->user_data % 100);
+        assert_int_equal(done->status, DW_OK);
+        assert_int_equal(done->user_data / 100, 1 + seen[child]++);
+        if (done->user_data / 100 == 1) assert_int_equal(done->result1, 71);
+        if (done->user_data / 100 == 3) assert_int_equal(done->result0, 50);
+    }
+    dw_actor_destroy(t.actor);
+}
+
+static void cancel_and_deadline_end_what_is_outstanding(void **state) {
+    talk t = talk_begin(*state, "cancel");
+    dw_generate_options options = {.size = sizeof options, .n_max = 1900, .flags = DW_GENERATE_IGNORE_END};
+    fixture_put(t.actor, AT_OPTIONS, &options, sizeof options);
+    dw_request records[] = {generate(&t, 0, 20), {.op = DW_OP_CANCEL, .arg0 = 60, .user_data = 61}};
+    raw_answer answer;
+    assert_int_equal(fixture_raw(t.actor, (raw_call){.n = 2, .capacity = 8, .wait = 2, .deadline = -1}, records, 2, &answer), DW_OK);
+    assert_int_equal(answer.n, 2);
+    assert_int_equal(answer.completions[0].user_data, 61);
+    assert_int_equal(answer.completions[1].status, DW_E_CANCELLED);
+    /* A window is not left lent over a deadline: the forward with logits is cancelled, and completes inside the call. */
+    dw_row row = {.index = DW_ROW_OF_LAST, .logits = t.logits};
+    fixture_put(t.actor, AT_ROW, &row, sizeof row);
+    dw_request windowed[] = {forward(&t, 0, 100)};
+    windowed[0].user_data = 70;
+    assert_int_equal(fixture_raw(t.actor, (raw_call){.n = 1, .capacity = 8, .wait = 1, .deadline = 0}, windowed, 1, &answer), DW_OK);
+    assert_int_equal(answer.n, 1);
+    assert_true(answer.completions[0].status == DW_E_CANCELLED || answer.completions[0].status == DW_OK);
+    assert_int_equal(dw_region_lent(dw_guest_region(dw_actor_memory(t.actor))), 0);
+    /* Left outstanding at the end of a turn: cancelled, and the next turn can use the session. */
+    dw_request left[] = {generate(&t, 0, 20)};
+    assert_int_equal(fixture_raw(t.actor, (raw_call){.n = 1, .capacity = 8, .wait = 0, .deadline = 0}, left, 1, &answer), DW_OK);
+    fixture_request(t.actor, of_session(&t, DW_OP_SESSION_LENGTH, 0));
+    dw_actor_destroy(t.actor);
+}
+
+/* Random talk with freezing, thawing and forking in between, against a twin that only talks. */
+static void a_conversation_that_is_moved_equals_one_that_is_not(void **state) {
+    fixture *f = *state;
+    dw_error err = {0};
+    char path[512];
+    fixture_path(f, "talk.drift", path);
+    talk t = talk_begin(f, "moved-talk"), twin = talk_begin(f, "twin-talk");
+    unsigned random = 4711;
+    for (int step = 0; step < 40; step++) {
+        random = random * 1103515245u + 12345u;
+        unsigned what = (random >> 16) % 5, a = (random >> 20) % 60, b = 1 + (random >> 12) % 30;
+        talk *both[] = {&t, &twin};
+        for (int i = 0; i < 2; i++) {
+            if (what == 0) {
+                dw_completion length = fixture_request(both[i]->actor, of_session(both[i], DW_OP_SESSION_LENGTH, 0));
+                fixture_request(both[i]->actor, of_session(both[i], DW_OP_SESSION_REWIND, length.result0 / 2));
+            } else if (what < 3) {
+                fixture_request(both[i]->actor, forward(both[i], a, b));
+            } else {
+                fixture_request(both[i]->actor, generate(both[i], a, b));
+            }
+        }
+        unsigned move = (random >> 8) % 4;
+        dw_actor *next = NULL;
+        dw_thaw_report report;
+        if (move == 0) {
+            assert_ok(dw_actor_freeze(t.actor, path, NULL, &err), err);
+            assert_ok(dw_actor_thaw(f->runtime, path, NULL, &next, &report, &err), err);
+            assert_true(report.exact && report.verified && report.tokens_recomputed == 0);
+        } else if (move == 1) {
+            assert_ok(dw_actor_fork(t.actor, "forked-talk", &next, NULL, &err), err);
+            fixture_request(t.actor, forward(&t, 1, 40)); /* the parent goes another way */
+        }
+        if (next) {
+            dw_actor_destroy(t.actor);
+            t.actor = next;
+        }
+        fixture_assert_same(t.actor, twin.actor);
+    }
+    dw_actor_destroy(t.actor);
+    dw_actor_destroy(twin.actor);
+}
+
+static int setup(void **state) {
+    dw_error err = {0};
+    if (fixture_setup(state) != 0) return -1;
+    fixture *f = *state;
+    assert_ok(dw_runtime_add_model(f->runtime, "small", made_model_path(made_model_named("tied_f16")), &err), err);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(forward_and_generate_deliver_what_was_asked_for),
+        cmocka_unit_test(logits_land_in_the_guests_own_memory),
+        cmocka_unit_test(a_bad_turn_leaves_sessions_as_they_were),
+        cmocka_unit_test(requests_of_one_session_are_done_in_order_and_of_several_at_once),
+        cmocka_unit_test(cancel_and_deadline_end_what_is_outstanding),
+        cmocka_unit_test(a_conversation_that_is_moved_equals_one_that_is_not),
+    };
+    return cmocka_run_group_tests(tests, setup, fixture_teardown);
+}
