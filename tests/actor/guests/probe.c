@@ -104,6 +104,7 @@ int32_t driftwood_receive(void) {
         reply((uint8_t *)pages + strtoul(message + 1, NULL, 16), 64);
         return 0;
     }
+    case '?': return 0; /* alive */
     case 'R': return recurse(1);
     case 'w': *(volatile uint8_t *)(uintptr_t)0xfffffff0u = 1; break;
     case 'r': if (message[1] == 'a') { raw(); return 0; } break;
