@@ -44,7 +44,7 @@ static void a_branch_that_ends_early_is_compared_per_token(void **state) {
     (void)state;
     fake_rule("Go", "ab", 6);                /* three factors, of which the end is an unlikely one */
     fake_rule("Goa", "b", 12);
-    fake_rule("Go", "cccccccc", 5.9f);       /* eight factors: a smaller product than the three, but each about a half */
+    fake_rule("Go", "c", 5.9f);              /* eight factors: a smaller product than the three, but each about a half */
     fake_rule("Goc", "ccccccc", 5.5f);
     say("n=2 tokens=8 Go");
     assert_true(strncmp(fake_reply(), "cccccccc\n", 9) == 0);
