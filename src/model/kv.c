@@ -337,9 +337,10 @@ static dw_status check_image(const dw_kv_arena *arena, const dw_backing *backing
     if (n_rows > arena->geometry.context_tokens) {
         return dw_fail(err, DW_E_FULL, "%u KV rows, and this model was opened for %u", n_rows, arena->geometry.context_tokens);
     }
+    uint64_t size = dw_backing_size(backing);
     for (uint32_t area = 0; area < arena->n_areas; area++) {
         if (offsets[area] % dw_os_page_bytes() != 0) return dw_fail_at(err, DW_E_FORMAT, offsets[area], "KV rows do not begin on a page");
-        if (!dw_in_range(offsets[area], page_end_of(arena, n_rows), dw_backing_size(backing))) {
+        if (!dw_in_range(offsets[area], page_end_of(arena, n_rows), size)) {
             return dw_fail_at(err, DW_E_TRUNCATED, offsets[area], "KV rows reach beyond the end of the file");
         }
     }
