@@ -24,7 +24,8 @@
  *    memory is lent (a "window"). While a request with a window is outstanding, enter does not return: if the deadline passes first the
  *    request is cancelled, and completes as such. Requests without windows may stay outstanding while the guest runs; their small results
  *    (text, tokens, scores) are written by the enter that returns their completion.
- * 5. `wait` may not exceed the number outstanding (DW_E_INVALID): a guest cannot wait for ever for nothing.
+ * 5. `wait` may exceed neither `capacity` nor the number outstanding, completions not yet delivered included (DW_E_INVALID): a guest cannot
+ *    wait for ever for nothing.
  * 6. None is outstanding across turns: what is left when driftwood_receive returns is cancelled.
  * 7. Replies, emits and sends leave when the turn commits; emit also streams at once to whoever is watching, marked as not yet committed.
  * 8. A handle is an opaque nonzero u32, valid for this actor only, stable across freeze and thaw. Forged or closed ones give DW_E_BAD_HANDLE.
@@ -86,7 +87,7 @@ static_assert(sizeof(dw_completion) == 32, "dw_completion is 32 bytes");
     X(DW_OP_SESSION_SYNC, 22, 0, "makes the log equal to ptr0[len0] (i32 elements): keeps the common prefix, the rest becomes pending; "\
                                 "result0 = tokens kept that have KV rows, result1 = pending")                                         \
     /* forward and generate */                                                                                                      \
-    X(DW_OP_FORWARD, 32, 1, "appends the tokens ptr0[len0] (i32), evaluates everything pending, and delivers the rows asked for in "   \
+    X(DW_OP_FORWARD, 32, 1, "appends the tokens ptr0[len0] (i32), evaluates everything pending (the last token once more if nothing is), and delivers the rows asked for in "   \
                            "ptr1[len1] (dw_row, elements); result0 = tokens evaluated, result1 = length of the log")                  \
     X(DW_OP_GENERATE, 33, 0, "appends the tokens ptr0[len0] (i32), then makes up to n tokens as dw_generate_options at ptr1[len1] says; "  \
                             "text goes to ptr2[len2]; result0 = text bytes, result1 = tokens made, result2 = dw_end_reason | stop index << 8") \
