@@ -16,7 +16,7 @@ static dw_status run_thaw(dw_cli *cli, const dw_args *args, dw_error *err) {
     dw_runtime *runtime = NULL;
     dw_watch watch = {.cli = cli, .stream = true, .trim = true};
     dw_observer observer = dw_watch_observer(&watch);
-    dw_thaw_options options = {.observer = &observer, .name = dw_args_text(args, "name"), .skip_verify = dw_args_flag(args, "skip-verify")};
+    dw_thaw_options options = {.observer = &observer, .name = dw_args_text(args, "name")};
     dw_thaw_report report;
     dw_actor_digest digest;
     size_t n_messages;
@@ -51,7 +51,6 @@ static const dw_option options[] = {
     {"message", DW_OPTION_TEXT, "TEXT", "a message to go on with; several are handled in order"},
     {"digest", DW_OPTION_FLAG, NULL, "print the hashes of memory, KV rows and tokens at the end, to compare actors"},
     {"name", DW_OPTION_TEXT, "NAME", "the actor's name from now on; default the one in the file"},
-    {"skip-verify", DW_OPTION_FLAG, NULL, "do not hash the sections (says verified: false); only for files that nobody else could write"},
     DW_OPTION_AT,
     DW_OPTION_MODEL,
     DW_OPTION_DEVICE,

@@ -63,9 +63,6 @@ class RoundTrip(Files):
         self.assertEqual(report["turns"][0]["reply"], "3")
         self.assertNotIn("digest", report)
 
-    def test_thaw_tells_when_it_did_not_verify(self):
-        self.assertFalse(self.succeed("thaw", self.file, "--skip-verify", "--json").json()["verified"])
-
     def test_an_actor_can_be_renamed_when_thawed(self):
         self.assertEqual(self.succeed("thaw", self.file, "--name", "other", "--json").json()["actor"], "other")
 
