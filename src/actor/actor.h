@@ -109,7 +109,6 @@ typedef struct dw_thaw_options {
     const dw_observer *observer;
     const char *name;            /* NULL: the name in the checkpoint */
     dw_program *program;         /* NULL: found by hash */
-    bool skip_verify;            /* trust the file (just written by this process): says verified = false */
 } dw_thaw_options;
 
 typedef struct dw_thaw_report {

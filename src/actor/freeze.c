@@ -266,7 +266,7 @@ dw_status dw_actor_thaw(dw_runtime *runtime, const char *path, const dw_thaw_opt
     uint64_t start = dw_os_monotonic_ns();
     dw_status status = dw_checkpoint_open(path, &checkpoint, err);
     report->open_ns = dw_os_monotonic_ns() - start;
-    if (status == DW_OK && !options->skip_verify) {
+    if (status == DW_OK) {
         start = dw_os_monotonic_ns();
         status = dw_checkpoint_verify(checkpoint, dw_os_cpu_count(), err);
         report->verify_ns = dw_os_monotonic_ns() - start;
