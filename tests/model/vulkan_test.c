@@ -1,0 +1,191 @@
+/* The decoder on Vulkan, in one process because a driver on the processor compiles shaders for a minute: tokens beside the CPU's, KV rows
+ * in the same pages, forks and rewinds under wraps. And the paths for devices that limit a tensor's size, on both. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "model/make_model.h"
+#include "model/model.h"
+
+enum { CONTEXT = 768, N_GREEDY = 64, N_PROMPT = 200 };
+
+static dw_device *cpu, *vulkan;
+
+static dw_model *open_on(dw_device *device, const char *name) {
+    dw_model *model = NULL;
+    dw_error err = {0};
+    dw_model_options options = {.context_tokens = CONTEXT, .sessions_max = 4};
+    if (dw_model_open(made_model_path(made_model_named(name)), device, &options, &model, &err) != DW_OK) fail_msg("%s", err.text);
+    return model;
+}
+
+static void make_tokens(int32_t *tokens, uint32_t n, uint64_t seed) {
+    for (uint32_t i = 0; i < n; i++) {
+        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        tokens[i] = (int32_t)(259 + (seed >> 33) % 253);
+    }
+}
+
+static dw_session *new_session(dw_model *model) {
+    dw_session *session = NULL;
+    assert_int_equal(dw_session_create(model, NULL, &session, NULL), DW_OK);
+    return session;
+}
+
+static void forward(dw_session *session, const int32_t *tokens, uint32_t n, float *logits) {
+    dw_row_request row = {.index = DW_ROW_LAST, .logits = logits};
+    dw_job job = {.kind = DW_JOB_FORWARD, .session = session, .tokens = tokens, .n_tokens = n, .rows = &row, .n_rows = logits != NULL};
+    dw_error err = {0};
+    if (dw_job_run(&job, &err) != DW_OK) fail_msg("%s", err.text);
+}
+
+static void greedy(dw_session *session, uint32_t n) {
+    dw_job job = {.kind = DW_JOB_GENERATE, .session = session, .n_max = n, .ignore_end = true, .sampling = {.top_p = 1}};
+    dw_error err = {0};
+    if (dw_job_run(&job, &err) != DW_OK) fail_msg("%s", err.text);
+}
+
+static const int32_t *tail(const dw_session *session, uint32_t n) {
+    uint32_t have = 0;
+    const int32_t *tokens = dw_session_tokens(session, &have);
+    return tokens + have - n;
+}
+
+static double largest_difference(const float *a, const float *b, uint32_t n, double *largest_value) {
+    double largest = 0;
+    *largest_value = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        double d = (double)a[i] - (double)b[i], v = (double)a[i];
+        if (!((d < 0 ? -d : d) <= largest)) largest = d < 0 ? -d : d;
+        if ((v < 0 ? -v : v) > *largest_value) *largest_value = v < 0 ? -v : v;
+    }
+    return largest;
+}
+
+/* Each token from the CPU's own past, so that one near-tie that falls the other way does not spoil those behind it. */
+static void vulkan_decodes_as_the_cpu(const char *name, double tolerance) {
+    if (vulkan == NULL) skip();
+    static float ours[512], theirs[512];
+    int32_t tokens[N_PROMPT];
+    double value, worst = 0;
+    uint32_t equal = 0;
+    dw_model *on_cpu = open_on(cpu, name), *on_vulkan = open_on(vulkan, name);
+    dw_session *a = new_session(on_cpu), *b = new_session(on_vulkan);
+    make_tokens(tokens, N_PROMPT, 1);
+    forward(a, tokens, N_PROMPT, theirs);
+    forward(b, tokens, N_PROMPT, ours);
+    for (int i = 0; i < N_GREEDY; i++) {
+        double d = largest_difference(theirs, ours, 512, &value);
+        int32_t best = 0, best_ours = 0;
+        for (int32_t t = 1; t < 512; t++) {
+            if (theirs[t] > theirs[best]) best = t;
+            if (ours[t] > ours[best_ours]) best_ours = t;
+        }
+        /* Where the choice differs, both must have been about equally good. */
+        if (best == best_ours) equal++;
+        else assert_true((double)theirs[best] - (double)theirs[best_ours] <= 2 * tolerance);
+        if (!(d <= worst)) worst = d;
+        forward(a, &best, 1, theirs);
+        forward(b, &best, 1, ours);
+    }
+    printf("%s: logits up to %.2f, differ by at most %.4f; %u of %d greedy tokens equal\n", name, value, worst, equal, N_GREEDY);
+    assert_true(worst <= tolerance);
+    assert_true(equal >= N_GREEDY - 3);
+    dw_session_destroy(a);
+    dw_session_destroy(b);
+    dw_model_close(on_cpu);
+    dw_model_close(on_vulkan);
+}
+
+static void f32_on_vulkan_is_as_on_the_cpu(void **state) { (void)state; vulkan_decodes_as_the_cpu("grouped_three_f32", 0.05); }
+static void q8_on_vulkan_is_as_on_the_cpu(void **state) { (void)state; vulkan_decodes_as_the_cpu("grouped_q8", 0.15); }
+static void windows_on_vulkan_are_as_on_the_cpu(void **state) { (void)state; vulkan_decodes_as_the_cpu("window_q8", 0.5); }
+
+static void rows_on_vulkan_are_host_pages_that_forks_share(void **state) {
+    (void)state;
+    if (vulkan == NULL) skip();
+    int32_t tokens[N_PROMPT], other[30];
+    make_tokens(tokens, N_PROMPT, 2);
+    make_tokens(other, 30, 3);
+    dw_model *model = open_on(vulkan, "grouped_q8");
+    assert_int_equal(dw_model_info_view(model)->weights_copied_bytes, 0);
+    dw_session *parent = new_session(model), *fresh = new_session(model), *child = NULL;
+    forward(parent, tokens, N_PROMPT, NULL);
+    const uint16_t *rows = NULL;
+    uint64_t bytes = 0;
+    assert_int_equal(dw_session_kv_view(parent, 1, 0, (const void **)&rows, &bytes), DW_OK);
+    uint32_t zeros = 0;
+    for (uint64_t i = 0; i < bytes / 2; i++) zeros += rows[i] == 0;
+    assert_true(zeros < bytes / 200); /* the device wrote into the host's pages */
+    assert_int_equal(dw_session_fork(parent, &child, NULL), DW_OK);
+    forward(parent, other, 30, NULL);
+    forward(child, tokens, 5, NULL);
+    greedy(child, 10);
+    forward(fresh, tokens, N_PROMPT, NULL);
+    forward(fresh, tokens, 5, NULL);
+    greedy(fresh, 10);
+    assert_memory_equal(tail(child, 15), tail(fresh, 15), 15 * sizeof(int32_t));
+    /* Back into what the child stands on: the parent's slot is mapped and wrapped anew. */
+    assert_int_equal(dw_session_rewind(parent, 60, NULL), DW_OK);
+    forward(parent, other, 30, NULL);
+    greedy(child, 10);
+    greedy(fresh, 10);
+    assert_memory_equal(tail(child, 10), tail(fresh, 10), 10 * sizeof(int32_t));
+    dw_session_destroy(parent);
+    dw_session_destroy(child);
+    dw_session_destroy(fresh);
+    dw_model_close(model);
+}
+
+/* With a limit that the embedding exceeds, rows are looked up on the host and the output is used in parts. */
+static void a_split_head_gives_the_same(dw_device *device, double tolerance) {
+    if (device == NULL) skip();
+    static float whole[512], split[512];
+    double value;
+    int32_t tokens[N_PROMPT];
+    make_tokens(tokens, N_PROMPT, 4);
+    float *const results[2] = {whole, split};
+    dw_device_info *info = (dw_device_info *)(uintptr_t)dw_device_info_view(device); /* the test plays a smaller device */
+    uint64_t real_limit = info->tensor_bytes_max;
+    for (int i = 0; i < 2; i++) {
+        info->tensor_bytes_max = i == 0 ? real_limit : 120000; /* the embedding has 131,072 bytes */
+        dw_model *model = open_on(device, "tied_f16");
+        dw_session *session = new_session(model);
+        forward(session, tokens, N_PROMPT - 1, NULL);
+        forward(session, tokens + N_PROMPT - 1, 1, results[i]);
+        dw_session_destroy(session);
+        dw_model_close(model);
+    }
+    info->tensor_bytes_max = real_limit;
+    double d = largest_difference(whole, split, 512, &value);
+    printf("split head: differs by at most %g\n", d);
+    assert_true(value > 0.1 && d <= tolerance);
+}
+
+static void split_head_on_the_cpu_is_equal(void **state) { (void)state; a_split_head_gives_the_same(cpu, 0); }
+static void split_head_on_vulkan_is_equal(void **state) { (void)state; a_split_head_gives_the_same(vulkan, 0.01); }
+
+int main(int argc, char **argv) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    dw_error err = {0};
+    if (dw_device_open("cpu", &(dw_device_options){.threads = 1}, &cpu, &err) != DW_OK) return 1;
+    if (dw_device_open("vulkan", NULL, &vulkan, &err) != DW_OK) printf("without Vulkan: %s\n", err.text);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(split_head_on_the_cpu_is_equal),
+        cmocka_unit_test(f32_on_vulkan_is_as_on_the_cpu),
+        cmocka_unit_test(q8_on_vulkan_is_as_on_the_cpu),
+        cmocka_unit_test(windows_on_vulkan_are_as_on_the_cpu),
+        cmocka_unit_test(rows_on_vulkan_are_host_pages_that_forks_share),
+        cmocka_unit_test(split_head_on_vulkan_is_equal),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    dw_device_close(vulkan);
+    dw_device_close(cpu);
+    return failed;
+}
