@@ -12,6 +12,7 @@
  * 2. Row i was computed from tokens 0..i of the log, in the shape that the schedule gave (every chunk at least
  *    DW_PREFILL_CHUNK_TOKENS_MIN tokens, a shorter tail joins the chunk before it). The same calls in the same order on the same
  *    profile give the same bits, whatever happened between them: freeze, thaw, fork, other sessions (I4).
+ *    Logits of a row are computed together with those of the other rows wanted of its chunk; their last bits depend on how many those are.
  * 3. A forward job is all or nothing: when it fails or is cancelled the session is as before it. A generation that is cancelled
  *    keeps the tokens it delivered.
  * 4. A sampled token is state: it is in the log and never derived again.
@@ -136,7 +137,7 @@ typedef struct dw_job {
     const int32_t *tokens; uint32_t n_tokens;   /* appended to the log first */
     /* forward */
     dw_row_request *rows; uint32_t n_rows;      /* ascending indices; DW_ROW_LAST last */
-    /* generate */
+    /* generate: the last token made stays pending, its row is computed when somebody goes on. An end token is not kept. */
     dw_sampling sampling;
     uint32_t n_max;                             /* tokens to make at most */
     const char *const *stops; uint32_t n_stops; /* NUL-terminated; text of a stop is not delivered, and tokens that hold nothing else are not kept in the log */

@@ -376,6 +376,55 @@ static void asking_again_after_everything_is_evaluated_works(void **state) {
     dw_session_destroy(session);
 }
 
+typedef struct finished { dw_os_mutex *mutex; dw_os_condition *changed; int count; } finished;
+
+static void job_is_done(dw_job *job) {
+    finished *f = job->context;
+    dw_os_mutex_lock(f->mutex);
+    f->count++;
+    dw_os_condition_signal(f->changed);
+    dw_os_mutex_unlock(f->mutex);
+}
+
+static void the_engine_gives_what_the_native_loop_gives(void **state) {
+    (void)state;
+    enum { N = 4 };
+    int32_t tokens[N][350];
+    finished f = {0};
+    dw_engine *engine = NULL;
+    dw_session *alone[N], *engined[N];
+    dw_job jobs[N];
+    assert_int_equal(dw_os_mutex_create(&f.mutex, NULL), DW_OK);
+    assert_int_equal(dw_os_condition_create(&f.changed, NULL), DW_OK);
+    for (int i = 0; i < N; i++) {
+        make_tokens(tokens[i], 350, 40 + (uint64_t)i);
+        alone[i] = new_session(50);
+        engined[i] = new_session(50);
+        jobs[i] = (dw_job){.kind = DW_JOB_GENERATE, .session = alone[i], .tokens = tokens[i], .n_tokens = 350 - (uint32_t)i * 50, .n_max = 20,
+                           .ignore_end = true, .sampling = {.temperature = 1, .top_p = 0.9f}};
+        must(&jobs[i]);
+        jobs[i].session = engined[i];
+        jobs[i].on_done = job_is_done;
+        jobs[i].context = &f;
+    }
+    assert_int_equal(dw_engine_create(model, &engine, NULL), DW_OK);
+    for (int i = 0; i < N; i++) assert_int_equal(dw_engine_submit(engine, &jobs[i], NULL), DW_OK);
+    dw_os_mutex_lock(f.mutex);
+    while (f.count < N) dw_os_condition_wait(f.changed, f.mutex);
+    dw_os_mutex_unlock(f.mutex);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(jobs[i].status, DW_OK);
+        assert_same(alone[i], engined[i]);
+    }
+    dw_engine_destroy(engine);
+    for (int i = 0; i < N; i++) {
+        dw_session_destroy(alone[i]);
+        dw_session_destroy(engined[i]);
+    }
+    dw_os_condition_destroy(f.changed);
+    dw_os_mutex_destroy(f.mutex);
+}
+
 /* --- jobs that end otherwise --------------------------------------------------------------------------------- */
 
 static void a_cancelled_forward_leaves_the_session_as_it_was(void **state) {
@@ -620,6 +669,7 @@ int main(int argc, char **argv) {
             cmocka_unit_test(thawed_equals_uninterrupted),
             cmocka_unit_test_prestate(another_process_goes_on_with_the_same_tokens, argv[0]),
             cmocka_unit_test(who_else_is_there_does_not_change_the_bits),
+            cmocka_unit_test(the_engine_gives_what_the_native_loop_gives),
             cmocka_unit_test(rows_in_the_middle_are_what_their_prefix_gives),
             cmocka_unit_test(logits_may_lie_at_any_float),
             cmocka_unit_test(asking_again_after_everything_is_evaluated_works),
