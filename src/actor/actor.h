@@ -90,6 +90,7 @@ typedef struct dw_turn_result {
     uint64_t run_ns, commit_ns;
     uint64_t dirty_bytes;       /* pages written in this turn */
     uint64_t tokens_evaluated, tokens_generated;
+    uint64_t model_ns;          /* of the model's steps for this turn; those of several sessions add up */
     uint64_t enters;            /* calls of the door */
     uint64_t copied_bytes;      /* tensor bytes that had to be copied between guest and device (I1) */
 } dw_turn_result;

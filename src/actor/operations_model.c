@@ -272,6 +272,7 @@ void dw_job_deliver(dw_actor *actor, dw_guest_memory *memory, operation *op) {
     if (actor->result) {
         actor->result->tokens_evaluated += op->job.n_evaluated;
         actor->result->tokens_generated += op->job.n_generated;
+        actor->result->model_ns += op->job.prefill_ns + op->job.decode_ns;
     }
     if (op->job.status != DW_OK && op->job.status != DW_E_CANCELLED) {
         dw_log(DW_LOG_WARN, "job", "actor=%s status=%s reason=%s", actor->name, dw_status_name(op->job.status), op->job.error.text);
