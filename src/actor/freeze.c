@@ -277,7 +277,7 @@ dw_status dw_actor_thaw(dw_runtime *runtime, const char *path, const dw_thaw_opt
         else status = dw_runtime_find_program(runtime, &dw_checkpoint_view(checkpoint)->program, &program, err);
     }
     if (status == DW_OK) status = thaw_checked(runtime, checkpoint, options, program, out, report, err);
-    if (status != DW_OK) dw_error_prefix(err, status, "%s", path);
+    if (status != DW_OK && checkpoint) dw_error_prefix(err, status, "%s", path); /* dw_checkpoint_open names the file itself */
     dw_program_release(program);
     dw_checkpoint_close(checkpoint);
     return status;

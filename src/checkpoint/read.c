@@ -156,7 +156,11 @@ dw_status dw_checkpoint_open(const char *path, dw_checkpoint **out, dw_error *er
     if (status == DW_OK && checkpoint->source.size > SIZE_MAX) status = dw_fail(err, DW_E_LIMIT, "file of %" PRIu64 " bytes", checkpoint->source.size);
     if (status == DW_OK)
         status = dw_os_map_file(NULL, (size_t)checkpoint->source.size, dw_backing_file(checkpoint->source.backing), 0, DW_OS_RO, false, &map, err);
-    if (status != DW_OK) goto out;
+    if (status != DW_OK) {
+        /* A file that could not be opened is named by that error already. */
+        if (checkpoint->source.backing) status = dw_error_prefix(err, status, "%s", path);
+        goto out;
+    }
     checkpoint->source.bytes = map;
     attach_sections(checkpoint);
     *out = checkpoint;

@@ -428,7 +428,7 @@ static dw_status map_whole(dw_gguf *gguf, const char *path, dw_error *err) {
     if (status == DW_OK) status = dw_os_size(file, &size, err);
     if (status != DW_OK) goto out;
     if (size == 0 || !dw_round_up_u64(size, dw_os_page_bytes(), &mapped) || mapped > SIZE_MAX) {
-        status = dw_fail(err, DW_E_FORMAT, "not a GGUF file: %" PRIu64 " bytes", size);
+        status = dw_fail(err, DW_E_FORMAT, "%s: not a GGUF file: %" PRIu64 " bytes", path, size);
         goto out;
     }
     status = dw_os_map_file(NULL, (size_t)mapped, file, 0, DW_OS_RO, true, &base, err);
@@ -451,7 +451,8 @@ dw_status dw_gguf_open(const char *path, dw_gguf **out, dw_error *err) {
     }
     memcpy(gguf->path, path, strlen(path) + 1);
     status = map_whole(gguf, path, err);
-    if (status == DW_OK) status = parse(gguf, err);
+    if (status != DW_OK) goto out; /* names the file already */
+    status = parse(gguf, err);
     if (status != DW_OK) status = dw_error_prefix(err, status, "%s", path);
 out:
     if (status == DW_OK) *out = gguf;

@@ -128,8 +128,9 @@ dw_status dw_model_open(const char *path, dw_device *device, const dw_model_opti
     if (status == DW_OK && dw_sampler_create(model->info.n_vocab, &model->sampler) != DW_OK) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a sampler");
 out:
     if (status != DW_OK) {
+        if (model->gguf) status = dw_error_prefix(err, status, "%s", path); /* dw_gguf_open names the file itself */
         dw_model_close(model);
-        return dw_error_prefix(err, status, "%s", path);
+        return status;
     }
     *out = model;
     return DW_OK;
