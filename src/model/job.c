@@ -14,6 +14,7 @@ typedef struct job_state {
     uint32_t tokens_before, rows_before;
     dw_sampler_state sampler_before;
     uint32_t prompt_end;        /* log length with the job's tokens */
+    bool repeats_last;          /* nothing is pending: the first step computes the last row again */
     bool finished;              /* the last step is done, job->status holds the outcome */
     uint32_t next_row;          /* of job->rows */
     /* generate */
@@ -86,11 +87,7 @@ dw_status dw_job_begin(dw_job *job, dw_error *err) {
     state->tracks_text = job->on_text != NULL || job->n_stops > 0;
     state->context_is_full = session->n_tokens == session->model->info.context_tokens;
     state->text = (dw_stop_text){.stops = job->stops, .n_stops = job->n_stops};
-    if (pending(session) == 0) {
-        /* Everything is evaluated, but what follows the last token is known only from its logits: its row is computed again. */
-        dw_session_cut(session, session->n_tokens, session->n_tokens - 1);
-        state->rows_before = session->n_rows;
-    }
+    state->repeats_last = pending(session) == 0;
     job->status = DW_OK;
     memset(&job->error, 0, sizeof job->error);
     job->n_evaluated = job->n_generated = 0;
@@ -291,6 +288,12 @@ dw_job_progress dw_job_step(dw_job *job) {
     job_state *state = job->state;
     if (state->finished) return DW_JOB_DONE;
     if (atomic_load(&job->cancel)) return finish(job, dw_fail(&job->error, DW_E_CANCELLED, "cancelled"));
+    if (state->repeats_last && !(job->kind == DW_JOB_GENERATE && state->context_is_full)) {
+        /* Everything is evaluated, but what follows the last token is known only from its logits. The row goes only now: a job that
+         * is cancelled before it begins leaves it. */
+        state->repeats_last = false;
+        dw_session_cut(session, session->n_tokens, session->n_tokens - 1);
+    }
     uint64_t start = dw_os_monotonic_ns();
     uint32_t n = chunk_of(pending(session));
     bool last = n == pending(session), decoding = job->n_generated > 0;
