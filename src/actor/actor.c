@@ -14,6 +14,15 @@ static dw_status check_name(const char *name, dw_error *err) {
     return DW_OK;
 }
 
+/* What cannot be frozen must not come to life. */
+static dw_status check_arguments(const char *const *arguments, dw_error *err) {
+    for (size_t i = 0; arguments && arguments[i]; i++) {
+        if (i == ARGUMENTS_MAX) return dw_fail(err, DW_E_LIMIT, "an actor has at most %d arguments", ARGUMENTS_MAX);
+        if (strlen(arguments[i]) > ARGUMENT_BYTES_MAX) return dw_fail(err, DW_E_LIMIT, "an argument has at most %d bytes", ARGUMENT_BYTES_MAX);
+    }
+    return DW_OK;
+}
+
 static char **copy_arguments(const char *const *arguments, const char *name) {
     const char *const only_name[] = {name, NULL};
     if (!arguments) arguments = only_name;
@@ -36,6 +45,7 @@ dw_status dw_actor_shell(dw_runtime *runtime, dw_program *program, const char *n
                          dw_actor **out, dw_error *err) {
     *out = NULL;
     dw_status status = check_name(name, err);
+    if (status == DW_OK) status = check_arguments(arguments, err);
     if (status != DW_OK) return status;
     dw_actor *actor = calloc(1, sizeof *actor);
     if (!actor) return dw_fail(err, DW_E_NO_MEMORY, "no memory for an actor");

@@ -44,6 +44,7 @@ dw_status dw_runtime_compute_device(dw_runtime *runtime, const char *name, size_
 /* --- actor.c: state ------------------------------------------------------------------------------------------ */
 
 enum { HANDLE_SESSION = 1 };
+enum { ARGUMENTS_MAX = 256, ARGUMENT_BYTES_MAX = 4096 }; /* what the actor section of a checkpoint may hold */
 
 /* A session of an actor, and what a rollback needs to know of it. */
 typedef struct actor_session {
@@ -89,7 +90,7 @@ struct dw_actor {
     /* the running turn */
     dw_port *port;
     bool in_turn;
-    const message *current;
+    message current;              /* as in the mailbox, which may move while others arrive; the body stays in place */
     uint16_t start_clock;
     uint64_t turn_deadline_ns;
     dw_writer reply;
@@ -144,6 +145,8 @@ void dw_actor_cancel_all(dw_actor *actor);
 dw_status dw_operation_copy_in(dw_actor *actor, dw_guest_memory *memory, operation *op) DW_MUST_USE;
 bool dw_operation_start(dw_actor *actor, dw_guest_memory *memory, operation *op);
 void dw_operation_deliver(dw_actor *actor, dw_guest_memory *memory, operation *op);
+/* What a done one had lent is the guest's again, also while its completion waits for room. */
+void dw_operation_return_window(dw_actor *actor, operation *op);
 /* Asks a running one to end; it still completes through dw_port_done. Turn's thread. */
 void dw_operation_cancel(dw_actor *actor, operation *op);
 

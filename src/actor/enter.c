@@ -56,6 +56,12 @@ static dw_status take(dw_actor *actor, dw_guest_memory *memory, const dw_request
 
 /* --- waiting ------------------------------------------------------------------------------------------------- */
 
+/* Why the turn has to end now, if it has to. */
+static dw_status must_end(const dw_actor *actor) {
+    if (atomic_load(&actor->stopped)) return DW_E_CANCELLED;
+    return dw_os_monotonic_ns() >= actor->turn_deadline_ns ? DW_E_DEADLINE : DW_OK;
+}
+
 /* Gives the observer what generations have written since. Lock held; released while the observer runs. */
 static void show_text(dw_actor *actor) {
     dw_port *port = actor->port;
@@ -112,8 +118,8 @@ static dw_status wait_for(dw_actor *actor, dw_guest_memory *memory, uint32_t wai
         uint64_t now = dw_os_monotonic_ns();
         uint64_t wake_ns = wake_sleepers(port, now);
         start_waiting(actor, memory);
-        if (atomic_load(&actor->stopped)) return DW_E_CANCELLED;
-        if (now >= actor->turn_deadline_ns) return DW_E_DEADLINE;
+        dw_status ending = must_end(actor);
+        if (ending != DW_OK) return ending;
         if (atomic_load(&actor->interrupted) && !interrupted_seen) {
             interrupted_seen = true;
             cancel_generations(actor);
@@ -142,6 +148,7 @@ static dw_status wait_for(dw_actor *actor, dw_guest_memory *memory, uint32_t wai
 
 static uint32_t deliver(dw_actor *actor, dw_guest_memory *memory, uint32_t completions, uint32_t capacity) {
     uint32_t n = 0;
+    for (operation *op = actor->port->first; op; op = op->next) dw_operation_return_window(actor, op); /* all with one are done */
     while (n < capacity) {
         dw_os_mutex_lock(actor->port->mutex);
         if (actor->port->text_waits) show_text(actor);
@@ -201,7 +208,10 @@ int32_t dw_actor_enter(void *context, dw_guest_memory *memory, uint32_t requests
         if (!records) return DW_E_NO_MEMORY;
     }
     status = dw_guest_read(memory, requests, records, (uint64_t)n_requests * sizeof *records);
-    for (uint32_t i = 0; i < n_requests && status == DW_OK; i++) status = take(actor, memory, &records[i]);
+    for (uint32_t i = 0; i < n_requests && status == DW_OK; i++) {
+        status = must_end(actor); /* some requests take their time at once */
+        if (status == DW_OK) status = take(actor, memory, &records[i]);
+    }
     if (records != few) free(records);
     if (status == DW_OK) status = wait_for(actor, memory, wait, until_ns);
     if (status != DW_OK) {

@@ -9,7 +9,7 @@
 
 /* --- the actor section: u32 version, u32 flags, u16 handle clock, u32 n, n x (u32 size, bytes): arguments --------- */
 
-enum { ACTOR_SECTION_VERSION = 1, ACTOR_INITIALIZED = 1, ARGUMENTS_MAX = 256, ARGUMENT_BYTES_MAX = 4096 };
+enum { ACTOR_SECTION_VERSION = 1, ACTOR_INITIALIZED = 1 };
 
 void dw_state_free_arguments(char **arguments) {
     for (size_t i = 0; arguments && arguments[i]; i++) free(arguments[i]);

@@ -8,6 +8,8 @@
 enum { EXTENTS_BEFORE_FOLD = 48 };
 #define LOG_BYTES_MIN (UINT64_C(8) << 20)
 #define LOG_PER_MEMORY 2u
+/* A fold keeps shorter zero runs as holes of its log: else memory with many holes would have too many extents again at once. */
+enum { FOLD_GAPS_MAX = 16 };
 /* Zero runs are looked for in blocks of this size inside long dirty runs (a freshly grown heap). */
 #define ZERO_BLOCK_BYTES UINT64_C(65536)
 
@@ -172,14 +174,26 @@ static bool is_zero(const uint8_t *data, uint64_t size) {
     return size == 0 || (data[0] == 0 && memcmp(data, data + 1, (size_t)(size - 1)) == 0);
 }
 
-/* One written run as extents: what is not zero goes to the log at *used. */
-static dw_status log_run(extent_list *list, const uint8_t *memory, run dirty, dw_backing *log, uint64_t *used, dw_error *err) {
+/* Bytes of whole blocks from offset on that hold zeros only. */
+static uint64_t zero_run(const uint8_t *memory, uint64_t offset, uint64_t end) {
+    uint64_t at = offset;
+    while (at < end) {
+        uint64_t step = dw_min_u64(end - at, ZERO_BLOCK_BYTES);
+        if (!is_zero(memory + at, step)) break;
+        at += step;
+    }
+    return at - offset;
+}
+
+/* One written run as extents: what is not zero goes to the log at *used. Of a log that is new (`gap_bytes` > 0), zero runs shorter than
+ * that are mapped too: nothing was ever written there, so they are holes, and read as zeros. */
+static dw_status log_run(extent_list *list, const uint8_t *memory, run dirty, dw_backing *log, uint64_t gap_bytes, uint64_t *used, dw_error *err) {
     uint64_t offset = dirty.offset, end = dirty.offset + dirty.size;
     while (offset < end) {
-        uint64_t step = dw_min_u64(end - offset, ZERO_BLOCK_BYTES);
+        uint64_t zeros = zero_run(memory, offset, end), step = zeros ? zeros : dw_min_u64(end - offset, ZERO_BLOCK_BYTES);
         dw_extent extent = {.offset = offset, .size = step};
-        if (!is_zero(memory + offset, step)) {
-            dw_status status = dw_os_write_at(dw_backing_file(log), *used, memory + offset, (size_t)step, err);
+        if (zeros < gap_bytes || !zeros) {
+            dw_status status = zeros ? DW_OK : dw_os_write_at(dw_backing_file(log), *used, memory + offset, (size_t)step, err);
             if (status != DW_OK) return status;
             extent.backing = log;
             extent.backing_offset = *used;
@@ -212,14 +226,14 @@ static dw_status keep_old(extent_list *list, const dw_actor_image *image, uint64
 
 /* The new extent list: old extents, overlaid by the dirty runs. */
 static dw_status overlay(extent_list *list, const dw_actor_image *image, const run_list *dirty, const uint8_t *memory, uint64_t memory_bytes,
-                         dw_backing *log, uint64_t *used, dw_error *err) {
+                         dw_backing *log, uint64_t gap_bytes, uint64_t *used, dw_error *err) {
     uint64_t at = 0;
     for (size_t i = 0; i < dirty->n; i++) {
         run next = dirty->runs[i];
         if (next.offset >= memory_bytes) break;
         next.size = dw_min_u64(next.size, memory_bytes - next.offset);
         dw_status status = keep_old(list, image, at, next.offset, err);
-        if (status == DW_OK) status = log_run(list, memory, next, log, used, err);
+        if (status == DW_OK) status = log_run(list, memory, next, log, gap_bytes, used, err);
         if (status != DW_OK) return status;
         at = next.offset + next.size;
     }
@@ -262,7 +276,7 @@ dw_status dw_actor_image_commit(dw_actor_image *image, dw_instance *instance, ui
     } else {
         log = dw_backing_retain(image->log);
     }
-    status = overlay(&list, image, &dirty, memory, memory_bytes, log, &used, err);
+    status = overlay(&list, image, &dirty, memory, memory_bytes, log, fold ? memory_bytes / FOLD_GAPS_MAX : 0, &used, err);
     if (status != DW_OK) goto out;
 
     dw_actor_image next = {.extents = list.items, .n_extents = list.n, .memory_bytes = memory_bytes, .globals = globals, .n_globals = n_globals,

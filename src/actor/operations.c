@@ -16,7 +16,7 @@ static dw_status view_text(dw_guest_memory *memory, const dw_request *request, c
 /* --- turn ---------------------------------------------------------------------------------------------------- */
 
 static dw_status op_message(dw_actor *actor, dw_guest_memory *memory, operation *op) {
-    const message *current = actor->current;
+    const message *current = &actor->current;
     uint32_t n = op->request.len0 < current->size ? op->request.len0 : current->size;
     op->completion.result0 = current->size;
     op->completion.result1 = actor->turns + 1;
@@ -345,11 +345,14 @@ bool dw_operation_start(dw_actor *actor, dw_guest_memory *memory, operation *op)
     return kind->op != DW_OP_SLEEP || op->completion.status != DW_OK;
 }
 
+void dw_operation_return_window(dw_actor *actor, operation *op) {
+    if (!op->lent.id) return;
+    dw_status status = dw_region_return(dw_instance_region(actor->instance), op->lent);
+    if (status != DW_OK) dw_log(DW_LOG_ERROR, "window", "actor=%s status=%s", actor->name, dw_status_name(status));
+    op->lent.id = 0;
+}
+
 void dw_operation_deliver(dw_actor *actor, dw_guest_memory *memory, operation *op) {
-    if (op->lent.id) {
-        dw_status status = dw_region_return(dw_instance_region(actor->instance), op->lent);
-        if (status != DW_OK) dw_log(DW_LOG_ERROR, "window", "actor=%s status=%s", actor->name, dw_status_name(status));
-        op->lent.id = 0;
-    }
+    dw_operation_return_window(actor, op);
     if (op->has_job) dw_job_deliver(actor, memory, op);
 }

@@ -60,10 +60,11 @@ static dw_status read_plan(dw_actor *actor, const dw_guest_memory *memory, const
     return status;
 }
 
-/* What the device wrote bypasses page tracking (I1): the outputs are dirty. */
+/* What the device writes bypasses page tracking (I1), also what it wrote before it failed: the outputs are dirty. */
 static dw_status touch_outputs(dw_region *region, const compute_plan *plan) {
     dw_status status = DW_OK;
     for (uint32_t i = 0; i < plan->n_nodes && status == DW_OK; i++) {
+        if (plan->nodes[i].out >= plan->n_tensors) return DW_E_RANGE;
         const dw_compute_tensor *out = &plan->tensors[plan->nodes[i].out];
         uint64_t bytes = 0;
         status = dw_compute_tensor_bytes(out, &bytes);
@@ -81,6 +82,8 @@ dw_status dw_compute_operation(dw_actor *actor, dw_guest_memory *memory, operati
     plan.first = dw_round_down_u64(plan.first, align);
     if (!dw_round_up_u64(plan.end, align, &plan.end) || plan.end > dw_guest_size(memory)) return DW_E_RANGE;
     for (uint32_t i = 0; i < plan.n_tensors; i++) plan.tensors[i].offset -= plan.first;
+    status = touch_outputs(region, &plan);
+    if (status != DW_OK) return status;
 
     dw_window window = {0};
     status = dw_region_lend(region, plan.first, plan.end - plan.first, &window, NULL);
@@ -91,8 +94,7 @@ dw_status dw_compute_operation(dw_actor *actor, dw_guest_memory *memory, operati
     dw_compute_report report = {0};
     dw_error err;
     status = dw_compute_run(plan.device, &request, &report, &err);
-    if (status == DW_OK) status = touch_outputs(region, &plan);
-    else dw_log(DW_LOG_WARN, "compute", "actor=%s status=%s reason=%s", actor->name, dw_status_name(status), err.text);
+    if (status != DW_OK) dw_log(DW_LOG_WARN, "compute", "actor=%s status=%s reason=%s", actor->name, dw_status_name(status), err.text);
     dw_status returned = dw_region_return(region, window);
     op->completion.result1 = report.compute_ns;
     op->completion.result2 = report.copied_bytes;

@@ -15,6 +15,8 @@ dw_status dw_tokens_copy_in(dw_guest_memory *memory, operation *op) {
     void *place;
     dw_status status = dw_guest_view(memory, op->request.ptr0, (uint64_t)n * sizeof *op->tokens, sizeof *op->tokens, &place);
     if (status != DW_OK) return status;
+    status = dw_port_charge(op->port, op, n * sizeof *op->tokens);
+    if (status != DW_OK) return status;
     op->tokens = malloc(n * sizeof *op->tokens);
     if (!op->tokens) return DW_E_NO_MEMORY;
     memcpy(op->tokens, place, n * sizeof *op->tokens);
@@ -43,8 +45,12 @@ static bool fields_agree(const dw_row *wanted) {
     return ((wanted->flags & DW_ROW_SAMPLE) != 0) == (wanted->sampled != 0);
 }
 
-static dw_status row_buffers(const dw_guest_memory *memory, row_result *row, dw_row_request *request) {
+static dw_status row_buffers(const dw_guest_memory *memory, operation *op, row_result *row, dw_row_request *request) {
     const dw_row *wanted = &row->wanted;
+    /* Many rows may name the same few bytes of the guest: what it wants says nothing about what it has. */
+    dw_status charged = dw_port_charge(op->port, op, wanted->n_top * sizeof *row->top +
+                                                         wanted->n_candidates * (sizeof *row->candidates + sizeof *row->candidate_logprobs));
+    if (charged != DW_OK) return charged;
     if (wanted->n_top) {
         row->top = calloc(wanted->n_top, sizeof *row->top);
         if (!row->top) return DW_E_NO_MEMORY;
@@ -69,7 +75,7 @@ static dw_status row_buffers(const dw_guest_memory *memory, row_result *row, dw_
     return DW_OK;
 }
 
-static dw_status row_copy_in(const dw_guest_memory *memory, uint32_t n_vocab, row_result *row, dw_row_request *request) {
+static dw_status row_copy_in(const dw_guest_memory *memory, uint32_t n_vocab, operation *op, row_result *row, dw_row_request *request) {
     const dw_row *wanted = &row->wanted;
     if (!fields_agree(wanted)) return DW_E_INVALID;
     if (wanted->n_top > DW_TOP_K_MAX || wanted->n_candidates > DW_CANDIDATES_MAX) return DW_E_LIMIT;
@@ -85,15 +91,18 @@ static dw_status row_copy_in(const dw_guest_memory *memory, uint32_t n_vocab, ro
     }
     if (status != DW_OK) return status;
     request->index = wanted->index == DW_ROW_OF_LAST ? DW_ROW_LAST : wanted->index;
-    return row_buffers(memory, row, request);
+    return row_buffers(memory, op, row, request);
 }
 
-/* Lends the pages from the first to the last byte of all rows' logits. */
+/* Lends the pages from the first to the last byte of all rows' logits. The rows count as written from here on: a device may write them
+ * unseen by page tracking, also when its job fails. */
 static dw_status lend_logits(dw_guest_memory *memory, uint32_t n_vocab, operation *op) {
     uint64_t first = UINT64_MAX, end = 0;
     for (uint32_t i = 0; i < op->job.n_rows; i++) {
         uint64_t at = op->rows[i].wanted.logits;
         if (at == 0) continue;
+        dw_status touched = dw_region_touch(dw_guest_region(memory), at, (uint64_t)n_vocab * sizeof(float));
+        if (touched != DW_OK) return touched;
         first = dw_min_u64(first, at);
         end = dw_max_u64(end, at + (uint64_t)n_vocab * sizeof(float));
     }
@@ -115,6 +124,8 @@ dw_status dw_forward_copy_in(dw_actor *actor, dw_guest_memory *memory, operation
     if (status != DW_OK) return status;
     uint32_t n_vocab = dw_model_info_view(dw_actor_get_session(actor, op->session)->model->model)->n_vocab;
     if (n_rows) {
+        status = dw_port_charge(op->port, op, n_rows * (sizeof *op->rows + sizeof *op->row_requests));
+        if (status != DW_OK) return status;
         op->rows = calloc(n_rows, sizeof *op->rows);
         op->row_requests = calloc(n_rows, sizeof *op->row_requests);
         if (!op->rows || !op->row_requests) return DW_E_NO_MEMORY;
@@ -122,7 +133,7 @@ dw_status dw_forward_copy_in(dw_actor *actor, dw_guest_memory *memory, operation
     op->job = (dw_job){.kind = DW_JOB_FORWARD, .tokens = op->tokens, .n_tokens = op->request.len0, .rows = op->row_requests, .n_rows = n_rows};
     for (uint32_t i = 0; i < n_rows && status == DW_OK; i++) {
         memcpy(&op->rows[i].wanted, (const uint8_t *)records + i * sizeof(dw_row), sizeof(dw_row));
-        status = row_copy_in(memory, n_vocab, &op->rows[i], &op->row_requests[i]);
+        status = row_copy_in(memory, n_vocab, op, &op->rows[i], &op->row_requests[i]);
     }
     return status == DW_OK ? lend_logits(memory, n_vocab, op) : status;
 }
@@ -253,8 +264,10 @@ static void deliver_forward(dw_guest_memory *memory, operation *op) {
 }
 
 static void deliver_generate(dw_guest_memory *memory, operation *op, bool interrupted) {
-    /* The user asked for an end: what there is by now is the answer. */
-    if (op->completion.status == DW_E_CANCELLED && interrupted) {
+    /* The user asked for an end: what there is by now is the answer. Without a token made, the request's own are not in the log
+     * either (job.h rule 3), and an answer would claim that they are. */
+    bool kept = op->job.n_generated > 0 || op->job.n_tokens == 0;
+    if (op->completion.status == DW_E_CANCELLED && interrupted && kept) {
         op->completion.status = DW_OK;
         op->job.end_reason = DW_END_LENGTH;
     }

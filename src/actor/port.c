@@ -66,10 +66,26 @@ void dw_port_remove(dw_port *port, operation *op) {
     *link = op->next;
     if (port->last == op) port->last = before;
     port->n_operations--;
+    port->bytes -= op->bytes;
     if (op->state == OPERATION_DONE) port->n_done--;
     else if (op->window) port->n_windows--;
     dw_os_mutex_unlock(port->mutex);
     free_operation(op);
+}
+
+/* Lock held. */
+static bool charge(dw_port *port, operation *op, uint64_t bytes) {
+    if (bytes > DW_OUTSTANDING_BYTES_MAX - port->bytes) return false;
+    port->bytes += bytes;
+    op->bytes += bytes;
+    return true;
+}
+
+dw_status dw_port_charge(dw_port *port, operation *op, uint64_t bytes) {
+    dw_os_mutex_lock(port->mutex);
+    bool fits = charge(port, op, bytes);
+    dw_os_mutex_unlock(port->mutex);
+    return fits ? DW_OK : DW_E_LIMIT;
 }
 
 void dw_port_done(dw_port *port, operation *op) {
@@ -96,7 +112,8 @@ bool dw_port_append_text(dw_port *port, operation *op, const char *text, size_t 
     if (op->text_size + size > op->text_capacity) {
         size_t capacity = op->text_capacity ? op->text_capacity : 256;
         while (capacity < op->text_size + size) capacity *= 2;
-        char *grown = capacity <= DW_TEXT_BYTES_MAX ? realloc(op->text, capacity) : NULL;
+        bool may = capacity <= DW_TEXT_BYTES_MAX && charge(port, op, capacity - op->text_capacity);
+        char *grown = may ? realloc(op->text, capacity) : NULL;
         if (grown) {
             op->text = grown;
             op->text_capacity = capacity;

@@ -36,6 +36,7 @@ typedef struct operation {
     uint64_t done_order;         /* 1, 2, ... as they were completed */
     dw_request request;          /* the copy */
     dw_completion completion;
+    uint64_t bytes;              /* charged to the port */
     bool window;
     dw_window lent;
     uint64_t wake_ns;            /* DW_OP_SLEEP */
@@ -59,6 +60,7 @@ typedef struct dw_port {
     dw_os_condition *changed;
     operation *first, *last;     /* in order of submission */
     uint32_t n_operations, n_done, n_windows; /* n_windows: not done and with a window */
+    uint64_t bytes;              /* kept for all operations, at most DW_OUTSTANDING_BYTES_MAX */
     uint64_t done_order;
     bool text_waits;             /* some operation has text that was not shown */
 } dw_port;
@@ -69,6 +71,9 @@ void dw_port_destroy(dw_port *port); /* empty */
 /* Turn's thread. The operation belongs to the port until dw_port_remove, which frees it and all it holds. */
 operation *dw_port_add(dw_port *port, const dw_request *request);
 void dw_port_remove(dw_port *port, operation *op);
+/* Turn's thread, before memory is taken for an operation: DW_E_LIMIT when the actor's operations would hold too much (I7). Removing the
+ * operation gives it back. */
+dw_status dw_port_charge(dw_port *port, operation *op, uint64_t bytes) DW_MUST_USE;
 /* Any thread: its completion's status and results are set; wakes the waiter. */
 void dw_port_done(dw_port *port, operation *op);
 /* Turn's thread, lock held: the done operation that was completed first, or NULL. */

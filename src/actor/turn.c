@@ -5,7 +5,7 @@
 
 static void begin(dw_actor *actor, const message *current, uint64_t deadline_ns, dw_turn_result *result) {
     actor->in_turn = true;
-    actor->current = current;
+    actor->current = *current;
     actor->turn_deadline_ns = deadline_ns;
     actor->result = result;
     dw_writer_deinit(&actor->reply);
@@ -26,7 +26,7 @@ static void end(dw_actor *actor) {
     atomic_store(&actor->interrupted, false);
     atomic_store(&actor->stopped, false);
     actor->in_turn = false;
-    actor->current = NULL;
+    actor->current = (message){0};
     actor->result = NULL;
 }
 
@@ -44,6 +44,8 @@ static dw_status run_guest(dw_actor *actor, dw_turn_result *result, dw_error *er
     set_running(actor, NULL);
     dw_actor_cancel_all(actor);
     result->exit_code = call.exit_code;
+    /* A stop that came as the guest returned: it is for this turn, and must not be left in the instance for the next one. */
+    if (status == DW_OK && atomic_load(&actor->stopped)) return dw_fail(err, DW_E_CANCELLED, "the turn was stopped");
     if (status == DW_OK && call.value < 0) {
         const char *name = dw_status_name((dw_status)call.value);
         return dw_fail(err, DW_E_STATE, "the program gave this turn up with %d (%s)", call.value, name);

@@ -18,13 +18,15 @@
 #define DW_PROGRAM_TABLES_MAX 64u
 #define DW_PROGRAM_SEGMENTS_MAX 200000u
 #define DW_PROGRAM_IMAGE_BYTES_MAX (UINT64_C(256) << 20)    /* pages that the data segments of one program touch */
-#define DW_PROGRAM_TABLE_ELEMENTS_MAX 1000000u
+#define DW_PROGRAM_TABLE_ELEMENTS_MAX 1000000u            /* of all tables at the start; and of each that the code changes, at any time */
+#define DW_PROGRAM_CHANGED_TABLES_MAX 16u                /* tables that the code changes */
 #define DW_GUEST_STACK_BYTES (UINT64_C(512) << 10)       /* Wasm stack of one call */
 #define DW_WORKER_STACK_BYTES (UINT64_C(4) << 20)        /* native stack of a thread that runs guests: must exceed DW_GUEST_STACK_BYTES by far */
 
 /* Guest ABI */
 #define DW_ENTER_REQUESTS_MAX 1024u                      /* in one enter() call */
 #define DW_OUTSTANDING_MAX 1024u                         /* of one actor */
+#define DW_OUTSTANDING_BYTES_MAX (UINT64_C(64) << 20)    /* that the host keeps for these: copies, results, text */
 #define DW_TURN_TOKENS_MAX 65536u                        /* tokens in one forward or sync request */
 #define DW_TEXT_BYTES_MAX (UINT64_C(4) << 20)            /* text in one tokenize/emit/reply request */
 #define DW_STOP_STRINGS_MAX 16u

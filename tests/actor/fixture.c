@@ -84,7 +84,7 @@ dw_status fixture_raw(dw_actor *actor, raw_call head, const dw_request *records,
     dw_error err = {0};
     uint32_t words[6] = {head.requests, head.n, head.completions, head.capacity, head.wait, 0};
     assert_true(n_records <= RECORDS_MAX);
-    memcpy(body, head.trap_behind ? "rawt" : "raw ", 4);
+    memcpy(body, head.trap_behind ? "rawt" : head.grow_behind ? "rawg" : "raw ", 4);
     memcpy(body + 4, words, sizeof words);
     memcpy(body + 28, &head.deadline, sizeof head.deadline);
     if (n_records) memcpy(body + HEAD_BYTES, records, n_records * sizeof *records);

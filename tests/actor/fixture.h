@@ -39,7 +39,7 @@ uint64_t fixture_guest_hash(dw_actor *actor);
 typedef struct raw_call {
     uint32_t requests, n, completions, capacity, wait;
     int64_t deadline;
-    bool trap_behind;
+    bool trap_behind, grow_behind; /* after the call: trap; grow memory by a page, the answer's n is what came of that */
 } raw_call;
 enum { RAW_COMPLETIONS = 64 };
 typedef struct raw_answer { int32_t n; dw_completion completions[RAW_COMPLETIONS]; } raw_answer;

@@ -176,6 +176,87 @@ static void cancel_and_deadline_end_what_is_outstanding(void **state) {
     dw_actor_destroy(t.actor);
 }
 
+/* Else memory.grow would fail for a guest that has done nothing wrong. */
+static void a_window_ends_with_its_request_and_not_with_the_completion(void **state) {
+    talk t = talk_begin(*state, "windows");
+    dw_row row = {.index = DW_ROW_OF_LAST, .logits = t.logits};
+    fixture_put(t.actor, AT_ROW, &row, sizeof row);
+    dw_request records[] = {forward(&t, 0, 20), forward(&t, 20, 20)};
+    raw_call head = {.n = 2, .capacity = 1, .wait = 1, .deadline = -1, .grow_behind = true};
+    raw_answer answer;
+    assert_int_equal(fixture_raw(t.actor, head, records, 2, &answer), DW_OK);
+    assert_int_equal(answer.completions[0].status, DW_OK);
+    assert_int_not_equal(answer.n, -1);
+    dw_actor_destroy(t.actor);
+}
+
+/* 187 rows that each want much, in a few kilobytes of guest memory; twelve times. */
+static void what_the_host_keeps_for_requests_is_bounded(void **state) {
+    enum { ROWS = 187, N = 12 };
+    talk t = talk_begin(*state, "greedy");
+    dw_row rows[ROWS];
+    for (uint32_t i = 0; i < ROWS; i++) {
+        rows[i] = (dw_row){.index = i, .top = t.text, .n_top = 512, .candidates = t.logits + 65536, .candidate_logprobs = t.logits + 65536, .n_candidates = 4096};
+    }
+    uint32_t place = fixture_put(t.actor, AT_LOGITS, rows, sizeof rows);
+    dw_request records[N];
+    for (uint32_t i = 0; i < N; i++) {
+        records[i] = forward(&t, 0, 100);
+        records[i].ptr1 = place;
+        records[i].len1 = ROWS;
+    }
+    raw_answer answer;
+    assert_int_equal(fixture_raw(t.actor, (raw_call){.n = N, .capacity = N, .wait = N, .deadline = -1}, records, N, &answer), DW_OK);
+    assert_int_equal(answer.n, N);
+    unsigned limited = 0;
+    for (int i = 0; i < N; i++) limited += answer.completions[i].status == DW_E_LIMIT;
+    assert_in_range(limited, 1, N - 1);
+    /* and what was delivered is given back */
+    dw_row row = {.index = DW_ROW_OF_LAST, .entropy = t.result};
+    fixture_put(t.actor, AT_ROW, &row, sizeof row);
+    fixture_request(t.actor, forward(&t, 0, 20));
+    dw_actor_destroy(t.actor);
+}
+
+/* model.h rule 3. The job is cancelled while another session's prefill keeps the engine busy. */
+static void a_cancelled_job_leaves_the_last_row(void **state) {
+    talk t = talk_begin(*state, "last-row");
+    static int32_t many[700];
+    for (int i = 0; i < 700; i++) many[i] = 1 + i % 300;
+    fixture_put(t.actor, AT_LOGITS, many, sizeof many);
+    fixture_request(t.actor, forward(&t, 0, 20));
+    uint32_t other = fixture_request(t.actor, (dw_request){.op = DW_OP_SESSION_OPEN}).result0;
+    dw_request records[] = {
+        {.op = DW_OP_FORWARD, .handle = other, .ptr0 = t.logits, .len0 = 700},
+        {.op = DW_OP_FORWARD, .handle = t.handle, .user_data = 71},
+        {.op = DW_OP_CANCEL, .arg0 = 71},
+    };
+    raw_answer answer;
+    assert_int_equal(fixture_raw(t.actor, (raw_call){.n = 3, .capacity = 3, .wait = 3, .deadline = -1}, records, 3, &answer), DW_OK);
+    dw_completion length = fixture_request(t.actor, of_session(&t, DW_OP_SESSION_LENGTH, 0));
+    assert_int_equal(length.result0, 20);
+    assert_int_equal(length.result1, 20);
+    dw_actor_destroy(t.actor);
+}
+
+/* A completion that says DW_OK says that the prompt is in the log. */
+static void a_generation_interrupted_in_its_prompt_does_not_claim_it(void **state) {
+    talk t = talk_begin(*state, "interrupted");
+    static int32_t many[900];
+    for (int i = 0; i < 900; i++) many[i] = 1 + i % 300;
+    fixture_put(t.actor, AT_LOGITS, many, sizeof many);
+    dw_request request = generate(&t, 0, 0);
+    request.ptr0 = t.logits;
+    request.len0 = 900;
+    raw_answer answer;
+    dw_actor_interrupt(t.actor); /* holds for the next turn */
+    assert_int_equal(fixture_raw(t.actor, (raw_call){.n = 1, .capacity = 1, .wait = 1, .deadline = -1}, &request, 1, &answer), DW_OK);
+    dw_completion length = fixture_request(t.actor, of_session(&t, DW_OP_SESSION_LENGTH, 0));
+    assert_int_equal(length.result0, 0);
+    assert_int_equal(answer.completions[0].status, DW_E_CANCELLED);
+    dw_actor_destroy(t.actor);
+}
+
 /* Random talk with freezing, thawing and forking in between, against a twin that only talks. */
 static void a_conversation_that_is_moved_equals_one_that_is_not(void **state) {
     fixture *f = *state;
@@ -234,6 +315,10 @@ int main(void) {
         cmocka_unit_test(a_bad_turn_leaves_sessions_as_they_were),
         cmocka_unit_test(requests_of_one_session_are_done_in_order_and_of_several_at_once),
         cmocka_unit_test(cancel_and_deadline_end_what_is_outstanding),
+        cmocka_unit_test(a_window_ends_with_its_request_and_not_with_the_completion),
+        cmocka_unit_test(what_the_host_keeps_for_requests_is_bounded),
+        cmocka_unit_test(a_cancelled_job_leaves_the_last_row),
+        cmocka_unit_test(a_generation_interrupted_in_its_prompt_does_not_claim_it),
         cmocka_unit_test(a_conversation_that_is_moved_equals_one_that_is_not),
     };
     return cmocka_run_group_tests(tests, setup, fixture_teardown);

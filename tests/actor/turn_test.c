@@ -65,6 +65,79 @@ static void a_stopped_turn_keeps_its_message_and_is_handled_again(void **state) 
     dw_actor_destroy(actor);
 }
 
+/* An observer that acts on the first text it hears. */
+typedef struct listener {
+    dw_actor *actor;
+    unsigned n_texts;
+    bool stops;
+    unsigned sends;
+} listener;
+
+static void hear(void *context, const char *text, size_t size) {
+    listener *l = context;
+    dw_error err = {0};
+    (void)text;
+    (void)size;
+    if (l->n_texts++ > 0) return;
+    if (l->stops) dw_actor_stop(l->actor);
+    for (unsigned i = 0; i < l->sends; i++) assert_ok(dw_actor_send(l->actor, "s1", 2, 5000000000, &err), err);
+}
+
+static void a_stop_that_comes_as_the_guest_returns_cuts_this_turn_and_not_the_next(void **state) {
+    fixture *f = *state;
+    dw_actor *actor = fixture_actor(f, "late-stop");
+    listener l = {.actor = actor, .stops = true};
+    dw_error err = {0};
+    dw_turn_result result;
+    dw_actor_observe(actor, &(dw_observer){.on_text = hear, .context = &l});
+    assert_int_equal(fixture_say(actor, "o"), DW_E_CANCELLED);
+    assert_int_equal(dw_actor_waiting(actor), 1);
+    assert_ok(dw_actor_turn(actor, UINT64_MAX, &result, &err), err);
+    free(result.reply);
+    dw_actor_destroy(actor);
+}
+
+static void a_stop_ends_a_turn_between_two_requests_of_one_call(void **state) {
+    fixture *f = *state;
+    dw_actor *actor = fixture_actor(f, "stopped-between");
+    listener l = {.actor = actor, .stops = true};
+    uint32_t text = fixture_put(actor, 0, "text", 4);
+    dw_actor_observe(actor, &(dw_observer){.on_text = hear, .context = &l});
+    dw_request records[6];
+    for (int i = 0; i < 6; i++) records[i] = (dw_request){.op = DW_OP_EMIT, .ptr0 = text, .len0 = 4};
+    raw_answer answer;
+    assert_int_equal(fixture_raw(actor, (raw_call){.n = 6, .capacity = 6, .wait = 6, .deadline = -1}, records, 6, &answer), DW_E_CANCELLED);
+    assert_int_equal(l.n_texts, 1);
+    dw_actor_destroy(actor);
+}
+
+static void a_turn_keeps_its_message_while_others_arrive(void **state) {
+    fixture *f = *state;
+    dw_actor *actor = fixture_actor(f, "arrivals");
+    listener l = {.actor = actor, .sends = 100}; /* the mailbox grows several times */
+    uint32_t text = fixture_put(actor, 0, "text", 4);
+    dw_actor_observe(actor, &(dw_observer){.on_text = hear, .context = &l});
+    dw_request records[] = {{.op = DW_OP_EMIT, .ptr0 = text, .len0 = 4}, {.op = DW_OP_MESSAGE, .ptr0 = text + 64, .len0 = 4}};
+    raw_answer answer;
+    assert_int_equal(fixture_raw(actor, (raw_call){.n = 2, .capacity = 2, .wait = 2, .deadline = -1}, records, 2, &answer), DW_OK);
+    assert_int_equal(answer.completions[1].result0, 36 + sizeof records);
+    assert_int_equal(dw_actor_waiting(actor), 100);
+    dw_actor_destroy(actor);
+}
+
+static void arguments_that_a_checkpoint_cannot_hold_are_refused_at_birth(void **state) {
+    fixture *f = *state;
+    static char longest[4096 + 2];
+    const char *many[258], *one[] = {longest, NULL};
+    dw_error err = {0};
+    dw_actor *actor = NULL;
+    for (int i = 0; i < 257; i++) many[i] = "a";
+    many[257] = NULL;
+    memset(longest, 'a', 4097);
+    assert_int_equal(dw_actor_create(f->runtime, f->probe, &(dw_actor_options){.name = "many", .arguments = many}, &actor, &err), DW_E_LIMIT);
+    assert_int_equal(dw_actor_create(f->runtime, f->probe, &(dw_actor_options){.name = "long", .arguments = one}, &actor, &err), DW_E_LIMIT);
+}
+
 /* Random turns on an actor that is frozen, thawed, forked and rolled back at random, against a twin that only runs. Many turns, so that the
  * page log is folded several times. */
 static void an_actor_that_is_moved_about_equals_one_that_is_not(void **state) {
@@ -237,6 +310,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_turn_that_ends_badly_leaves_nothing_behind),
         cmocka_unit_test(a_stopped_turn_keeps_its_message_and_is_handled_again),
+        cmocka_unit_test(a_stop_that_comes_as_the_guest_returns_cuts_this_turn_and_not_the_next),
+        cmocka_unit_test(a_stop_ends_a_turn_between_two_requests_of_one_call),
+        cmocka_unit_test(a_turn_keeps_its_message_while_others_arrive),
+        cmocka_unit_test(arguments_that_a_checkpoint_cannot_hold_are_refused_at_birth),
         cmocka_unit_test(an_actor_that_is_moved_about_equals_one_that_is_not),
         cmocka_unit_test(parent_and_fork_do_not_see_each_other),
         cmocka_unit_test(messages_that_wait_are_part_of_a_checkpoint),

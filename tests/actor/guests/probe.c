@@ -3,6 +3,7 @@
 #include <driftwood/guest.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PAGE = 4096, N_PAGES = 512, MESSAGE_MAX = 16384, RAW_COMPLETIONS = 64 };
 
@@ -48,13 +49,20 @@ static void scatter(uint32_t seed, uint32_t n) {
     }
 }
 
+/* New memory of n blocks of 128 KiB, of which only the first byte of each is written: a heap with holes. */
+static void grow_sparse(uint32_t n) {
+    enum { BLOCK = 128 * 1024, PAGES_PER_BLOCK = 2 };
+    size_t first = __builtin_wasm_memory_grow(0, (size_t)n * PAGES_PER_BLOCK) * 65536;
+    for (uint32_t i = 0; i < n; i++) *(volatile uint8_t *)(uintptr_t)(first + (size_t)i * BLOCK) = (uint8_t)(i | 1);
+}
+
 static int recurse(volatile int depth) {
     volatile char frame[512];
     frame[0] = (char)depth;
     return depth == 0 ? frame[0] : recurse(depth + 1) + frame[0];
 }
 
-/* "raw" + any byte ('t': trap behind it): u32 requests (0 = the bytes behind the header), u32 n, u32 completions (0 = own), u32 capacity, u32 wait, i64 deadline, bytes. */
+/* "raw" + any byte ('t': trap behind it; 'g': then grows memory by a page, and answers with what came of that): u32 requests (0 = the bytes behind the header), u32 n, u32 completions (0 = own), u32 capacity, u32 wait, i64 deadline, bytes. */
 static void raw(void) {
     static uint8_t records[MESSAGE_MAX] __attribute__((aligned(8)));
     uint32_t head[6];
@@ -67,6 +75,7 @@ static void raw(void) {
     dw_completion *completions = head[2] ? (dw_completion *)(uintptr_t)head[2] : raw_completions;
     int32_t n = dw_enter(requests, head[1], completions, head[3], head[4], deadline);
     if (message[3] == 't') __builtin_trap(); /* after the fact: nothing of it may stay */
+    if (message[3] == 'g') n = (int32_t)__builtin_wasm_memory_grow(0, 1);
     reply(&n, sizeof n);
     reply(raw_completions, sizeof raw_completions);
 }
@@ -89,6 +98,8 @@ int32_t driftwood_receive(void) {
         break;
     }
     case 'G': while (__builtin_wasm_memory_grow(0, 1024) != (size_t)-1) value++; break;
+    case 'a': grow_sparse(argument); break;
+    case 'o': return write(1, "o", 1) == 1 ? 0 : DW_E_IO; /* the last thing it does is a host call that is not the door's */
     case 't': scatter(1, 200); __builtin_trap();
     case 'f': scatter(2, 200); return DW_E_DENIED;
     case 'x': scatter(3, 200); exit(7);
