@@ -17,6 +17,10 @@ typedef enum immediate {
     IMM_HEAP_TYPE,
     IMM_LANE,       /* one byte */
     IMM_MEMORY_LANE,
+    IMM_FUNCTION,   /* index of a function that is referred to */
+    IMM_TABLE,      /* index of a table that is changed */
+    IMM_TABLE_INIT, /* indices of a segment and of the table that is changed */
+    IMM_TABLE_COPY, /* indices of the table that is changed and of the one that is read */
     IMM_PREFIX_FC, IMM_PREFIX_FD,
     IMM_REFUSED     /* known, but not allowed: refusal_of() tells why */
 } immediate;
@@ -36,7 +40,7 @@ static immediate immediate_of_control(uint8_t opcode) {
 static immediate immediate_of(uint8_t opcode) {
     if (opcode < 0x20) return immediate_of_control(opcode);
     if (opcode <= 0x25) return IMM_INDEX;                    /* local.get .. global.set, table.get */
-    if (opcode == 0x26) return IMM_REFUSED;                  /* table.set */
+    if (opcode == 0x26) return IMM_TABLE;                    /* table.set */
     if (opcode >= 0x28 && opcode <= 0x3E) return IMM_MEMORY; /* loads and stores */
     if (opcode == 0x3F || opcode == 0x40) return IMM_INDEX;  /* memory.size memory.grow */
     if (opcode == 0x41) return IMM_I32;
@@ -46,7 +50,7 @@ static immediate immediate_of(uint8_t opcode) {
     if (opcode >= 0x45 && opcode <= 0xC4) return IMM_NONE;   /* numeric */
     if (opcode == 0xD0) return IMM_HEAP_TYPE;                /* ref.null */
     if (opcode == 0xD1) return IMM_NONE;                     /* ref.is_null */
-    if (opcode == 0xD2) return IMM_INDEX;                    /* ref.func */
+    if (opcode == 0xD2) return IMM_FUNCTION;                 /* ref.func */
     if (opcode == 0xFC) return IMM_PREFIX_FC;
     if (opcode == 0xFD) return IMM_PREFIX_FD;
     if (opcode == 0xFE) return IMM_REFUSED;                  /* atomics */
@@ -59,7 +63,10 @@ static immediate immediate_of_fc(uint32_t opcode) {
     switch (opcode) {
     case 8: case 10: return IMM_INDEX_2;  /* memory.init memory.copy */
     case 11: case 16: return IMM_INDEX;   /* memory.fill table.size */
-    case 9: case 12: case 13: case 14: case 15: case 17: return IMM_REFUSED;
+    case 12: return IMM_TABLE_INIT;
+    case 14: return IMM_TABLE_COPY;
+    case 15: case 17: return IMM_TABLE;   /* table.grow table.fill */
+    case 9: case 13: return IMM_REFUSED;  /* data.drop elem.drop */
     default: return IMM_UNKNOWN;
     }
 }
@@ -76,15 +83,15 @@ static immediate immediate_of_fd(uint32_t opcode) {
 /* Why an instruction that we know is not allowed. */
 static const char *refusal_of(uint8_t prefix, uint32_t opcode) {
     if (prefix == 0xFE) return "an atomic instruction (threads)";
-    if (prefix != 0xFC) return "table.set";
-    switch (opcode) {
-    case 9: return "data.drop";
-    case 12: return "table.init";
-    case 13: return "elem.drop";
-    case 14: return "table.copy";
-    case 15: return "table.grow";
-    default: return "table.fill";
-    }
+    return opcode == 9 ? "data.drop" : "elem.drop";
+}
+
+void dw_code_note_function(const dw_code_notes *notes, uint32_t function) {
+    if (function < notes->n_functions) notes->named[function] = true;
+}
+
+static void note_table(const dw_code_notes *notes, uint32_t table) {
+    if (table < notes->n_tables) notes->changed[table] = true;
 }
 
 static void skip_memory(dw_reader *reader) {
@@ -99,7 +106,7 @@ static void skip_br_table(dw_reader *reader) {
     for (uint64_t i = 0; i < n && reader->status == DW_OK; i++) (void)dw_read_leb_u32(reader);
 }
 
-static void skip_immediate(dw_reader *reader, immediate kind) {
+static void read_immediate(dw_reader *reader, immediate kind, const dw_code_notes *notes) {
     switch (kind) {
     case IMM_BLOCK: case IMM_HEAP_TYPE: case IMM_I64: (void)dw_read_leb_s64(reader); break;
     case IMM_I32: (void)dw_read_leb_s32(reader); break;
@@ -113,12 +120,19 @@ static void skip_immediate(dw_reader *reader, immediate kind) {
     case IMM_BYTES_4: (void)dw_read_bytes(reader, 4); break;
     case IMM_BYTES_8: (void)dw_read_bytes(reader, 8); break;
     case IMM_BYTES_16: (void)dw_read_bytes(reader, 16); break;
+    case IMM_FUNCTION: dw_code_note_function(notes, dw_read_leb_u32(reader)); break;
+    case IMM_TABLE_INIT: (void)dw_read_leb_u32(reader); /* fall through */
+    case IMM_TABLE: note_table(notes, dw_read_leb_u32(reader)); break;
+    case IMM_TABLE_COPY:
+        note_table(notes, dw_read_leb_u32(reader));
+        (void)dw_read_leb_u32(reader);
+        break;
     case IMM_NONE: case IMM_UNKNOWN: case IMM_PREFIX_FC: case IMM_PREFIX_FD: case IMM_REFUSED: break;
     }
 }
 
 /* Steps over one instruction. */
-static dw_status walk_one(dw_reader *reader, dw_error *err) {
+static dw_status walk_one(dw_reader *reader, const dw_code_notes *notes, dw_error *err) {
     uint64_t at = reader->offset;
     uint8_t prefix = dw_read_u8(reader);
     uint32_t opcode = prefix;
@@ -133,14 +147,14 @@ static dw_status walk_one(dw_reader *reader, dw_error *err) {
                           refusal_of(prefix, opcode));
     if (kind == IMM_UNKNOWN)
         return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses an unknown instruction, 0x%02x 0x%x", (unsigned)prefix, (unsigned)opcode);
-    skip_immediate(reader, kind);
+    read_immediate(reader, kind, notes);
     if (reader->status != DW_OK) return dw_fail_at(err, reader->status, reader->offset, "the code ends inside an instruction");
     return DW_OK;
 }
 
-dw_status dw_code_walk(dw_reader *reader, uint64_t end, dw_error *err) {
+dw_status dw_code_walk(dw_reader *reader, uint64_t end, const dw_code_notes *notes, dw_error *err) {
     while (reader->offset < end) {
-        dw_status status = walk_one(reader, err);
+        dw_status status = walk_one(reader, notes, err);
         if (status != DW_OK) return status;
     }
     if (reader->offset != end) return dw_fail_at(err, DW_E_FORMAT, end, "an instruction reaches over the end of its function");
@@ -174,11 +188,11 @@ static bool apply(constant_stack *stack, uint8_t opcode) {
     return push(stack, result);
 }
 
-static dw_constant constant_of_global(const dw_constant *globals, uint32_t n_globals, uint32_t index) {
-    return index < n_globals ? globals[index] : (dw_constant){0};
+static dw_constant constant_of_global(dw_constants globals, uint32_t index) {
+    return index < globals.n ? globals.items[index] : (dw_constant){0};
 }
 
-dw_status dw_constant_expression(dw_reader *reader, const dw_constant *globals, uint32_t n_globals, dw_constant *out, dw_error *err) {
+dw_status dw_constant_expression(dw_reader *reader, dw_constants globals, const dw_code_notes *notes, dw_constant *out, dw_error *err) {
     constant_stack stack = {.n = 0};
     uint64_t start = reader->offset;
     *out = (dw_constant){0};
@@ -189,10 +203,10 @@ dw_status dw_constant_expression(dw_reader *reader, const dw_constant *globals, 
         if (reader->status != DW_OK || opcode == 0x0B) break;
         switch (opcode) {
         case 0x41: fits = push(&stack, (dw_constant){.known = true, .value = (uint32_t)dw_read_leb_s32(reader)}); break;
-        case 0x23: fits = push(&stack, constant_of_global(globals, n_globals, dw_read_leb_u32(reader))); break;
+        case 0x23: fits = push(&stack, constant_of_global(globals, dw_read_leb_u32(reader))); break;
         case 0x6A: case 0x6B: case 0x6C: case 0x7C: case 0x7D: case 0x7E: fits = apply(&stack, opcode); break;
         case 0x42: case 0x43: case 0x44: case 0xD0: case 0xD2:
-            skip_immediate(reader, immediate_of(opcode));
+            read_immediate(reader, immediate_of(opcode), notes);
             fits = push(&stack, (dw_constant){0});
             break;
         case 0xFD:

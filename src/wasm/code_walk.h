@@ -1,4 +1,5 @@
-/* code_walk.h: walks WebAssembly instructions without executing them, to find those whose effect a restore could not repeat.
+/* code_walk.h: walks WebAssembly instructions without executing them, to find those whose effect a restore could not repeat, and
+ * those that it must know of: which tables the code changes, and to which functions it makes references.
  *
  * Knows every instruction of WebAssembly 2.0 with SIMD, relaxed SIMD, tail calls and extended constant expressions
  * (https://webassembly.github.io/spec/core/binary/instructions.html). Anything else is refused: an instruction whose length
@@ -16,15 +17,27 @@
 #include <stdint.h>
 #include "base/base.h"
 
+/* What was found out about the module's functions and tables. Indices that there are not are left to Wasmtime's validation. */
+typedef struct dw_code_notes {
+    bool *named;             /* [n_functions] a reference to the function can be made: ref.func, element segments */
+    uint32_t n_functions;
+    bool *changed;           /* [n_tables] an instruction changes the table: table.set, .grow, .fill, .copy, .init */
+    uint32_t n_tables;
+} dw_code_notes;
+
+void dw_code_note_function(const dw_code_notes *notes, uint32_t function);
+
 /* Walks the instructions up to the byte offset `end` of the reader's input, where the last one must end. */
-dw_status dw_code_walk(dw_reader *reader, uint64_t end, dw_error *err) DW_MUST_USE;
+dw_status dw_code_walk(dw_reader *reader, uint64_t end, const dw_code_notes *notes, dw_error *err) DW_MUST_USE;
 
 /* Value of an immutable global, as far as offsets of data segments can use it: i32 constants. */
 typedef struct dw_constant { bool known; uint32_t value; } dw_constant;
 
-/* Reads a constant expression up to and including its `end`. `globals` [n_globals] are those it may name. The result is known
- * when the expression is of type i32 and made of constants, additions, subtractions and multiplications. */
-dw_status dw_constant_expression(dw_reader *reader, const dw_constant *globals, uint32_t n_globals, dw_constant *out,
-                                 dw_error *err) DW_MUST_USE;
+/* The globals that a constant expression may name. */
+typedef struct dw_constants { const dw_constant *items; uint32_t n; } dw_constants;
+
+/* Reads a constant expression up to and including its `end`. The result is known when the expression is of type i32 and made of
+ * constants, additions, subtractions and multiplications. */
+dw_status dw_constant_expression(dw_reader *reader, dw_constants globals, const dw_code_notes *notes, dw_constant *out, dw_error *err) DW_MUST_USE;
 
 #endif

@@ -42,7 +42,7 @@ static dw_status check_image(const dw_program *program, const dw_image *image, d
     for (size_t i = 0; i < image->n_globals; i++)
         if (image->globals[i].type != program->global_types[i])
             return dw_fail(err, DW_E_MISMATCH, "global %zu of the image has another type than the program's", i);
-    return DW_OK;
+    return dw_tables_check(program, image, err);
 }
 
 /* The image that the options ask for: theirs, or number 0. */
@@ -87,7 +87,7 @@ static dw_status find_globals(dw_instance *instance, dw_error *err) {
     instance->globals = calloc((size_t)n + 1, sizeof *instance->globals);
     if (!instance->globals) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u globals", (unsigned)n);
     for (uint32_t i = 0; i < n; i++) {
-        char name[DW_NAME_GLOBAL_BYTES];
+        char name[DW_NAME_NUMBERED_BYTES];
         wasmtime_extern_t item;
         int length = snprintf(name, sizeof name, DW_NAME_GLOBAL "%u", (unsigned)i);
         if (!wasmtime_instance_export_get(instance->context, &instance->wasm, name, (size_t)length, &item))
@@ -284,8 +284,6 @@ void dw_instance_interrupt(dw_instance *instance) { atomic_store(&instance->inte
 
 bool dw_instance_interrupted(const dw_instance *instance) { return atomic_load(&instance->interrupted); }
 
-enum { NO_DEADLINE_TICKS = 1 << 30 }; /* added to the present tick: must not overflow */
-
 /* --- creation ---------------------------------------------------------------------------------------------------- */
 
 static dw_status instantiate(dw_instance *instance, dw_error *err) {
@@ -293,8 +291,10 @@ static dw_status instantiate(dw_instance *instance, dw_error *err) {
     if (!instance->store) return dw_fail(err, DW_E_NO_MEMORY, "no memory for an instance");
     instance->context = wasmtime_store_context(instance->store);
     wasmtime_store_epoch_deadline_callback(instance->store, at_tick, instance, NULL);
+    /* Negative: as it is without a limiter. Memory has its limit in dw_guest_memory. */
+    if (instance->program->info.n_tables > 0) wasmtime_store_limiter(instance->store, -1, DW_PROGRAM_TABLE_ELEMENTS_MAX, -1, -1, -1);
     /* Code that fills globals and tables runs now, and looks at the clock like any other. A new store's deadline has passed. */
-    wasmtime_context_set_epoch_deadline(instance->context, NO_DEADLINE_TICKS);
+    wasmtime_context_set_epoch_deadline(instance->context, DW_NO_DEADLINE_TICKS);
     wasm_trap_t *trap = NULL;
     dw_memory_creator_offer(&instance->memory);
     wasmtime_error_t *error = wasmtime_instance_pre_instantiate(instance->program->pre, instance->context, &instance->wasm, &trap);
@@ -326,6 +326,7 @@ static dw_status build(dw_instance *instance, const dw_instance_options *options
     if (status == DW_OK) status = check_identity(instance, err);
     if (status == DW_OK) status = find_globals(instance, err);
     if (status == DW_OK) status = restore_globals(instance, image, err);
+    if (status == DW_OK && options->image) status = dw_tables_restore(instance, image, err); /* image 0: as the element segments left them */
     if (status == DW_OK && instance->program->info.has_receive) status = find_function(instance, "driftwood_receive", &instance->receive, err);
     return status;
 }
@@ -363,6 +364,7 @@ void dw_instance_destroy(dw_instance *instance) {
     (void)status;
     dw_wasi_deinit(&instance->wasi);
     free(instance->globals);
+    dw_tables_deinit(&instance->tables);
     dw_program_release(instance->program);
     free(instance);
 }

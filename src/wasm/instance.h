@@ -6,8 +6,11 @@
 #include <stdbool.h>
 #include <wasmtime.h>
 #include "wasm/guest_memory.h"
+#include "wasm/tables.h"
 #include "wasm/wasi.h"
 #include "wasm/wasm.h"
+
+enum { DW_NO_DEADLINE_TICKS = 1 << 30 }; /* added to the present tick: must not overflow */
 
 struct dw_instance {
     dw_program *program;             /* retained */
@@ -15,6 +18,7 @@ struct dw_instance {
     wasmtime_context_t *context;
     wasmtime_instance_t wasm;
     wasmtime_global_t *globals;      /* [n_globals] */
+    dw_instance_tables_state tables; /* those that the code changes */
     wasmtime_func_t receive;         /* where the program has one */
     dw_guest_memory memory;
     dw_wasi wasi;

@@ -94,10 +94,30 @@ static dw_status read_functions(dw_reader *reader, dw_module *module, dw_error *
     uint32_t n = 0;
     dw_status status = read_count(reader, module->n_imports, sizeof *module->functions, &n, (void **)&module->functions, err);
     if (status != DW_OK) return status;
+    module->named = calloc((size_t)n + module->n_imports + 1, sizeof *module->named);
+    if (!module->named) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u functions", (unsigned)n);
     for (uint32_t i = 0; i < module->n_imports; i++) module->functions[i] = module->imports[i].type;
     for (uint32_t i = 0; i < n; i++) module->functions[module->n_imports + i] = dw_read_leb_u32(reader);
     module->n_functions = module->n_imports + n;
     return reader->status == DW_OK ? DW_OK : bad(reader, "the function section is cut short", err);
+}
+
+/* What later sections need to know of functions, where the module has no section of them. */
+static dw_status complete_functions(dw_module *module, dw_error *err) {
+    static const uint8_t none[1] = {0};
+    dw_reader reader;
+    if (module->functions) return DW_OK;
+    dw_reader_init(&reader, none, sizeof none);
+    return read_functions(&reader, module, err);
+}
+
+static dw_code_notes notes_of(const dw_module *module) {
+    return (dw_code_notes){.named = module->named, .n_functions = module->n_functions, .changed = module->changed,
+                           .n_tables = module->changed ? module->n_tables : 0};
+}
+
+static dw_constants constants_of(const dw_module *module) {
+    return (dw_constants){.items = module->constants, .n = module->constants ? module->n_globals : 0};
 }
 
 typedef struct limits { uint8_t flags; uint64_t min, max; } limits;
@@ -111,8 +131,11 @@ static limits read_limits(dw_reader *reader) {
 }
 
 static dw_status read_tables(dw_reader *reader, dw_module *module, dw_error *err) {
-    dw_status status = read_count(reader, 0, 0, &module->n_tables, NULL, err);
-    for (uint32_t i = 0; status == DW_OK && i < module->n_tables; i++) {
+    dw_status status = read_count(reader, 0, sizeof *module->tables, &module->n_tables, (void **)&module->tables, err);
+    if (status != DW_OK) return status;
+    module->changed = calloc((size_t)module->n_tables + 1, sizeof *module->changed);
+    if (!module->changed) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u tables", (unsigned)module->n_tables);
+    for (uint32_t i = 0; i < module->n_tables; i++) {
         uint64_t at = reader->offset;
         uint8_t type = dw_read_u8(reader);
         if (reader->status == DW_OK && type != DW_TYPE_FUNCREF && type != DW_TYPE_EXTERNREF)
@@ -120,9 +143,9 @@ static dw_status read_tables(dw_reader *reader, dw_module *module, dw_error *err
         limits l = read_limits(reader);
         if (reader->status != DW_OK) return bad(reader, "a table is cut short", err);
         if (l.flags & ~1u) return dw_fail_at(err, DW_E_UNSUPPORTED, at, "table %u is shared or 64-bit", (unsigned)i);
-        module->table_elements += l.min; /* at most 10^6 tables of 2^32 */
+        module->tables[i] = (dw_table){.type = type, .min = l.min, .max = l.max, .offset = at};
     }
-    return status;
+    return DW_OK;
 }
 
 static dw_status read_memories(dw_reader *reader, dw_module *module, dw_error *err) {
@@ -145,6 +168,7 @@ static dw_status read_globals(dw_reader *reader, dw_module *module, dw_error *er
     if (status != DW_OK) return status;
     module->constants = calloc((size_t)module->n_globals + 1, sizeof *module->constants);
     if (!module->constants) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u globals", (unsigned)module->n_globals);
+    const dw_code_notes notes = notes_of(module);
     for (uint32_t i = 0; status == DW_OK && i < module->n_globals; i++) {
         dw_global *global = &module->globals[i];
         global->offset = reader->offset;
@@ -154,7 +178,7 @@ static dw_status read_globals(dw_reader *reader, dw_module *module, dw_error *er
         if (!is_value_type(global->type) || is_mutable > 1)
             return dw_fail_at(err, DW_E_UNSUPPORTED, global->offset, "global %u has the type 0x%02x", (unsigned)i, (unsigned)global->type);
         global->is_mutable = is_mutable != 0;
-        status = dw_constant_expression(reader, module->constants, i, &module->constants[i], err);
+        status = dw_constant_expression(reader, (dw_constants){module->constants, i}, &notes, &module->constants[i], err);
         if (global->is_mutable) module->constants[i].known = false; /* not a constant for those after it */
     }
     return status;
@@ -190,8 +214,54 @@ static dw_status read_locals(dw_reader *reader, dw_error *err) {
     return reader->status == DW_OK ? DW_OK : bad(reader, "the locals of a function are cut short", err);
 }
 
+/* The functions of a segment: indices, or (0x04) constant expressions. The count is not trusted: each round reads. */
+static dw_status read_element_items(dw_reader *reader, dw_module *module, bool expressions, dw_error *err) {
+    const dw_code_notes notes = notes_of(module);
+    uint32_t n = dw_read_leb_u32(reader);
+    for (uint32_t i = 0; i < n && reader->status == DW_OK; i++) {
+        dw_constant unused;
+        dw_status status = DW_OK;
+        if (expressions) status = dw_constant_expression(reader, constants_of(module), &notes, &unused, err);
+        else dw_code_note_function(&notes, dw_read_leb_u32(reader));
+        if (status != DW_OK) return status;
+    }
+    return reader->status == DW_OK ? DW_OK : bad(reader, "an element segment is cut short", err);
+}
+
+/* Flags: 1 = passive or declared, 2 = names its table (declared), 4 = expressions. The segment itself is copied as it is; only the
+ * functions that it can put into a table are noted. */
+static dw_status read_one_element(dw_reader *reader, dw_module *module, uint32_t i, dw_error *err) {
+    uint64_t at = reader->offset;
+    uint32_t flags = dw_read_leb_u32(reader);
+    if (reader->status == DW_OK && flags > 7) return dw_fail_at(err, DW_E_UNSUPPORTED, at, "element segment %u is of the unknown kind %u", (unsigned)i, (unsigned)flags);
+    bool active = (flags & 1u) == 0, expressions = (flags & 4u) != 0;
+    if (active && (flags & 2u)) (void)dw_read_leb_u32(reader);
+    if (active && reader->status == DW_OK) {
+        const dw_code_notes notes = notes_of(module);
+        dw_constant offset;
+        dw_status status = dw_constant_expression(reader, constants_of(module), &notes, &offset, err);
+        if (status != DW_OK) return status;
+    }
+    if (flags & 3u) {
+        at = reader->offset;
+        uint8_t type = dw_read_u8(reader), expected = expressions ? DW_TYPE_FUNCREF : 0;
+        if (reader->status == DW_OK && type != expected && !(expressions && type == DW_TYPE_EXTERNREF))
+            return dw_fail_at(err, DW_E_UNSUPPORTED, at, "element segment %u is of the type 0x%02x", (unsigned)i, (unsigned)type);
+    }
+    if (reader->status != DW_OK) return bad(reader, "an element segment is cut short", err);
+    return read_element_items(reader, module, expressions, err);
+}
+
+static dw_status read_elements(dw_reader *reader, dw_module *module, dw_error *err) {
+    uint32_t n = 0;
+    dw_status status = read_count(reader, 0, 0, &n, NULL, err);
+    for (uint32_t i = 0; status == DW_OK && i < n; i++) status = read_one_element(reader, module, i, err);
+    return status;
+}
+
+/* The section itself is copied as it is. */
 static dw_status read_code(dw_reader *reader, dw_module *module, dw_error *err) {
-    (void)module; /* nothing is kept: the section is copied as it is */
+    const dw_code_notes notes = notes_of(module);
     uint32_t n = 0;
     dw_status status = read_count(reader, 0, 0, &n, NULL, err);
     for (uint32_t i = 0; status == DW_OK && i < n; i++) {
@@ -200,7 +270,7 @@ static dw_status read_code(dw_reader *reader, dw_module *module, dw_error *err) 
             return dw_fail_at(err, DW_E_TRUNCATED, reader->offset, "the module is damaged: function %u is cut short", (unsigned)i);
         uint64_t end = reader->offset + size;
         status = read_locals(reader, err);
-        if (status == DW_OK) status = dw_code_walk(reader, end, err);
+        if (status == DW_OK) status = dw_code_walk(reader, end, &notes, err);
     }
     return status;
 }
@@ -214,8 +284,9 @@ static dw_status read_one_data(dw_reader *reader, dw_module *module, uint32_t i,
     if (flags > 2 || memory != 0) return dw_fail_at(err, DW_E_UNSUPPORTED, at, "data segment %u is for another memory than the first", (unsigned)i);
     data->active = flags != 1;
     if (data->active) {
+        const dw_code_notes notes = notes_of(module);
         dw_constant offset;
-        dw_status status = dw_constant_expression(reader, module->constants, module->constants ? module->n_globals : 0, &offset, err);
+        dw_status status = dw_constant_expression(reader, constants_of(module), &notes, &offset, err);
         if (status != DW_OK) return status;
         if (!offset.known) return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the address of data segment %u is not a constant", (unsigned)i);
         data->at = offset.value;
@@ -231,7 +302,7 @@ static dw_status read_data(dw_reader *reader, dw_module *module, dw_error *err) 
     return status;
 }
 
-/* Elements and the data count are copied as they are. */
+/* The data count is copied as it is. */
 static dw_status read_opaque(dw_reader *reader, dw_module *module, dw_error *err) {
     (void)module;
     (void)err;
@@ -257,7 +328,7 @@ static section_reader reader_of(uint8_t id) {
     static const section_reader readers[DW_SECTIONS] = {
         [DW_SECTION_TYPE] = read_types, [DW_SECTION_IMPORT] = read_imports, [DW_SECTION_FUNCTION] = read_functions,
         [DW_SECTION_TABLE] = read_tables, [DW_SECTION_MEMORY] = read_memories, [DW_SECTION_GLOBAL] = read_globals,
-        [DW_SECTION_EXPORT] = read_exports, [DW_SECTION_START] = read_start, [DW_SECTION_ELEMENT] = read_opaque,
+        [DW_SECTION_EXPORT] = read_exports, [DW_SECTION_START] = read_start, [DW_SECTION_ELEMENT] = read_elements,
         [DW_SECTION_CODE] = read_code, [DW_SECTION_DATA] = read_data, [DW_SECTION_DATA_COUNT] = read_opaque,
     };
     return id < DW_SECTIONS ? readers[id] : NULL;
@@ -282,7 +353,8 @@ static dw_status read_section(const dw_span *wasm, uint8_t id, const dw_span *bo
     dw_reader reader;
     dw_reader_init(&reader, wasm->data, body->offset + body->size);
     reader.offset = body->offset;
-    dw_status status = read(&reader, module, err);
+    dw_status status = rank_of(id) > rank_of(DW_SECTION_FUNCTION) ? complete_functions(module, err) : DW_OK;
+    if (status == DW_OK) status = read(&reader, module, err);
     if (status != DW_OK) return status;
     if (reader.offset != reader.size) return dw_fail_at(err, DW_E_FORMAT, reader.offset, "the module is damaged: section %u is longer than its entries", (unsigned)id);
     module->sections[id] = *body;
@@ -316,12 +388,7 @@ static dw_status read_module(const dw_span *wasm, dw_module *module, dw_error *e
     if (memcmp(found, header, sizeof header) != 0)
         return dw_fail_at(err, DW_E_UNSUPPORTED, 4, "not a core WebAssembly module of version 1 (components are not supported)");
     dw_status status = read_sections(&reader, wasm, module, err);
-    if (status == DW_OK && !module->functions) { /* no function section: imported functions still have their indices */
-        static const uint8_t none[1] = {0};
-        dw_reader_init(&reader, none, sizeof none);
-        status = read_functions(&reader, module, err);
-    }
-    return status;
+    return status == DW_OK ? complete_functions(module, err) : status;
 }
 
 dw_status dw_module_read(const void *wasm, uint64_t size, dw_module *out, dw_error *err) {
@@ -336,6 +403,9 @@ void dw_module_deinit(dw_module *module) {
     free(module->types);
     free(module->imports);
     free(module->functions);
+    free(module->tables);
+    free(module->named);
+    free(module->changed);
     free(module->globals);
     free(module->constants);
     free(module->exports);

@@ -36,6 +36,7 @@ typedef struct dw_signature { dw_span params, results; } dw_signature; /* one by
 typedef struct dw_import { dw_span module, name; uint32_t type; } dw_import; /* a function */
 typedef struct dw_global { uint8_t type; bool is_mutable; uint64_t offset; } dw_global;
 typedef struct dw_export { dw_span name; uint8_t kind; uint32_t index; } dw_export;
+typedef struct dw_table { uint8_t type; uint64_t min, max; uint64_t offset; } dw_table; /* elements; max UINT64_MAX where none is declared */
 typedef struct dw_data { bool active; uint32_t at; dw_span bytes; } dw_data; /* `at`: address, of an active one */
 
 typedef struct dw_module {
@@ -47,8 +48,9 @@ typedef struct dw_module {
     dw_constant *constants;                         /* [n_globals] values of the immutable ones */
     dw_export *exports;      uint32_t n_exports;
     dw_data *data;           uint32_t n_data;
-    uint32_t n_tables;
-    uint64_t table_elements;                        /* of all tables, at the start */
+    dw_table *tables;        uint32_t n_tables;
+    bool *named;                                    /* [n_functions] a table can come to hold it: dw_code_notes */
+    bool *changed;                                  /* [n_tables] the code changes it: dw_code_notes */
     uint32_t n_memories;
     uint64_t memory_pages_min, memory_pages_max;    /* of the last memory; max UINT64_MAX where none is declared */
     bool has_start;

@@ -20,13 +20,41 @@ static dw_status check_memory(const dw_module *module, dw_error *err) {
     return DW_OK;
 }
 
-static dw_status check_tables(const dw_module *module, dw_error *err) {
+static dw_status check_table_sizes(const dw_module *module, dw_error *err) {
+    uint64_t elements = 0; /* at most 10^6 tables of 2^32 */
     if (module->n_tables > DW_PROGRAM_TABLES_MAX)
         return dw_fail(err, DW_E_LIMIT, "the module has %u tables, more than %u", (unsigned)module->n_tables, DW_PROGRAM_TABLES_MAX);
-    if (module->table_elements > DW_PROGRAM_TABLE_ELEMENTS_MAX)
-        return dw_fail(err, DW_E_LIMIT, "the tables have %llu elements, more than %u", (unsigned long long)module->table_elements,
-                       DW_PROGRAM_TABLE_ELEMENTS_MAX);
+    for (uint32_t i = 0; i < module->n_tables; i++) elements += module->tables[i].min;
+    if (elements > DW_PROGRAM_TABLE_ELEMENTS_MAX)
+        return dw_fail(err, DW_E_LIMIT, "the tables have %llu elements, more than %u", (unsigned long long)elements, DW_PROGRAM_TABLE_ELEMENTS_MAX);
     return DW_OK;
+}
+
+/* Fills functions and n_functions: what an image's tables may hold. */
+static dw_status collect_functions(const dw_module *module, dw_prepared *out, dw_error *err) {
+    out->functions = calloc((size_t)module->n_functions + 1, sizeof *out->functions);
+    if (!out->functions) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u functions", (unsigned)module->n_functions);
+    for (uint32_t i = 0; i < module->n_functions; i++)
+        if (module->named[i]) out->functions[out->n_functions++] = i;
+    return DW_OK;
+}
+
+/* Fills tables and n_tables. Only code changes a table: what a module exports is seen by nobody but the host, which does not. */
+static dw_status check_tables(const dw_module *module, dw_prepared *out, dw_error *err) {
+    dw_status status = check_table_sizes(module, err);
+    if (status != DW_OK) return status;
+    out->tables = calloc((size_t)module->n_tables + 1, sizeof *out->tables);
+    if (!out->tables) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u tables", (unsigned)module->n_tables);
+    for (uint32_t i = 0; i < module->n_tables; i++) {
+        const dw_table *table = &module->tables[i];
+        if (!module->changed[i]) continue;
+        if (table->type != DW_TYPE_FUNCREF)
+            return dw_fail_at(err, DW_E_UNSUPPORTED, table->offset, "the code changes table %u of external references, which cannot be restored", (unsigned)i);
+        out->tables[out->n_tables++] = (dw_prepared_table){.min = (uint32_t)table->min, .max = (uint32_t)dw_min_u64(table->max, DW_PROGRAM_TABLE_ELEMENTS_MAX)};
+    }
+    if (out->n_tables > DW_PROGRAM_CHANGED_TABLES_MAX)
+        return dw_fail(err, DW_E_LIMIT, "the code changes %u tables, more than %u", (unsigned)out->n_tables, DW_PROGRAM_CHANGED_TABLES_MAX);
+    return out->n_tables > 0 ? collect_functions(module, out, err) : DW_OK;
 }
 
 static bool value_type_of(uint8_t type, uint8_t *out) {
@@ -110,9 +138,6 @@ static dw_status check_exports(const dw_module *module, dw_prepared *out, dw_err
         if (export->name.size >= sizeof reserved - 1 && memcmp(export->name.data, reserved, sizeof reserved - 1) == 0)
             return dw_fail(err, DW_E_INVALID, "the module exports %s; names that begin with %s belong to the runtime",
                            dw_span_text(&export->name, text), reserved);
-        if (export->kind == DW_KIND_TABLE)
-            return dw_fail(err, DW_E_UNSUPPORTED, "the module exports the table %s; a table that others may change cannot be restored",
-                           dw_span_text(&export->name, text));
         dw_status status = check_entry_point(module, export, out, err);
         if (status != DW_OK) return status;
     }
@@ -150,7 +175,7 @@ static dw_status check(const dw_module *module, dw_prepared *out, dw_error *err)
     uint64_t pages_max = DW_GUEST_MEMORY_BYTES_MAX / DW_WASM_PAGE_BYTES;
     out->memory_bytes = module->memory_pages_min * DW_WASM_PAGE_BYTES;
     out->memory_bytes_max = dw_min_u64(module->memory_pages_max, pages_max) * DW_WASM_PAGE_BYTES;
-    status = check_tables(module, err);
+    status = check_tables(module, out, err);
     if (status == DW_OK) status = check_globals(module, out, err);
     if (status == DW_OK) status = check_imports(module, out, err);
     if (status == DW_OK) status = check_exports(module, out, err);
@@ -174,26 +199,34 @@ static void write_export(dw_writer *writer, const void *name, size_t name_size, 
     dw_write_leb_u32(writer, index);
 }
 
-static void write_global_exports(dw_writer *body, const dw_module *module) {
+static void write_numbered(dw_writer *body, const char *prefix, uint32_t number, uint8_t kind, uint32_t index) {
+    char name[DW_NAME_NUMBERED_BYTES];
+    int n = snprintf(name, sizeof name, "%s%u", prefix, (unsigned)number);
+    write_export(body, name, (size_t)n, kind, index);
+}
+
+static void write_state_exports(dw_writer *body, const dw_module *module, const dw_prepared *prepared) {
     uint32_t ordinal = 0;
-    for (uint32_t i = 0; i < module->n_globals; i++) {
-        if (!module->globals[i].is_mutable) continue;
-        char name[DW_NAME_GLOBAL_BYTES];
-        int n = snprintf(name, sizeof name, DW_NAME_GLOBAL "%u", (unsigned)ordinal++);
-        write_export(body, name, (size_t)n, DW_KIND_GLOBAL, i);
-    }
+    for (uint32_t i = 0; i < module->n_globals; i++)
+        if (module->globals[i].is_mutable) write_numbered(body, DW_NAME_GLOBAL, ordinal++, DW_KIND_GLOBAL, i);
+    ordinal = 0;
+    for (uint32_t i = 0; i < module->n_tables; i++)
+        if (module->changed[i]) write_numbered(body, DW_NAME_TABLE, ordinal++, DW_KIND_TABLE, i);
+    for (uint32_t i = 0; i < prepared->n_functions; i++)
+        write_numbered(body, DW_NAME_FUNCTION, prepared->functions[i], DW_KIND_FUNCTION, prepared->functions[i]);
 }
 
 static void write_exports(dw_writer *writer, const dw_module *module, const dw_prepared *prepared) {
     dw_writer body;
     dw_writer_init(&body);
-    dw_write_leb_u32(&body, module->n_exports + 1 + prepared->n_globals + (module->has_start ? 1 : 0));
+    uint32_t n_added = 1 + prepared->n_globals + prepared->n_tables + prepared->n_functions + (module->has_start ? 1 : 0);
+    dw_write_leb_u32(&body, module->n_exports + n_added);
     for (uint32_t i = 0; i < module->n_exports; i++) {
         const dw_export *export = &module->exports[i];
         write_export(&body, export->name.data, (size_t)export->name.size, export->kind, export->index);
     }
     write_export(&body, DW_NAME_MEMORY, sizeof DW_NAME_MEMORY - 1, DW_KIND_MEMORY, 0);
-    write_global_exports(&body, module);
+    write_state_exports(&body, module, prepared);
     if (module->has_start) write_export(&body, DW_NAME_START, sizeof DW_NAME_START - 1, DW_KIND_FUNCTION, module->start);
     if (body.status != DW_OK) writer->status = body.status;
     else write_section(writer, DW_SECTION_EXPORT, body.data, body.size);
@@ -255,6 +288,8 @@ dw_status dw_prepare(const void *wasm, uint64_t size, dw_prepared *out, dw_error
 void dw_prepared_deinit(dw_prepared *prepared) {
     free(prepared->wasm);
     free(prepared->global_types);
+    free(prepared->tables);
+    free(prepared->functions);
     free(prepared->segments);
     *prepared = (dw_prepared){0};
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "wasm/engine.h"
+#include "wasm/tables.h"
 
 /* Wasmtime calls a module invalid that uses what is switched off (threads, 64-bit memories). Then our own reason says more than
  * the name of a proposal, so it is asked for; it reads damaged modules safely. */
@@ -55,8 +56,15 @@ static void describe(dw_program *program, dw_prepared *prepared, size_t source_s
     info->has_initialize = prepared->has_initialize;
     info->imports_enter = prepared->imports_enter;
     program->has_start = prepared->has_start;
+    info->n_tables = prepared->n_tables;
+    program->n_functions = prepared->n_functions;
+    /* These move. */
     program->global_types = prepared->global_types;
+    program->tables = prepared->tables;
+    program->functions = prepared->functions;
     prepared->global_types = NULL;
+    prepared->tables = NULL;
+    prepared->functions = NULL;
 }
 
 static dw_status link_program(dw_program *program, dw_error *err) {
@@ -92,6 +100,8 @@ static dw_status build(dw_program *program, const void *wasm, size_t size, dw_er
     status = dw_image0_build(&prepared, &program->image0, err);
     if (status != DW_OK) goto out;
     describe(program, &prepared, size);
+    if (program->info.n_tables > 0) status = dw_tables_compile(program->engine, &program->table_accessor, err);
+    if (status != DW_OK) goto out;
     status = try_out(program, err);
 out:
     dw_prepared_deinit(&prepared);
@@ -128,8 +138,11 @@ void dw_program_release(dw_program *program) {
     if (before != 1) return;
     if (program->pre) wasmtime_instance_pre_delete(program->pre);
     if (program->module) wasmtime_module_delete(program->module);
+    if (program->table_accessor) wasmtime_module_delete(program->table_accessor);
     dw_image0_deinit(&program->image0);
     free(program->global_types);
+    free(program->tables);
+    free(program->functions);
     atomic_fetch_sub(&program->engine->users, 1);
     free(program);
 }

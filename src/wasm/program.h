@@ -19,8 +19,12 @@ struct dw_program {
     dw_wasm_engine *engine;
     wasmtime_module_t *module;
     wasmtime_instance_pre_t *pre;    /* linked; only the memory is missing */
+    wasmtime_module_t *table_accessor; /* tables.h; NULL where the code changes no table */
     dw_program_info info;
     uint8_t *global_types;           /* [info.n_globals] dw_value_type */
+    dw_prepared_table *tables;       /* [info.n_tables] */
+    uint32_t *functions;             /* [n_functions] indices of those that the tables may hold, ascending */
+    uint32_t n_functions;
     bool has_start;                  /* the source had a start function: exported as __dw_start */
     dw_image0 image0;
 };

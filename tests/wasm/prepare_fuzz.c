@@ -20,7 +20,10 @@ static void check_rewritten(const uint8_t *data, size_t size, const dw_prepared 
     const dw_span *x = &before.sections[DW_SECTION_CODE], *y = &after.sections[DW_SECTION_CODE];
     assert(x->size == y->size && (x->size == 0 || memcmp(x->data, y->data, (size_t)x->size) == 0));
     assert(!after.has_start && after.n_data == before.n_data && after.n_functions == before.n_functions);
-    assert(after.n_exports == before.n_exports + 1 + prepared->n_globals + before.has_start);
+    assert(after.n_exports == before.n_exports + 1 + prepared->n_globals + prepared->n_tables + prepared->n_functions + before.has_start);
+    for (uint32_t i = 0; i < prepared->n_tables; i++) assert(prepared->tables[i].max <= DW_PROGRAM_TABLE_ELEMENTS_MAX);
+    for (uint32_t i = 0; i < prepared->n_functions; i++)
+        assert(prepared->functions[i] < before.n_functions && (i == 0 || prepared->functions[i - 1] < prepared->functions[i]));
     for (uint32_t i = 0; i < after.n_data; i++) assert(!after.data[i].active);
     for (uint32_t i = 0; i < prepared->n_segments; i++)
         assert(prepared->segments[i].at + prepared->segments[i].bytes.size <= prepared->memory_bytes);

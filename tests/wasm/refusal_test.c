@@ -13,7 +13,6 @@ static const refusal refusals[] = {
     {"(module (import \"env\" \"memory\" (memory 1)))", DW_E_UNSUPPORTED, "imports the memory env.memory"},
     {"(module (import \"env\" \"t\" (table 1 funcref)) (memory 1))", DW_E_UNSUPPORTED, "imports the table env.t"},
     {"(module (import \"env\" \"g\" (global i32)) (memory 1))", DW_E_UNSUPPORTED, "imports the global env.g"},
-    {"(module (table (export \"t\") 1 funcref) (memory 1))", DW_E_UNSUPPORTED, "exports the table t"},
     /* memories */
     {"(module (func))", DW_E_UNSUPPORTED, "has 0 memories"},
     {"(module (memory 1) (memory 1))", DW_E_UNSUPPORTED, "has 2 memories"},
@@ -21,13 +20,11 @@ static const refusal refusals[] = {
     {"(module (memory 1 2 shared))", DW_E_UNSUPPORTED, "shared"},
     {"(module (memory 65536))", DW_E_LIMIT, "begins with 65536 pages"},
     /* instructions whose effect lies outside memory and globals */
-    {"(module " TABLE "(func $f (table.set 0 (i32.const 0) (ref.func $f))))", DW_E_UNSUPPORTED, "uses table.set"},
-    {"(module " TABLE "(func $f (drop (table.grow 0 (ref.null func) (i32.const 1)))))", DW_E_UNSUPPORTED, "uses table.grow"},
-    {"(module " TABLE "(func $f (table.fill 0 (i32.const 0) (ref.null func) (i32.const 1))))", DW_E_UNSUPPORTED, "uses table.fill"},
-    {"(module " TABLE "(func $f (table.copy (i32.const 0) (i32.const 1) (i32.const 1))))", DW_E_UNSUPPORTED, "uses table.copy"},
-    {"(module " TABLE "(elem $p funcref (ref.func $f)) (func $f (table.init $p (i32.const 0) (i32.const 0) (i32.const 1))))",
-     DW_E_UNSUPPORTED, "uses table.init"},
     {"(module " TABLE "(elem $p funcref (ref.func $f)) (func $f (elem.drop $p)))", DW_E_UNSUPPORTED, "uses elem.drop"},
+    {"(module (memory 1) (table 1 externref) (func (table.set 0 (i32.const 0) (ref.null extern))))", DW_E_UNSUPPORTED,
+     "changes table 0 of external references"},
+    {"(module (memory 1) (table 1 funcref) (table $x 1 externref) (func (drop (table.grow $x (ref.null extern) (i32.const 1)))))", DW_E_UNSUPPORTED,
+     "changes table 1 of external references"},
     {"(module (memory 1) (data $p \"x\") (func (data.drop $p)))", DW_E_UNSUPPORTED, "uses data.drop"},
     {"(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))", DW_E_UNSUPPORTED, "atomic"},
     /* behind instructions with every kind of immediate, so that a wrong length would hide or invent it */
@@ -38,7 +35,8 @@ static const refusal refusals[] = {
      " (drop (v128.load64_zero (i32.const 0))) (drop (ref.null func)) (drop (i32.trunc_sat_f32_s (local.get 0)))"
      " (drop (select (result i32) (i32.const 1) (i32.const 2) (i32.const 3))) (call_indirect (i32.const 0))"
      " (memory.fill (i32.const 0) (i32.const 0) (i32.const 0)) (memory.copy (i32.const 0) (i32.const 0) (i32.const 0))"
-     " (memory.init $p (i32.const 0) (i32.const 0) (i32.const 0)) (drop (table.size 0)) (data.drop $p) (memory.size)))",
+     " (memory.init $p (i32.const 0) (i32.const 0) (i32.const 0)) (drop (table.size 0)) (table.copy (i32.const 0) (i32.const 0) (i32.const 0))"
+     " (table.set 0 (i32.const 0) (ref.null func)) (drop (table.grow 0 (ref.null func) (i32.const 0))) (data.drop $p) (memory.size)))",
      DW_E_UNSUPPORTED, "uses data.drop"},
     /* globals */
     {"(module (memory 1) (global (mut funcref) (ref.null func)))", DW_E_UNSUPPORTED, "global 0 is mutable and holds a reference"},
@@ -109,10 +107,41 @@ static void more_globals_than_the_limit_are_refused(void **state) {
     free(wasm.data);
 }
 
-/* A module cut short anywhere is refused by the rewriter itself, which Wasmtime's validation stands before in real life. */
-static void every_truncation_is_refused_by_the_rewriter(void **state) {
+static void more_changed_tables_than_the_limit_are_refused(void **state) {
     (void)state;
-    test_bytes wasm = test_guest("wasm_globals");
+    char wat[4000] = "(module (memory 1)", *at = wat + strlen(wat);
+    for (unsigned i = 0; i <= DW_PROGRAM_CHANGED_TABLES_MAX; i++)
+        at += sprintf(at, "(table 1 funcref) (func (table.set %u (i32.const 0) (ref.null func)))", i);
+    sprintf(at, ")");
+    test_bytes wasm = test_wat(wat);
+    expect_refused(wasm.data, wasm.size, DW_E_LIMIT, "changes 17 tables");
+    free(wasm.data);
+}
+
+/* Only a program whose code changes tables pays for it. */
+static void tables_that_stay_as_they_are_add_nothing_to_a_module(void **state) {
+    (void)state;
+    static const struct { const char *name; uint32_t n_tables, n_functions; } guests[] = {{"wasm_globals", 0, 0}, {"wasm_shapes", 0, 0}, {"wasm_tables", 3, 10}};
+    for (size_t i = 0; i < sizeof guests / sizeof guests[0]; i++) {
+        test_bytes wasm = test_guest(guests[i].name);
+        dw_prepared prepared;
+        dw_module before, after;
+        assert_ok(dw_prepare(wasm.data, wasm.size, &prepared, err));
+        assert_ok(dw_module_read(wasm.data, wasm.size, &before, err));
+        assert_ok(dw_module_read(prepared.wasm, prepared.wasm_size, &after, err));
+        assert_int_equal(prepared.n_tables, guests[i].n_tables);
+        assert_int_equal(prepared.n_functions, guests[i].n_functions);
+        assert_int_equal(after.n_exports, before.n_exports + 1 + prepared.n_globals + (before.has_start ? 1 : 0) + guests[i].n_tables + guests[i].n_functions);
+        dw_module_deinit(&before);
+        dw_module_deinit(&after);
+        dw_prepared_deinit(&prepared);
+        free(wasm.data);
+    }
+}
+
+/* A module cut short anywhere is refused by the rewriter itself, which Wasmtime's validation stands before in real life. */
+static void refuse_every_truncation(const char *guest) {
+    test_bytes wasm = test_guest(guest);
     size_t accepted = 0;
     for (size_t size = 0; size < wasm.size; size++) {
         dw_prepared prepared;
@@ -131,6 +160,12 @@ static void every_truncation_is_refused_by_the_rewriter(void **state) {
     free(wasm.data);
 }
 
+static void every_truncation_is_refused_by_the_rewriter(void **state) {
+    (void)state;
+    refuse_every_truncation("wasm_globals");
+    refuse_every_truncation("wasm_tables");
+}
+
 static void passive_segments_and_everything_ordinary_are_accepted(void **state) {
     (void)state;
     static const char *const good[] = {
@@ -141,6 +176,12 @@ static void passive_segments_and_everything_ordinary_are_accepted(void **state) 
         "(module (memory 1) (func $f (export \"f\") (return_call $f)))",
         "(module (memory 1) (global $a i32 (i32.const 8)) (data (i32.add (global.get $a) (i32.const 4)) \"sum\"))",
         "(module (memory 65535))",
+        "(module (table (export \"t\") 1 funcref) (memory 1))",
+        "(module " TABLE "(func $f (table.set 0 (i32.const 0) (ref.func $f))))",
+        "(module " TABLE "(func $f (drop (table.grow 0 (ref.null func) (i32.const 1)))))",
+        "(module " TABLE "(func $f (table.fill 0 (i32.const 0) (ref.null func) (i32.const 1))))",
+        "(module " TABLE "(func $f (table.copy (i32.const 0) (i32.const 1) (i32.const 1))))",
+        "(module " TABLE "(elem $p funcref (ref.func $f)) (func $f (table.init $p (i32.const 0) (i32.const 0) (i32.const 1))))",
         "(module (memory 1) (func (drop (i8x16.relaxed_swizzle (v128.const i64x2 0 1) (v128.const i64x2 0 1)))))",
     };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
@@ -156,6 +197,8 @@ int main(void) {
         cmocka_unit_test(bytes_that_are_no_module_are_refused),
         cmocka_unit_test(a_module_above_the_size_limit_is_refused),
         cmocka_unit_test(more_globals_than_the_limit_are_refused),
+        cmocka_unit_test(more_changed_tables_than_the_limit_are_refused),
+        cmocka_unit_test(tables_that_stay_as_they_are_add_nothing_to_a_module),
         cmocka_unit_test(every_truncation_is_refused_by_the_rewriter),
         cmocka_unit_test(passive_segments_and_everything_ordinary_are_accepted),
     };

@@ -8,7 +8,7 @@
 enum { STEPS = 24, GLOBALS_MAX = 16 };
 
 /* What would go into a checkpoint, with the memory in an object of its own. */
-typedef struct saved { dw_extent extent; dw_value globals[GLOBALS_MAX]; dw_image image; } saved;
+typedef struct saved { dw_extent extent; dw_value globals[GLOBALS_MAX]; dw_table_view *tables; dw_image image; } saved;
 
 static void save(dw_instance *instance, saved *out) {
     uint64_t bytes = dw_instance_memory_bytes(instance);
@@ -18,8 +18,10 @@ static void save(dw_instance *instance, saved *out) {
     assert_ok(dw_backing_create_memory("saved", bytes, &out->extent.backing, err));
     assert_ok(dw_os_write_at(dw_backing_file(out->extent.backing), 0, dw_region_base(dw_instance_region(instance)), (size_t)bytes, err));
     assert_ok(dw_instance_globals(instance, out->globals, n_globals, err));
+    size_t n_tables = 0;
+    assert_ok(dw_instance_tables(instance, &out->tables, &n_tables, err));
     out->image = (dw_image){.memory = &out->extent, .n_memory = 1, .memory_bytes = bytes, .globals = out->globals, .n_globals = n_globals,
-                            .wasi = *dw_instance_wasi(instance)};
+                            .tables = out->tables, .n_tables = n_tables, .wasi = *dw_instance_wasi(instance)};
 }
 
 static dw_instance *restore(dw_program *program, const saved *from) {
@@ -38,6 +40,7 @@ static dw_instance *through_an_image(dw_instance *instance) {
     dw_instance_destroy(instance);
     instance = restore(program, &s);
     dw_backing_release(s.extent.backing);
+    free(s.tables);
     dw_program_release(program);
     return instance;
 }
@@ -99,6 +102,99 @@ static void go_with_a_goroutine_is_restored_at_every_message(void **state) {
     run_guest("wasm_gopher");
 }
 static void globals_segments_start_and_simd_are_restored_at_every_message(void **state) { (void)state; run_guest("wasm_globals"); }
+
+static void tables_that_the_code_changes_are_restored_at_every_message(void **state) { (void)state; run_guest("wasm_tables"); }
+
+/* Functions 0 to 3; the first is imported, and the last is in no table. */
+#define TWO_TABLES                                                                                                             \
+    "(module (import \"wasi_snapshot_preview1\" \"sched_yield\" (func $yield (result i32))) (memory 1)"                      \
+    " (table $a 2 4 funcref) (table $fixed 1 funcref) (table $b 1 funcref) (elem (table $a) (i32.const 0) func $yield $one)"   \
+    " (elem declare func $two) (func $one (result i32) (i32.const 1)) (func $two (result i32) (i32.const 2)) (func $three)"    \
+    " (func (export \"change\") (table.set $a (i32.const 0) (ref.func $two)) (table.set $b (i32.const 0) (ref.func $yield))"   \
+    "  (drop (table.grow $b (ref.func $one) (i32.const 2))) (table.set $b (i32.const 1) (ref.null func)))"                     \
+    " (func (export \"of_a\") (result i32) (call_indirect $a (result i32) (i32.const 0)))"                                     \
+    " (func (export \"size_of_b\") (result i32) (table.size $b)))"
+
+static int32_t call_export(dw_instance *instance, const char *name) {
+    dw_call_result result;
+    assert_ok(dw_instance_call(instance, name, UINT64_MAX, &result, err));
+    return result.value;
+}
+
+static void assert_table(const dw_table_view *table, const int32_t *expected, uint32_t n) {
+    assert_int_equal(table->n_elements, n);
+    assert_memory_equal(table->elements, expected, n * sizeof *expected);
+}
+
+static void tables_are_read_as_indices_of_functions(void **state) {
+    (void)state;
+    dw_program *program = test_program(TWO_TABLES);
+    dw_instance *instance = test_instance(program);
+    dw_table_view *tables = NULL, *copy = NULL;
+    size_t n = 0;
+    assert_int_equal(dw_program_info_view(program)->n_tables, 2);
+    assert_ok(dw_instance_tables(instance, &tables, &n, err));
+    assert_int_equal(n, 2);
+    assert_table(&tables[0], (const int32_t[]){0, 1}, 2);
+    assert_table(&tables[1], (const int32_t[]){-1}, 1);
+    free(tables);
+    (void)call_export(instance, "change");
+    assert_ok(dw_instance_tables(instance, &tables, &n, err));
+    assert_table(&tables[0], (const int32_t[]){2, 1}, 2);
+    assert_table(&tables[1], (const int32_t[]){0, -1, 1}, 3);
+    assert_int_equal(dw_tables_copy(tables, n, &copy), DW_OK);
+    free(tables);
+    assert_table(&copy[0], (const int32_t[]){2, 1}, 2);
+    assert_table(&copy[1], (const int32_t[]){0, -1, 1}, 3);
+    free(copy);
+    dw_instance_destroy(instance);
+    dw_program_release(program);
+}
+
+static void tables_of_an_image_replace_those_of_the_element_segments(void **state) {
+    (void)state;
+    dw_program *program = test_program(TWO_TABLES);
+    const int32_t a[] = {2, -1, 0, 1}, b[] = {-1, 2};
+    const dw_table_view tables[] = {{a, 4}, {b, 2}};
+    const dw_image image = {.memory_bytes = DW_WASM_PAGE_BYTES, .tables = tables, .n_tables = 2};
+    dw_instance_options options = test_options();
+    options.image = &image;
+    dw_instance *instance = NULL;
+    dw_table_view *found = NULL;
+    size_t n = 0;
+    assert_ok(dw_instance_create(program, &options, &instance, err));
+    assert_ok(dw_instance_tables(instance, &found, &n, err));
+    assert_table(&found[0], a, 4);
+    assert_table(&found[1], b, 2);
+    assert_int_equal(call_export(instance, "of_a"), 2);
+    assert_int_equal(call_export(instance, "size_of_b"), 2);
+    free(found);
+    dw_instance_destroy(instance);
+    dw_program_release(program);
+}
+
+static void a_table_does_not_grow_beyond_its_limit(void **state) {
+    (void)state;
+    dw_program *program = test_program("(module (memory 1) (table 1 funcref) (func (export \"to_the_end\") (result i32)"
+                                       " (table.grow 0 (ref.null func) (i32.const 999999)))"
+                                       " (func (export \"one_more\") (result i32) (table.grow 0 (ref.null func) (i32.const 1))))");
+    dw_instance *instance = test_instance(program);
+    dw_table_view *tables = NULL;
+    size_t n = 0;
+    assert_int_equal(call_export(instance, "to_the_end"), 1);
+    assert_int_equal(call_export(instance, "one_more"), -1);
+    assert_ok(dw_instance_tables(instance, &tables, &n, err));
+    assert_int_equal(tables[0].n_elements, DW_PROGRAM_TABLE_ELEMENTS_MAX);
+    const dw_image image = {.memory_bytes = DW_WASM_PAGE_BYTES, .tables = tables, .n_tables = n};
+    dw_instance_options options = test_options();
+    options.image = &image;
+    dw_instance_destroy(instance);
+    assert_ok(dw_instance_create(program, &options, &instance, err)); /* and it can be restored with as many */
+    assert_int_equal(call_export(instance, "one_more"), -1);
+    dw_instance_destroy(instance);
+    free(tables);
+    dw_program_release(program);
+}
 
 static void globals_of_an_image_come_back_bit_for_bit(void **state) {
     (void)state;
@@ -167,12 +263,58 @@ static void an_image_that_does_not_fit_is_refused(void **state) {
     dw_program_release(program);
 }
 
+/* An image comes from a file that anybody may have written. */
+static void an_image_with_tables_that_the_program_cannot_have_made_is_refused(void **state) {
+    (void)state;
+    dw_program *program = test_program(TWO_TABLES);
+    static const int32_t good_a[] = {0, 1, 2, -1, 0}, good_b[] = {-1}, in_no_table[] = {0, 3}, not_there[] = {0, 100}, negative[] = {0, -2},
+                         lowest[] = {0, INT32_MIN}, highest[] = {0, INT32_MAX};
+    static const struct { dw_table_view tables[3]; size_t n; } bad[] = {
+        {{{good_a, 2}}, 1},
+        {{{good_a, 2}, {good_b, 1}, {good_b, 1}}, 3},
+        {{{good_a, 1}, {good_b, 1}}, 2},                                 /* below the smallest size */
+        {{{good_a, 5}, {good_b, 1}}, 2},                                 /* above the largest */
+        {{{good_a, 2}, {good_b, 0}}, 2},
+        {{{in_no_table, 2}, {good_b, 1}}, 2},
+        {{{not_there, 2}, {good_b, 1}}, 2},
+        {{{negative, 2}, {good_b, 1}}, 2},
+        {{{lowest, 2}, {good_b, 1}}, 2},
+        {{{highest, 2}, {good_b, 1}}, 2},
+    };
+    dw_image image = {.memory_bytes = DW_WASM_PAGE_BYTES};
+    expect_image_refused(program, &image, DW_E_CORRUPT);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        image.tables = bad[i].tables;
+        image.n_tables = bad[i].n;
+        expect_image_refused(program, &image, DW_E_CORRUPT);
+    }
+    int32_t *many = calloc(DW_PROGRAM_TABLE_ELEMENTS_MAX + 1, sizeof *many);
+    assert_non_null(many);
+    const dw_table_view too_many[] = {{good_a, 2}, {many, DW_PROGRAM_TABLE_ELEMENTS_MAX + 1}}; /* a table without a maximum of its own */
+    image.tables = too_many;
+    image.n_tables = 2;
+    expect_image_refused(program, &image, DW_E_CORRUPT);
+    free(many);
+    dw_program_release(program);
+    program = test_program("(module (memory 1) (table 1 funcref))");
+    const dw_table_view one[] = {{good_b, 1}};
+    image.tables = one;
+    image.n_tables = 1;
+    expect_image_refused(program, &image, DW_E_CORRUPT);
+    dw_program_release(program);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(c_with_libc_is_restored_at_every_message),
         cmocka_unit_test(cpp_with_virtual_functions_is_restored_at_every_message),
         cmocka_unit_test(go_with_a_goroutine_is_restored_at_every_message),
         cmocka_unit_test(globals_segments_start_and_simd_are_restored_at_every_message),
+        cmocka_unit_test(tables_that_the_code_changes_are_restored_at_every_message),
+        cmocka_unit_test(tables_are_read_as_indices_of_functions),
+        cmocka_unit_test(tables_of_an_image_replace_those_of_the_element_segments),
+        cmocka_unit_test(a_table_does_not_grow_beyond_its_limit),
+        cmocka_unit_test(an_image_with_tables_that_the_program_cannot_have_made_is_refused),
         cmocka_unit_test(globals_of_an_image_come_back_bit_for_bit),
         cmocka_unit_test(an_image_that_does_not_fit_is_refused),
     };
