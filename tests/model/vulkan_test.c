@@ -1,5 +1,5 @@
-/* The decoder on Vulkan, in one process because a driver on the processor compiles shaders for a minute: tokens beside the CPU's, KV rows
- * in the same pages, forks and rewinds under wraps. And the paths for devices that limit a tensor's size, on both. */
+/* The decoder on Vulkan: tokens beside the CPU's, KV rows in the same pages, forks and rewinds under wraps. And the paths for devices
+ * that limit a tensor's size, on both. The first argument chooses the tests (CMakeLists.txt says why). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -106,7 +106,7 @@ static void f32_on_vulkan_is_as_on_the_cpu(void **state) { (void)state; vulkan_d
 static void q8_on_vulkan_is_as_on_the_cpu(void **state) { (void)state; vulkan_decodes_as_the_cpu("grouped_q8", 0.15); }
 static void windows_on_vulkan_are_as_on_the_cpu(void **state) { (void)state; vulkan_decodes_as_the_cpu("window_q8", 0.5); }
 
-static void rows_on_vulkan_are_host_pages_that_forks_share(void **state) {
+static void q8_rows_on_vulkan_are_host_pages_that_forks_share(void **state) {
     (void)state;
     if (vulkan == NULL) skip();
     int32_t tokens[N_PROMPT], other[30];
@@ -181,7 +181,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(f32_on_vulkan_is_as_on_the_cpu),
         cmocka_unit_test(q8_on_vulkan_is_as_on_the_cpu),
         cmocka_unit_test(windows_on_vulkan_are_as_on_the_cpu),
-        cmocka_unit_test(rows_on_vulkan_are_host_pages_that_forks_share),
+        cmocka_unit_test(q8_rows_on_vulkan_are_host_pages_that_forks_share),
         cmocka_unit_test(split_head_on_vulkan_is_equal),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
