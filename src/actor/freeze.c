@@ -104,7 +104,8 @@ dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_repor
             .program = dw_program_info_view(actor->program)->hash, .abi_version = DW_ABI_VERSION, .turn = actor->turns,
             .has_parent = actor->has_parent, .parent = actor->parent, .created_ns = dw_os_realtime_ns(),
             .memory = dw_region_base(dw_instance_region(actor->instance)), .memory_bytes = actor->image.memory_bytes,
-            .globals = actor->image.globals, .n_globals = actor->image.n_globals, .wasi = actor->image.wasi,
+            .globals = actor->image.globals, .n_globals = actor->image.n_globals,
+            .tables = actor->image.tables, .n_tables = actor->image.n_tables, .wasi = actor->image.wasi,
             .sessions = sessions, .n_sessions = actor->n_sessions, .mailbox = mailbox_section, .mailbox_bytes = mailbox_bytes,
             .actor = section, .actor_bytes = section_bytes};
         snprintf(state.actor_name, sizeof state.actor_name, "%s", actor->name);
@@ -136,6 +137,9 @@ static dw_status check_program(const dw_checkpoint_state *state, const dw_progra
     }
     if (state->n_globals != info->n_globals) {
         return dw_fail(err, DW_E_CORRUPT, "globals: %zu in the checkpoint, %u in the program", state->n_globals, info->n_globals);
+    }
+    if (state->n_tables != info->n_tables) {
+        return dw_fail(err, DW_E_CORRUPT, "tables: %zu in the checkpoint, the program's code changes %u", state->n_tables, info->n_tables);
     }
     if (state->memory_bytes < info->image_bytes || state->memory_bytes > info->memory_max_bytes) {
         return dw_fail(err, DW_E_CORRUPT, "memory.0: %llu bytes do not fit the program", (unsigned long long)state->memory_bytes);
@@ -213,8 +217,9 @@ static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t
 /* Maps everything of a checked checkpoint into an actor without state. */
 static dw_status thaw_state(dw_actor *actor, dw_checkpoint *checkpoint, dw_thaw_report *report, dw_error *err) {
     const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
-    dw_status status = dw_actor_image_over(&actor->image, dw_checkpoint_backing(checkpoint), dw_checkpoint_memory_offset(checkpoint),
-                                           state->memory_bytes, state->globals, state->n_globals, &state->wasi, err);
+    const dw_image values = {.memory_bytes = state->memory_bytes, .globals = state->globals, .n_globals = state->n_globals,
+                             .tables = state->tables, .n_tables = state->n_tables, .wasi = state->wasi};
+    dw_status status = dw_actor_image_over(&actor->image, dw_checkpoint_backing(checkpoint), dw_checkpoint_memory_offset(checkpoint), &values, err);
     if (status == DW_OK) status = dw_state_decode_mailbox(state->mailbox, state->mailbox_bytes, &actor->mailbox, err);
     for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++) status = thaw_session(actor, checkpoint, i, report, err);
     if (status != DW_OK) return status;

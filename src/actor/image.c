@@ -89,6 +89,7 @@ static dw_extent cut(const dw_extent *extent, uint64_t from, uint64_t to) {
 void dw_actor_image_deinit(dw_actor_image *image) {
     release_extents(image->extents, image->n_extents);
     free(image->globals);
+    free(image->tables);
     dw_backing_release(image->log);
     *image = (dw_actor_image){0};
 }
@@ -124,40 +125,46 @@ dw_status dw_actor_image_of(dw_actor_image *image, dw_instance *instance, dw_err
     image->n_extents = list.n;
     if (status != DW_OK) status = dw_fail(err, status, "no memory for the image of a program");
     if (status == DW_OK) status = read_globals(instance, &image->globals, &image->n_globals, err);
+    if (status == DW_OK) status = dw_instance_tables(instance, &image->tables, &image->n_tables, err);
     if (status != DW_OK) dw_actor_image_deinit(image);
     return status;
 }
 
-dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, uint64_t memory_bytes, const dw_value *globals,
-                              size_t n_globals, const dw_wasi_state *wasi, dw_error *err) {
-    *image = (dw_actor_image){.memory_bytes = memory_bytes, .n_globals = n_globals, .wasi = *wasi};
+/* Everything of an image that is not memory. */
+static dw_status copy_values(const dw_image *from, dw_actor_image *to) {
+    to->n_globals = from->n_globals;
+    to->n_tables = from->n_tables;
+    to->wasi = from->wasi;
+    if (from->n_globals > 0) {
+        to->globals = calloc(from->n_globals, sizeof *to->globals);
+        if (!to->globals) return DW_E_NO_MEMORY;
+        memcpy(to->globals, from->globals, from->n_globals * sizeof *to->globals);
+    }
+    return dw_tables_copy(from->tables, from->n_tables, &to->tables);
+}
+
+dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, const dw_image *state, dw_error *err) {
+    *image = (dw_actor_image){.memory_bytes = state->memory_bytes};
     extent_list list = {0};
-    dw_extent whole = {.offset = 0, .size = memory_bytes, .backing = backing, .backing_offset = offset};
+    dw_extent whole = {.offset = 0, .size = state->memory_bytes, .backing = backing, .backing_offset = offset};
     dw_status status = append_extent(&list, &whole);
     image->extents = list.items;
     image->n_extents = list.n;
-    if (status == DW_OK && n_globals > 0) {
-        image->globals = calloc(n_globals, sizeof *image->globals);
-        if (image->globals) memcpy(image->globals, globals, n_globals * sizeof *globals);
-        else status = DW_E_NO_MEMORY;
-    }
+    if (status == DW_OK) status = copy_values(state, image);
     if (status == DW_OK) return DW_OK;
     dw_actor_image_deinit(image);
-    return dw_fail(err, status, "no memory for an image of %zu globals", n_globals);
+    return dw_fail(err, status, "no memory for an image of %zu globals", state->n_globals);
 }
 
 dw_status dw_actor_image_clone(const dw_actor_image *image, dw_actor_image *out, dw_error *err) {
-    *out = (dw_actor_image){.memory_bytes = image->memory_bytes, .n_globals = image->n_globals, .wasi = image->wasi};
+    *out = (dw_actor_image){.memory_bytes = image->memory_bytes};
     extent_list list = {0};
+    dw_image values = dw_actor_image_view(image);
     dw_status status = DW_OK;
     for (size_t i = 0; i < image->n_extents && status == DW_OK; i++) status = append_extent(&list, &image->extents[i]);
     out->extents = list.items;
     out->n_extents = list.n;
-    if (status == DW_OK && image->n_globals > 0) {
-        out->globals = calloc(image->n_globals, sizeof *out->globals);
-        if (out->globals) memcpy(out->globals, image->globals, image->n_globals * sizeof *out->globals);
-        else status = DW_E_NO_MEMORY;
-    }
+    if (status == DW_OK) status = copy_values(&values, out);
     if (status == DW_OK) return DW_OK;
     dw_actor_image_deinit(out);
     return dw_fail(err, status, "no memory for a second image");
@@ -165,7 +172,8 @@ dw_status dw_actor_image_clone(const dw_actor_image *image, dw_actor_image *out,
 
 dw_image dw_actor_image_view(const dw_actor_image *image) {
     return (dw_image){.memory = image->extents, .n_memory = image->n_extents, .memory_bytes = image->memory_bytes,
-                      .globals = image->globals, .n_globals = image->n_globals, .wasi = image->wasi};
+                      .globals = image->globals, .n_globals = image->n_globals, .tables = image->tables, .n_tables = image->n_tables,
+                      .wasi = image->wasi};
 }
 
 /* --- commit -------------------------------------------------------------------------------------------------- */
@@ -252,13 +260,15 @@ dw_status dw_actor_image_commit(dw_actor_image *image, dw_instance *instance, ui
     run_list dirty = {0};
     extent_list list = {0};
     dw_value *globals = NULL;
-    size_t n_globals = 0;
+    dw_table_view *tables = NULL;
+    size_t n_globals = 0, n_tables = 0;
     dw_backing *log = NULL;
     uint64_t log_bytes = image->log_bytes, used = image->log_used;
 
     dw_status status = dw_region_dirty(region, collect_run, &dirty, err);
     if (status == DW_OK && dirty.failed) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the list of written pages");
     if (status == DW_OK) status = read_globals(instance, &globals, &n_globals, err);
+    if (status == DW_OK) status = dw_instance_tables(instance, &tables, &n_tables, err);
     if (status != DW_OK) goto out;
     *dirty_bytes = dirty.bytes;
 
@@ -280,7 +290,7 @@ dw_status dw_actor_image_commit(dw_actor_image *image, dw_instance *instance, ui
     if (status != DW_OK) goto out;
 
     dw_actor_image next = {.extents = list.items, .n_extents = list.n, .memory_bytes = memory_bytes, .globals = globals, .n_globals = n_globals,
-                           .wasi = *dw_instance_wasi(instance), .log = log, .log_used = used, .log_bytes = log_bytes};
+                           .tables = tables, .n_tables = n_tables, .wasi = *dw_instance_wasi(instance), .log = log, .log_used = used, .log_bytes = log_bytes};
     dw_actor_image_deinit(image);
     *image = next;
     free(dirty.runs);
@@ -290,6 +300,7 @@ out:
     release_extents(list.items, list.n);
     dw_backing_release(log);
     free(globals);
+    free(tables);
     free(dirty.runs);
     return status;
 }

@@ -1,4 +1,4 @@
-/* image.h: the committed image of an actor's program: memory, globals, WASI state.
+/* image.h: the committed image of an actor's program: memory, globals, tables, WASI state.
  *
  * Memory is a list of extents over backing objects. A commit appends the pages that were written to the image's page log, a
  * memory object that is only ever appended to, and lets the extents of these pages point there. So older images (of forks, of a
@@ -8,6 +8,8 @@
  * Rules
  * 1. What an extent refers to is never overwritten.
  * 2. Commit either succeeds, or leaves the image as it was.
+ *    Of the tables that a program's code changes (few programs have any) all elements are read at each commit: writes to them cannot
+ *    be tracked.
  * 3. A page of zeros needs no backing: its extent is anonymous.
  */
 #ifndef DW_ACTOR_IMAGE_H
@@ -23,6 +25,8 @@ typedef struct dw_actor_image {
     uint64_t memory_bytes;
     dw_value *globals;
     size_t n_globals;
+    dw_table_view *tables;   /* one block (wasm.h) */
+    size_t n_tables;
     dw_wasi_state wasi;
     dw_backing *log;         /* this image's own; NULL until the first commit and after a clone */
     uint64_t log_used, log_bytes;
@@ -31,9 +35,9 @@ typedef struct dw_actor_image {
 void dw_actor_image_deinit(dw_actor_image *image);
 /* The image of an instance that has not run yet: what it was restored from. */
 dw_status dw_actor_image_of(dw_actor_image *image, dw_instance *instance, dw_error *err) DW_MUST_USE;
-/* An image over one run of a file: a checkpoint's memory. */
-dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, uint64_t memory_bytes, const dw_value *globals,
-                              size_t n_globals, const dw_wasi_state *wasi, dw_error *err) DW_MUST_USE;
+/* An image over one run of a file: a checkpoint's memory. Size, globals, tables and WASI state are copied from `state`, whose own extents
+ * are not looked at. */
+dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, const dw_image *state, dw_error *err) DW_MUST_USE;
 /* A second image of the same state, with a page log of its own. */
 dw_status dw_actor_image_clone(const dw_actor_image *image, dw_actor_image *out, dw_error *err) DW_MUST_USE;
 /* Takes over what the instance changed since its region was marked. *dirty_bytes: pages written. */

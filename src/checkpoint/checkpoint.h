@@ -6,6 +6,7 @@
  *
  *   section                    dtype  shape                              what
  *   memory.0                   U8     [bytes]                            guest memory
+ *   table.<i>                  I32    [elements padded]                  functions in table i of those that the code changes
  *   per session <s> (its handle, decimal), in the order of the metadata's "sessions":
  *     tokens.<s>               I32    [n padded]                         the session's token log
  *     kv.<s>.k.<l>, .v.<l>     F16    [rows padded, n_heads_kv, head_dim] rows of layer l: K then V of layer 0, of layer 1, ...
@@ -15,12 +16,12 @@
  * `__metadata__` (all strings) begins with "hash.header": SHA-256 of the length prefix and the whole header with these 64 digits replaced
  * by '0'. It is the checkpoint's identity, since it covers everything else. Then "format" = "drift", "version" = "1", "program", "abi",
  * "actor.name", "turn", "parent" (identity of the checkpoint this one came from, or ""), "created_ns", "memory.bytes", "mailbox.bytes",
- * "actor.bytes", "globals", "wasi", "sessions", per session "session.<s>" (JSON text: model fingerprint, profile, counts, geometry,
+ * "actor.bytes", "globals", "tables" (only when there are any), "wasi", "sessions", per session "session.<s>" (JSON text: model fingerprint, profile, counts, geometry,
  * sampler), and per section "hash.<section>" = SHA-256 of its bytes, padding included.
  *
  * Rules
  * 1. Every byte of the file is covered by hash.header or by a section's hash. Opening checks hash.header, the structure and the counts;
- *    dw_checkpoint_verify checks the sections' hashes, that padding is zero and that no token is negative. Nothing of a checkpoint may
+ *    dw_checkpoint_verify checks the sections' hashes, that padding is zero and that no token or function is negative. Nothing of a checkpoint may
  *    reach a guest or a model before both. Hashes show damage, not who wrote the file: contents stay untrusted (I6).
  * 2. Writing is atomic: a temporary file, sync, replace. A failed write leaves what was there.
  * 3. The reader allocates in proportion to the header (bounded), never to what the header claims (I6). Every refusal names the section
@@ -62,6 +63,7 @@ typedef struct dw_checkpoint_state {
     uint64_t created_ns;           /* realtime */
     const void *memory; uint64_t memory_bytes;
     const dw_value *globals; size_t n_globals;
+    const dw_table_view *tables; size_t n_tables; /* elements: function indices, -1 = null; when read: in the mapped file */
     dw_wasi_state wasi;
     const dw_checkpoint_session *sessions; size_t n_sessions;
     const void *mailbox; uint64_t mailbox_bytes;

@@ -29,9 +29,9 @@ enum { DW_DRIFT_HEADER_BEGIN_BYTES = sizeof DW_DRIFT_HEADER_BEGIN - 1, DW_DRIFT_
 
 /* --- layout -------------------------------------------------------------------------------------------------- */
 
-typedef enum dw_drift_kind { DW_DRIFT_MEMORY, DW_DRIFT_TOKENS, DW_DRIFT_K, DW_DRIFT_V, DW_DRIFT_MAILBOX, DW_DRIFT_ACTOR } dw_drift_kind;
+typedef enum dw_drift_kind { DW_DRIFT_MEMORY, DW_DRIFT_TABLE, DW_DRIFT_TOKENS, DW_DRIFT_K, DW_DRIFT_V, DW_DRIFT_MAILBOX, DW_DRIFT_ACTOR } dw_drift_kind;
 
-typedef struct dw_drift_part { dw_drift_kind kind; uint32_t session, layer; } dw_drift_part; /* what section i is */
+typedef struct dw_drift_part { dw_drift_kind kind; uint32_t table, session, layer; } dw_drift_part; /* what section i is */
 
 typedef struct dw_drift_layout {
     dw_checkpoint_section *sections; /* [n], in file order; offsets count from the file's first byte */
@@ -64,6 +64,7 @@ typedef struct dw_drift_state {
     dw_checkpoint_state state;
     dw_checkpoint_session *sessions;
     dw_value *globals;
+    dw_table_view *tables;
 } dw_drift_state;
 
 /* Takes every entry but the tensors' hashes out of `metadata` (what is left over is unknown) and checks them. Pointers to sections

@@ -1,6 +1,6 @@
 /* layout.c: the rules that a checkpoint's state must keep, and the sections that follow from it.
  *
- * Order of the sections: memory.0; then for each session, in the order of `sessions`: tokens, then K and V of layer 0, of layer 1, ...
+ * Order of the sections: memory.0; the tables; then for each session, in the order of `sessions`: tokens, then K and V of layer 0, of layer 1, ...
  * (the order of areas in a KV slot); then mailbox, actor. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 #include "checkpoint/drift.h"
 
-enum { KV_ELEMENT_BYTES = 2, TOKEN_BYTES = 4 };
+enum { KV_ELEMENT_BYTES = 2, TOKEN_BYTES = 4, TABLE_ELEMENT_BYTES = 4 };
 
 /* --- rules ------------------------------------------------------------------------------------------------------- */
 
@@ -79,6 +79,16 @@ static dw_status check_globals(const dw_checkpoint_state *state, dw_status statu
     return DW_OK;
 }
 
+static dw_status check_tables(const dw_checkpoint_state *state, dw_error *err) {
+    if (state->n_tables > DW_PROGRAM_CHANGED_TABLES_MAX)
+        return dw_fail(err, DW_E_LIMIT, "tables: %zu, more than %u", state->n_tables, DW_PROGRAM_CHANGED_TABLES_MAX);
+    for (size_t i = 0; i < state->n_tables; i++) {
+        if (state->tables[i].n_elements > DW_PROGRAM_TABLE_ELEMENTS_MAX)
+            return dw_fail(err, DW_E_LIMIT, "tables: %zu has %" PRIu32 " elements, more than %u", i, state->tables[i].n_elements, DW_PROGRAM_TABLE_ELEMENTS_MAX);
+    }
+    return DW_OK;
+}
+
 dw_status dw_drift_check_state(const dw_checkpoint_state *state, dw_status status, dw_error *err) {
     const char *end = memchr(state->actor_name, '\0', sizeof state->actor_name);
     if (!end || end == state->actor_name || !dw_drift_is_clean(state->actor_name))
@@ -91,6 +101,7 @@ dw_status dw_drift_check_state(const dw_checkpoint_state *state, dw_status statu
         return dw_fail(err, DW_E_LIMIT, "mailbox.bytes and actor.bytes: %" PRIu64 " and %" PRIu64 ", more than %" PRIu64, state->mailbox_bytes,
                        state->actor_bytes, DW_DRIFT_STATE_BYTES_MAX);
     dw_status checked = check_globals(state, status, err);
+    if (checked == DW_OK) checked = check_tables(state, err);
     if (checked == DW_OK) checked = check_sessions(state, status, err);
     if (checked != DW_OK) return checked;
     size_t n = dw_drift_count_sections(state);
@@ -105,13 +116,13 @@ enum { SECTIONS_OF_ACTOR = 3 }; /* memory.0, mailbox, actor */
 static size_t sections_of_session(const dw_checkpoint_session *session) { return 1 + 2 * (size_t)session->n_layers; }
 
 size_t dw_drift_count_sections(const dw_checkpoint_state *state) {
-    size_t n = SECTIONS_OF_ACTOR;
+    size_t n = SECTIONS_OF_ACTOR + state->n_tables;
     for (size_t i = 0; i < state->n_sessions; i++) n += sections_of_session(&state->sessions[i]);
     return n;
 }
 
 size_t dw_drift_first_kv(const dw_checkpoint_state *state, size_t session) {
-    size_t index = 1; /* behind memory.0 */
+    size_t index = 1 + state->n_tables; /* behind memory.0 */
     for (size_t i = 0; i < session; i++) index += sections_of_session(&state->sessions[i]);
     return index + 1; /* behind tokens */
 }
@@ -132,6 +143,13 @@ static void add_bytes(dw_drift_layout *layout, dw_drift_kind kind, const char *n
     dw_checkpoint_section *section = add_section(layout, (dw_drift_part){.kind = kind}, "U8", bytes, DW_DRIFT_PAGE_BYTES);
     (void)snprintf(section->name, sizeof section->name, "%s", name);
     section->shape[0] = section->bytes;
+}
+
+static void add_table(dw_drift_layout *layout, const dw_table_view *table, uint32_t index) {
+    dw_drift_part part = {.kind = DW_DRIFT_TABLE, .table = index};
+    dw_checkpoint_section *section = add_section(layout, part, "I32", (uint64_t)table->n_elements * TABLE_ELEMENT_BYTES, DW_DRIFT_PAGE_BYTES);
+    (void)snprintf(section->name, sizeof section->name, "table.%" PRIu32, index);
+    section->shape[0] = section->bytes / TABLE_ELEMENT_BYTES;
 }
 
 static void add_kv(dw_drift_layout *layout, const dw_checkpoint_session *session, dw_drift_part part) {
@@ -167,6 +185,7 @@ dw_status dw_drift_layout_init(dw_drift_layout *layout, const dw_checkpoint_stat
         return dw_fail(err, DW_E_NO_MEMORY, "no memory for %zu sections", n);
     }
     add_bytes(layout, DW_DRIFT_MEMORY, "memory.0", state->memory_bytes);
+    for (size_t i = 0; i < state->n_tables; i++) add_table(layout, &state->tables[i], (uint32_t)i);
     for (size_t i = 0; i < state->n_sessions; i++) add_session(layout, &state->sessions[i], (uint32_t)i);
     add_bytes(layout, DW_DRIFT_MAILBOX, "mailbox", state->mailbox_bytes);
     add_bytes(layout, DW_DRIFT_ACTOR, "actor", state->actor_bytes);

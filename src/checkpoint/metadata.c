@@ -116,6 +116,16 @@ static void put_globals(putter *to, const dw_checkpoint_state *state) {
     free(text);
 }
 
+/* "4 1000": how many elements each table has. Programs that leave their tables alone, nearly all, have no such entry. */
+static void put_tables(putter *to, const dw_checkpoint_state *state) {
+    char counts[DW_PROGRAM_CHANGED_TABLES_MAX * 11 + 1] = "";
+    size_t used = 0;
+    if (state->n_tables == 0) return;
+    for (size_t i = 0; i < state->n_tables; i++)
+        used += (size_t)snprintf(counts + used, sizeof counts - used, "%s%" PRIu32, i ? " " : "", state->tables[i].n_elements);
+    put_text(to, "tables", counts);
+}
+
 dw_status dw_drift_metadata_write(json_t *metadata, const dw_checkpoint_state *state, dw_error *err) {
     putter to = {.object = metadata};
     put_text(&to, "format", "drift");
@@ -131,6 +141,7 @@ dw_status dw_drift_metadata_write(json_t *metadata, const dw_checkpoint_state *s
     put_decimal(&to, "mailbox.bytes", state->mailbox_bytes);
     put_decimal(&to, "actor.bytes", state->actor_bytes);
     put_globals(&to, state);
+    put_tables(&to, state);
     put_wasi(&to, &state->wasi);
     put_sessions(&to, state);
     return to.failed ? dw_fail(err, DW_E_NO_MEMORY, "header: no memory for the metadata") : DW_OK;
@@ -353,6 +364,31 @@ static void take_globals(taker *from, dw_drift_state *out) {
     out->state.n_globals = n;
 }
 
+static void take_tables(taker *from, dw_drift_state *out) {
+    if (from->status != DW_OK || !json_object_get(from->object, "tables")) return;
+    const char *text = look(from, "tables");
+    size_t n = text ? count_words(text) : 0;
+    if (text && (n == 0 || n > DW_PROGRAM_CHANGED_TABLES_MAX)) taking_failed(from, "tables", "lists no tables or more than a program may have");
+    if (from->status != DW_OK) return;
+    out->tables = calloc(n, sizeof *out->tables);
+    if (!out->tables) {
+        from->status = dw_fail(from->err, DW_E_NO_MEMORY, "no memory for %zu tables", n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        char word[12];
+        uint64_t count = 0;
+        if (!next_word(&text, word, sizeof word) || dw_drift_parse_decimal(word, UINT32_MAX, &count) != DW_OK) {
+            taking_failed(from, "tables", "is not a list of counts");
+            return;
+        }
+        out->tables[i].n_elements = (uint32_t)count;
+    }
+    drop(from, "tables");
+    out->state.tables = out->tables;
+    out->state.n_tables = n;
+}
+
 static void take_parent(taker *from, dw_checkpoint_state *state) {
     const char *text = look(from, "parent");
     state->has_parent = text && *text != '\0';
@@ -375,6 +411,7 @@ dw_status dw_drift_metadata_read(json_t *metadata, dw_drift_state *out, dw_error
     state->mailbox_bytes = take_decimal(&from, "mailbox.bytes", UINT64_MAX);
     state->actor_bytes = take_decimal(&from, "actor.bytes", UINT64_MAX);
     take_globals(&from, out);
+    take_tables(&from, out);
     take_wasi(&from, &state->wasi);
     take_sessions(&from, out);
     dw_status status = from.status;
@@ -389,5 +426,6 @@ dw_status dw_drift_metadata_read(json_t *metadata, dw_drift_state *out, dw_error
 void dw_drift_state_deinit(dw_drift_state *state) {
     free(state->sessions);
     free(state->globals);
+    free(state->tables);
     *state = (dw_drift_state){0};
 }

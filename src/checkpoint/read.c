@@ -128,6 +128,7 @@ static void attach_sections(dw_checkpoint *checkpoint) {
         const uint8_t *data = checkpoint->source.bytes + layout->sections[i].offset;
         switch (layout->parts[i].kind) {
         case DW_DRIFT_MEMORY: state->memory = data; break;
+        case DW_DRIFT_TABLE: checkpoint->content.tables[layout->parts[i].table].elements = (const int32_t *)(const void *)data; break;
         case DW_DRIFT_MAILBOX: state->mailbox = data; break;
         case DW_DRIFT_ACTOR: state->actor = data; break;
         case DW_DRIFT_TOKENS: checkpoint->content.sessions[layout->parts[i].session].tokens = (const int32_t *)(const void *)data; break;

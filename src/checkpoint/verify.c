@@ -1,4 +1,5 @@
-/* verify.c: the hashes of all sections, and what only the sections' bytes can show: padding is zero, no token is negative.
+/* verify.c: the hashes of all sections, and what only the sections' bytes can show: padding is zero, no token is negative, and no
+ * function either, but for the -1 that stands for none.
  *
  * Threads take sections in file order. A section that fails keeps later ones from being started, never earlier ones, so the section
  * that is told is the first bad one of the file, whatever the threads did. */
@@ -24,14 +25,21 @@ typedef struct worker {
     uint8_t *buffer;
 } worker;
 
+/* A token or the index of a function is negative when its highest bit is set; -1 in a table means no function. */
+static bool is_bad_number(dw_drift_kind kind, const uint8_t *data) {
+    if (!(data[3] & 0x80)) return false;
+    return kind == DW_DRIFT_TOKENS || (data[0] & data[1] & data[2] & data[3]) != 0xFF;
+}
+
 /* Looks at bytes [at, at+size) of a section; `at` is a multiple of 4. */
 static dw_status check_bytes(const dw_drift_part *part, const dw_checkpoint_section *section, uint64_t at, const uint8_t *data, size_t size, dw_error *err) {
     size_t used = at >= section->used_bytes ? 0 : (size_t)dw_min_u64(size, section->used_bytes - at);
     if (!dw_drift_is_zero(data + used, size - used)) return dw_fail(err, DW_E_CORRUPT, "section %s: padding is not zero", section->name);
-    if (part->kind != DW_DRIFT_TOKENS) return DW_OK;
+    if (part->kind != DW_DRIFT_TOKENS && part->kind != DW_DRIFT_TABLE) return DW_OK;
     for (size_t i = 0; i < used; i += 4) {
-        if (data[i + 3] & 0x80) /* the sign */
-            return dw_fail_at(err, DW_E_CORRUPT, section->offset + at + i, "section %s: token %" PRIu64 " is negative", section->name, (at + i) / 4);
+        if (is_bad_number(part->kind, data + i))
+            return dw_fail_at(err, DW_E_CORRUPT, section->offset + at + i, "section %s: %s %" PRIu64 " is negative", section->name,
+                              part->kind == DW_DRIFT_TOKENS ? "token" : "function", (at + i) / 4);
     }
     return DW_OK;
 }

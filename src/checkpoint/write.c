@@ -82,6 +82,7 @@ static dw_status section_data(writer *to, const dw_drift_part *part, const dw_ch
     if (section->used_bytes == 0) return DW_OK;
     switch (part->kind) {
     case DW_DRIFT_MEMORY: data = state->memory; break;
+    case DW_DRIFT_TABLE: data = state->tables[part->table].elements; break;
     case DW_DRIFT_MAILBOX: data = state->mailbox; break;
     case DW_DRIFT_ACTOR: data = state->actor; break;
     case DW_DRIFT_TOKENS: data = state->sessions[part->session].tokens; break;
@@ -115,6 +116,17 @@ static dw_status check_tokens(const dw_checkpoint_state *state, dw_error *err) {
         for (uint32_t k = 0; session->tokens && k < session->n_tokens; k++) {
             if (session->tokens[k] < 0)
                 return dw_fail(err, DW_E_INVALID, "section tokens.%" PRIu32 ": token %" PRIu32 " is %" PRId32, session->handle, k, session->tokens[k]);
+        }
+    }
+    return DW_OK;
+}
+
+static dw_status check_functions(const dw_checkpoint_state *state, dw_error *err) {
+    for (size_t i = 0; i < state->n_tables; i++) {
+        const dw_table_view *table = &state->tables[i];
+        for (uint32_t k = 0; table->elements && k < table->n_elements; k++) {
+            if (table->elements[k] < -1)
+                return dw_fail(err, DW_E_INVALID, "section table.%zu: function %" PRIu32 " is %" PRId32, i, k, table->elements[k]);
         }
     }
     return DW_OK;
@@ -167,6 +179,7 @@ dw_status dw_checkpoint_write(const char *path, const dw_checkpoint_state *state
     if (report) *report = (dw_checkpoint_report){0};
     dw_status status = dw_drift_check_state(state, DW_E_INVALID, err);
     if (status == DW_OK) status = check_tokens(state, err);
+    if (status == DW_OK) status = check_functions(state, err);
     if (status == DW_OK) status = dw_drift_layout_init(&layout, state, err);
     if (status == DW_OK) status = temporary_path(path, &temporary, err);
     if (status != DW_OK) goto out;
