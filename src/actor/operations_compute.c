@@ -64,13 +64,26 @@ static dw_status read_plan(dw_actor *actor, const dw_guest_memory *memory, const
 static dw_status touch_outputs(dw_region *region, const compute_plan *plan) {
     dw_status status = DW_OK;
     for (uint32_t i = 0; i < plan->n_nodes && status == DW_OK; i++) {
-        if (plan->nodes[i].out >= plan->n_tensors) return DW_E_RANGE;
         const dw_compute_tensor *out = &plan->tensors[plan->nodes[i].out];
         uint64_t bytes = 0;
         status = dw_compute_tensor_bytes(out, &bytes);
         if (status == DW_OK) status = dw_region_touch(region, plan->first + out->offset, bytes);
     }
     return status;
+}
+
+/* A device cannot be stopped half-way, so that neither a deadline nor a stop ends a computation: its size has to (I7). Shapes that do not
+ * fit each other are refused by the device module. */
+static dw_status check_work(const compute_plan *plan) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < plan->n_nodes; i++) {
+        const dw_compute_node *node = &plan->nodes[i];
+        if (node->a >= plan->n_tensors || node->out >= plan->n_tensors) return DW_E_RANGE;
+        const dw_compute_tensor *a = &plan->tensors[node->a], *out = &plan->tensors[node->out];
+        uint64_t elements = (uint64_t)out->columns * out->rows, multiplies = 0;
+        if (!dw_mul_u64(elements, node->op == DW_NODE_MUL_MAT ? a->columns : 1, &multiplies) || !dw_add_u64(sum, multiplies, &sum)) return DW_E_LIMIT;
+    }
+    return sum > DW_COMPUTE_MULTIPLIES_MAX ? DW_E_LIMIT : DW_OK;
 }
 
 dw_status dw_compute_operation(dw_actor *actor, dw_guest_memory *memory, operation *op) {
@@ -82,7 +95,8 @@ dw_status dw_compute_operation(dw_actor *actor, dw_guest_memory *memory, operati
     plan.first = dw_round_down_u64(plan.first, align);
     if (!dw_round_up_u64(plan.end, align, &plan.end) || plan.end > dw_guest_size(memory)) return DW_E_RANGE;
     for (uint32_t i = 0; i < plan.n_tensors; i++) plan.tensors[i].offset -= plan.first;
-    status = touch_outputs(region, &plan);
+    status = check_work(&plan);
+    if (status == DW_OK) status = touch_outputs(region, &plan);
     if (status != DW_OK) return status;
 
     dw_window window = {0};

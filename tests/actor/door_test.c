@@ -118,12 +118,33 @@ static void growing_to_the_end_of_memory_harms_nobody(void **state) {
     dw_actor_destroy(actor);
 }
 
+/* Three matrices of a GiB, all zeros; half a minute of work and more. */
+static void a_computation_without_end_is_refused(void **state) {
+    enum { SIDE = 16384 };
+    fixture *f = *state;
+    dw_actor *actor = fixture_actor(f, "busy");
+    assert_int_equal(fixture_say(actor, "G"), DW_OK);
+    const uint32_t gib = UINT32_C(1) << 30;
+    dw_tensor tensors[3];
+    for (uint32_t i = 0; i < 3; i++) tensors[i] = (dw_tensor){.ptr = (uint32_t)(gib / 2 + i * (uint64_t)gib), .columns = SIDE, .rows = SIDE};
+    dw_node node = {.op = DW_NODE_MUL_MAT, .a = 0, .b = 1, .out = 2};
+    dw_compute_options options = {.size = sizeof options, .n_tensors = 3, .n_nodes = 1};
+    options.tensors = fixture_put(actor, 0, tensors, sizeof tensors);
+    options.nodes = fixture_put(actor, 256, &node, sizeof node);
+    dw_request request = {.op = DW_OP_COMPUTE, .ptr0 = fixture_put(actor, 512, &options, sizeof options), .len0 = sizeof options};
+    raw_answer answer;
+    assert_int_equal(fixture_raw(actor, (raw_call){.n = 1, .capacity = 1, .wait = 1, .deadline = -1}, &request, 1, &answer), DW_OK);
+    assert_int_equal(answer.completions[0].status, DW_E_LIMIT);
+    dw_actor_destroy(actor);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_call_that_is_wrong_is_refused_as_a_whole),
         cmocka_unit_test(every_request_gets_one_completion_with_its_user_data),
         cmocka_unit_test(a_deadline_returns_without_what_is_not_done),
         cmocka_unit_test(nasty_records_harm_nobody),
+        cmocka_unit_test(a_computation_without_end_is_refused),
         cmocka_unit_test(growing_to_the_end_of_memory_harms_nobody),
     };
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
