@@ -1,0 +1,173 @@
+/* engine_actor.c: what the actor adds to a token, beside the native loop over the same model, the same prompt and the same tokens.
+ *
+ *   generate  a turn in which the guest asks for n tokens with one GENERATE and streams them, as the chat program does
+ *   forward   a turn in which the guest owns the loop: n FORWARDs of one token, each drawing the next
+ *
+ * Both sides use one model, one device and its threads, so that they differ in nothing else. The native loop runs on this thread while the
+ * runtime's engine has nothing to do: no turn is running, and the port's lock has ordered its last step before us.
+ *
+ * A step takes thousands of microseconds and varies by hundreds; what the actor adds is tens. So beside the whole time per token there is
+ * the time outside of the model's steps, which both sides take for themselves: their difference is what was added. */
+#include "bench_actor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROMPT_TOKENS = 65, MADE_TOKENS = 32 };
+
+/* --- the actor ----------------------------------------------------------------------------------------------- */
+
+const char *bench_program(const bench_options *options, const char *name) {
+    static char path[1024];
+    int length = snprintf(path, sizeof path, "%s/%s.wasm", options->programs, name);
+    if (length < 0 || (size_t)length >= sizeof path) bench_fail("the programs' folder has too long a name");
+    return path;
+}
+
+static void ignore_text(void *context, const char *text, size_t size) {
+    (void)context, (void)text, (void)size;
+}
+
+void bench_actor_open(const bench_options *options, bool with_model, bench_loop_actor *out) {
+    dw_error err;
+    dw_program *program = NULL;
+    dw_runtime_options runtime = {.device = options->device, .threads = options->threads, .context_tokens = 1024, .sessions_max = 8};
+    dw_observer observer = {.on_text = ignore_text};
+    dw_actor_options actor = {.name = "bench", .observer = &observer};
+    bench_must(dw_runtime_create(&runtime, &out->runtime, &err), &err);
+    if (with_model) bench_must(dw_runtime_add_model(out->runtime, "model", options->model, &err), &err);
+    bench_must(dw_runtime_load_program(out->runtime, bench_program(options, "bench_loop"), &program, &err), &err);
+    bench_must(dw_actor_create(out->runtime, program, &actor, &out->actor, &err), &err);
+    dw_program_release(program);
+}
+
+void bench_actor_close(bench_loop_actor *actor) {
+    dw_actor_destroy(actor->actor);
+    dw_runtime_destroy(actor->runtime);
+}
+
+bench_turn bench_order(const bench_loop_actor *actor, loop_work work, uint32_t n, const int32_t *tokens) {
+    dw_error err;
+    loop_order order = {.work = work, .n = n};
+    size_t size = offsetof(loop_order, tokens);
+    if (tokens != NULL) {
+        memcpy(order.tokens, tokens, n * sizeof tokens[0]);
+        size = sizeof order;
+    }
+    bench_turn turn;
+    double start = bench_now_us();
+    bench_must(dw_actor_send(actor->actor, &order, size, 0, &err), &err);
+    bench_must(dw_actor_turn(actor->actor, UINT64_MAX, &turn.result, &err), &err);
+    turn.us = bench_now_us() - start;
+    return turn;
+}
+
+void bench_turn_end(bench_turn *turn) {
+    free(turn->result.reply);
+    turn->result.reply = NULL;
+}
+
+static bench_turn rewound(const bench_loop_actor *actor, loop_work work) {
+    bench_turn turn = bench_order(actor, LOOP_REWIND, PROMPT_TOKENS, NULL);
+    bench_turn_end(&turn);
+    return bench_order(actor, work, MADE_TOKENS, NULL);
+}
+
+/* --- the native loop ----------------------------------------------------------------------------------------- */
+
+typedef struct native {
+    dw_session *session;
+    int32_t made[MADE_TOKENS];
+    double us, model_us;
+} native;
+
+static bool hear_text(dw_job *job, const char *text, size_t size) {
+    (void)job, (void)text, (void)size;
+    return true;
+}
+
+static void run(native *n, dw_job *job) {
+    dw_error err;
+    bench_must(dw_job_run(job, &err), &err);
+    n->model_us += (double)(job->prefill_ns + job->decode_ns) / 1000;
+}
+
+static void native_generate(native *n) {
+    dw_job job = {.kind = DW_JOB_GENERATE, .session = n->session, .n_max = MADE_TOKENS, .sampling = {.top_p = 1}, .ignore_end = true,
+                  .on_text = hear_text};
+    run(n, &job);
+    uint32_t length;
+    const int32_t *log = dw_session_tokens(n->session, &length);
+    if (length != PROMPT_TOKENS + MADE_TOKENS) bench_fail("the native generation is too short");
+    memcpy(n->made, log + PROMPT_TOKENS, sizeof n->made);
+}
+
+static void native_forward(native *n) {
+    for (uint32_t i = 0; i < MADE_TOKENS; i++) {
+        dw_row_request row = {.index = DW_ROW_LAST, .sample = true, .sampling = {.top_p = 1}};
+        dw_job job = {.kind = DW_JOB_FORWARD, .session = n->session, .rows = &row, .n_rows = 1};
+        if (i > 0) {
+            job.tokens = &n->made[i - 1];
+            job.n_tokens = 1;
+        }
+        run(n, &job);
+        n->made[i] = row.sampled.token;
+    }
+}
+
+static void run_native(native *n, void (*loop)(native *n)) {
+    dw_error err;
+    bench_must(dw_session_rewind(n->session, PROMPT_TOKENS, &err), &err);
+    n->model_us = 0;
+    double start = bench_now_us();
+    loop(n);
+    n->us = bench_now_us() - start;
+}
+
+/* --- side by side -------------------------------------------------------------------------------------------- */
+
+static void compare(const bench_loop_actor *actor, native *n, const char *name, const char *outside_name, loop_work work,
+                    void (*loop)(native *n), unsigned repeats) {
+    const char *against = "the same tokens by the native loop (dw_job_run)";
+    bench_series *whole = bench_series_new(name, "us/token", "lower", against);
+    bench_series *outside = bench_series_new(outside_name, "us/token", "lower", against);
+    bench_condition(whole, "tokens", json_integer(MADE_TOKENS));
+    bench_condition(outside, "tokens", json_integer(MADE_TOKENS));
+    bench_condition(outside, "what", json_string("time outside of the model's steps, the turn and its commit included"));
+    for (unsigned i = 0; i <= repeats; i++) {
+        bench_turn turn = rewound(actor, work);
+        run_native(n, loop);
+        if (turn.result.reply_size != sizeof n->made || memcmp(turn.result.reply, n->made, sizeof n->made) != 0) {
+            bench_fail("the actor made other tokens than the native loop");
+        }
+        double model_us = (double)turn.result.model_ns / 1000;
+        bench_turn_end(&turn);
+        if (i == 0) continue; /* warms both */
+        bench_add(whole, turn.us / MADE_TOKENS, n->us / MADE_TOKENS);
+        bench_add(outside, (turn.us - model_us) / MADE_TOKENS, (n->us - n->model_us) / MADE_TOKENS);
+    }
+    bench_print(whole);
+    bench_print(outside);
+}
+
+void bench_actor(const bench_options *options) {
+    dw_error err;
+    bench_loop_actor actor = {0};
+    native n = {0};
+    int32_t tokens[PROMPT_TOKENS];
+    bench_actor_open(options, true, &actor);
+    dw_model *model = dw_runtime_model(actor.runtime, NULL);
+    bench_tokens(model, tokens, PROMPT_TOKENS);
+    bench_turn turn = bench_order(&actor, LOOP_PROMPT, PROMPT_TOKENS, tokens);
+    bench_turn_end(&turn);
+    bench_must(dw_session_create(model, NULL, &n.session, &err), &err);
+    dw_job prefill = {.kind = DW_JOB_FORWARD, .session = n.session, .tokens = tokens, .n_tokens = PROMPT_TOKENS - 1};
+    bench_must(dw_job_run(&prefill, &err), &err);
+    uint32_t reused;
+    bench_must(dw_session_sync(n.session, tokens, PROMPT_TOKENS, &reused, &err), &err);
+    compare(&actor, &n, "actor_generate", "actor_generate_outside", LOOP_GENERATE, native_generate, 2 * options->repeats);
+    compare(&actor, &n, "actor_forward", "actor_forward_outside", LOOP_FORWARD, native_forward, 2 * options->repeats);
+    dw_session_destroy(n.session);
+    bench_actor_close(&actor);
+}
