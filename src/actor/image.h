@@ -8,9 +8,9 @@
  * Rules
  * 1. What an extent refers to is never overwritten.
  * 2. Commit either succeeds, or leaves the image as it was.
- *    Of the tables that a program's code changes (few programs have any) all elements are read at each commit: writes to them cannot
- *    be tracked.
  * 3. A page of zeros needs no backing: its extent is anonymous.
+ * 4. Globals, and the tables that a program's code changes (few programs have any), are read whole at each commit: nothing tells which
+ *    of their elements were written.
  */
 #ifndef DW_ACTOR_IMAGE_H
 #define DW_ACTOR_IMAGE_H

@@ -10,12 +10,12 @@
 
 #include "checkpoint/drift_kit.h"
 
-static kit_file small;
+static kit_file small; /* with tables */
 
 static int make_file(void **unused) {
     (void)unused;
     kit_state kit;
-    kit_small(&kit);
+    kit_tables(&kit);
     small = kit_file_of(&kit);
     kit_deinit(&kit);
     return 0;

@@ -39,6 +39,7 @@ void kit_init(kit_state *kit) {
     (void)snprintf(kit->state.actor_name, sizeof kit->state.actor_name, "kit");
     kit->state.sessions = kit->sessions;
     kit->state.globals = kit->globals;
+    kit->state.tables = kit->tables;
 }
 
 /* Some stretches stay zero, as memory's do. */
@@ -58,6 +59,15 @@ void kit_set_bytes(kit_state *kit, uint64_t *random, uint64_t memory, uint64_t m
     kit->state.mailbox_bytes = mailbox;
     kit->state.actor = kit->actor = patchy(random, actor);
     kit->state.actor_bytes = actor;
+}
+
+void kit_add_table(kit_state *kit, uint64_t *random, uint32_t n_elements) {
+    size_t index = kit->state.n_tables++;
+    int32_t *elements = allocate(n_elements * sizeof *elements);
+    for (uint32_t i = 0; i < n_elements; i++) elements[i] = (int32_t)kit_below(random, 1000) - 1;
+    if (n_elements > 1) elements[0] = -1, elements[1] = INT32_MAX;
+    kit->functions[index] = elements;
+    kit->tables[index] = (dw_table_view){.elements = elements, .n_elements = n_elements};
 }
 
 void kit_add_session(kit_state *kit, uint64_t *random, dw_handle handle, kit_shape shape) {
@@ -111,6 +121,8 @@ void kit_random_state(kit_state *kit, uint64_t *random) {
     (void)snprintf(kit->state.actor_name, sizeof kit->state.actor_name, "a/b \\ \"%" PRIx64 "\" \xe2\x82\xac", kit_random(random));
     random_values(kit, random);
     kit_set_bytes(kit, random, kit_below(random, 4) * DW_WASM_PAGE_BYTES, kit_below(random, 3) * kit_below(random, 20000), kit_below(random, 40000));
+    for (uint64_t n_tables = kit_below(random, 3) == 0 ? kit_below(random, DW_PROGRAM_CHANGED_TABLES_MAX + 1) : 0; n_tables > 0; n_tables--)
+        kit_add_table(kit, random, kit_below(random, 4) == 0 ? 0 : (uint32_t)kit_below(random, 9000));
     size_t n = kit_below(random, 8) == 0 ? 20 : kit_below(random, 4);
     uint32_t handle = 0;
     for (size_t i = 0; i < n; i++) {
@@ -134,7 +146,16 @@ void kit_small(kit_state *kit) {
     kit_add_session(kit, &random, 131074, (kit_shape){.tokens = 0, .rows = 0, .layers = 1, .heads_kv = 2, .head_dim = 33});
 }
 
+void kit_tables(kit_state *kit) {
+    uint64_t random = 3;
+    kit_small(kit);
+    kit_add_table(kit, &random, 0);
+    kit_add_table(kit, &random, 5);
+    kit_add_table(kit, &random, 4097);
+}
+
 void kit_deinit(kit_state *kit) {
+    for (size_t i = 0; i < kit->state.n_tables; i++) free(kit->functions[i]);
     free(kit->memory);
     free(kit->mailbox);
     free(kit->actor);
@@ -202,6 +223,11 @@ void kit_assert_holds(const dw_checkpoint *checkpoint, const kit_state *kit) {
     assert_int_equal(actual->created_ns, expected->created_ns);
     assert_int_equal(actual->n_globals, expected->n_globals);
     assert_same_bytes(actual->globals, expected->globals, expected->n_globals * sizeof *expected->globals);
+    assert_int_equal(actual->n_tables, expected->n_tables);
+    for (size_t i = 0; i < expected->n_tables; i++) {
+        assert_int_equal(actual->tables[i].n_elements, expected->tables[i].n_elements);
+        assert_same_bytes(actual->tables[i].elements, expected->tables[i].elements, expected->tables[i].n_elements * sizeof(int32_t));
+    }
     assert_memory_equal(&actual->wasi, &expected->wasi, sizeof expected->wasi);
     assert_int_equal(actual->memory_bytes, expected->memory_bytes);
     assert_same_bytes(actual->memory, expected->memory, expected->memory_bytes);

@@ -13,6 +13,8 @@ typedef struct kit_state {
     dw_checkpoint_state state;        /* points into what follows */
     dw_checkpoint_session sessions[DW_SESSIONS_PER_ACTOR_MAX];
     dw_value globals[64];
+    dw_table_view tables[DW_PROGRAM_CHANGED_TABLES_MAX];
+    int32_t *functions[DW_PROGRAM_CHANGED_TABLES_MAX]; /* elements of the tables */
     uint8_t *memory, *mailbox, *actor;
     int32_t *tokens[DW_SESSIONS_PER_ACTOR_MAX];
     uint16_t *kv[DW_SESSIONS_PER_ACTOR_MAX]; /* [layers, 2, rows, heads, dim] */
@@ -24,12 +26,14 @@ typedef struct kit_shape { uint32_t tokens, rows, layers, heads_kv, head_dim; } 
 /* A state of zeros but for its name; nothing is allocated. */
 void kit_init(kit_state *kit);
 void kit_set_bytes(kit_state *kit, uint64_t *random, uint64_t memory, uint64_t mailbox, uint64_t actor);
+void kit_add_table(kit_state *kit, uint64_t *random, uint32_t n_elements);
 void kit_add_session(kit_state *kit, uint64_t *random, dw_handle handle, kit_shape shape);
 /* Any legal state of moderate size: many sessions or none, odd geometries, empty sections. */
 void kit_random_state(kit_state *kit, uint64_t *random);
-/* The two states of the corpus. */
+/* The states of the corpus. */
 void kit_minimal(kit_state *kit);
 void kit_small(kit_state *kit);
+void kit_tables(kit_state *kit); /* the small one and three tables: empty, short, longer than a page */
 void kit_deinit(kit_state *kit);
 /* dw_checkpoint_rows over a kit_state. */
 dw_status kit_rows(void *context, size_t session, uint32_t layer, int which, const void **out, uint64_t *bytes);

@@ -1,6 +1,6 @@
 /* drift_make.c: writes .drift files for tests in other languages, and the corpus.
  *
- *     drift_make corpus FOLDER   minimal.drift and small.drift, always the same bytes
+ *     drift_make corpus FOLDER   minimal.drift, small.drift and tables.drift, always the same bytes
  *     drift_make dump FOLDER     actor.drift, and what went into each of its sections as FOLDER/<section>.bin, without padding
  */
 #include <inttypes.h>
@@ -58,11 +58,15 @@ static void make_dump(void) {
     uint64_t random = 11;
     kit_init(&kit);
     kit_set_bytes(&kit, &random, 3 * DW_WASM_PAGE_BYTES, 5000, 321);
+    kit_add_table(&kit, &random, 5000);
+    kit_add_table(&kit, &random, 0);
     kit_add_session(&kit, &random, 65537, (kit_shape){.tokens = 130, .rows = 129, .layers = 3, .heads_kv = 1, .head_dim = 256});
     kit_add_session(&kit, &random, 131074, (kit_shape){.tokens = 9, .rows = 7, .layers = 2, .heads_kv = 3, .head_dim = 80});
     kit_add_session(&kit, &random, 196611, (kit_shape){.tokens = 2, .rows = 0, .layers = 1, .heads_kv = 2, .head_dim = 64});
     write_drift("actor.drift", &kit);
     dump("memory.0", kit.memory, kit.state.memory_bytes);
+    dump("table.0", kit.functions[0], kit.tables[0].n_elements * sizeof(int32_t));
+    dump("table.1", kit.functions[1], 0);
     dump("mailbox", kit.mailbox, kit.state.mailbox_bytes);
     dump("actor", kit.actor, kit.state.actor_bytes);
     for (size_t i = 0; i < kit.state.n_sessions; i++) dump_session(&kit, i);
@@ -76,6 +80,9 @@ static void make_corpus(void) {
     kit_deinit(&kit);
     kit_small(&kit);
     write_drift("small.drift", &kit);
+    kit_deinit(&kit);
+    kit_tables(&kit);
+    write_drift("tables.drift", &kit);
     kit_deinit(&kit);
 }
 

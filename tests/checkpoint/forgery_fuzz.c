@@ -57,6 +57,11 @@ static void walk(const dw_checkpoint *checkpoint) {
     read_all(state->mailbox, state->mailbox_bytes);
     read_all(state->actor, state->actor_bytes);
     read_all(state->globals, state->n_globals * sizeof *state->globals);
+    for (size_t i = 0; i < state->n_tables; i++) {
+        const dw_table_view *table = &state->tables[i];
+        require(table->n_elements <= DW_PROGRAM_TABLE_ELEMENTS_MAX, "size of a table");
+        for (uint32_t k = 0; k < table->n_elements; k++) require(table->elements[k] >= -1, "functions");
+    }
     require(state->memory_bytes % DW_WASM_PAGE_BYTES == 0 && dw_checkpoint_memory_offset(checkpoint) % DW_DRIFT_PAGE_BYTES == 0, "memory");
     for (size_t i = 0; i < n; i++) {
         require(sections[i].offset % DW_DRIFT_PAGE_BYTES == 0 && sections[i].used_bytes <= sections[i].bytes, "sections");
@@ -98,7 +103,7 @@ static void edit_header(text *in, uint64_t *random) {
     static const char *const numbers[] = {"0", "1", "2", "4", "5", "63", "64", "65", "127", "128", "255", "256", "1024", "1025", "4095", "4096", "4097", "16384", "32768",
         "65535", "65536", "131072", "1048576", "1048577", "2147483648", "4294967295", "4294967296", "9223372036854775807", "18446744073709551615", "99999999999999999999", "-1", "1.5", "1e3"};
     static const char *const words[] = {"", "drift", "fast", "exact", "i32:00000000", "v128:0", "65537", "65537 131074", "131074 65537", "kv.65537.k.0", "memory.0",
-        "session.65537", "{}", "\\u0000", "\\ud800", "[[", "hash.actor", "F16", "F32"};
+        "session.65537", "tables", "table.0", "0 5 4097", "5 0 4097", "{}", "\\u0000", "\\ud800", "[[", "hash.actor", "F16", "F32"};
     size_t length, other_length;
     uint8_t *at = pick_run(in, random, kit_below(random, 2) != 0, &length);
     uint8_t *other = pick_run(in, random, true, &other_length);
@@ -143,12 +148,15 @@ static uint64_t seed_of(const uint8_t *data, size_t size) {
 
 /* Two times in three the input only chooses the edits of an undamaged file: they alone decide then. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static kit_file original;
+    static kit_file originals[2];
     static uint64_t n_accepted, n_runs;
-    if (!original.bytes) original = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/small.drift");
+    if (!originals[0].bytes) {
+        originals[0] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/small.drift");
+        originals[1] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/tables.drift");
+    }
     kit_file given = {.bytes = (uint8_t *)(uintptr_t)data, .size = size};
     uint64_t random = seed_of(data, size);
-    kit_file file = kit_copy(kit_below(&random, 3) != 0 ? &original : &given);
+    kit_file file = kit_copy(kit_below(&random, 3) != 0 ? &originals[kit_below(&random, 2)] : &given);
     forge(&file, &random);
     dw_checkpoint *checkpoint = NULL;
     dw_error err = {0};

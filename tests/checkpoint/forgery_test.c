@@ -11,7 +11,7 @@
 
 #include "checkpoint/drift_kit.h"
 
-static kit_file small;
+static kit_file small, tables;
 
 static int make_file(void **unused) {
     (void)unused;
@@ -19,20 +19,24 @@ static int make_file(void **unused) {
     kit_small(&kit);
     small = kit_file_of(&kit);
     kit_deinit(&kit);
+    kit_tables(&kit);
+    tables = kit_file_of(&kit);
+    kit_deinit(&kit);
     return 0;
 }
 
 static int clean_up(void **unused) {
     (void)unused;
     kit_free(&small);
+    kit_free(&tables);
     kit_remove_folder();
     return 0;
 }
 
 typedef struct forgery { const char *from, *to; dw_status status; const char *named; } forgery;
 
-static void assert_forgery_refused(const forgery *attempt) {
-    kit_file file = kit_copy(&small);
+static void assert_forgery_of_refused(const kit_file *original, const forgery *attempt) {
+    kit_file file = kit_copy(original);
     dw_error err = {0};
     if (!kit_edit(&file, attempt->from, attempt->to)) fail_msg("the header does not hold %s", attempt->from);
     kit_seal(&file);
@@ -41,6 +45,8 @@ static void assert_forgery_refused(const forgery *attempt) {
     if (!strstr(err.text, attempt->named)) fail_msg("%s -> %s: \"%s\" does not name %s", attempt->from, attempt->to, err.text, attempt->named);
     kit_free(&file);
 }
+
+static void assert_forgery_refused(const forgery *attempt) { assert_forgery_of_refused(&small, attempt); }
 
 static void assert_all_refused(const forgery *attempts, size_t n) {
     for (size_t i = 0; i < n; i++) assert_forgery_refused(&attempts[i]);
@@ -199,6 +205,31 @@ static void sessions_must_keep_their_rules(void **unused) {
         {"\"memory.bytes\":\"0\"", "\"memory.bytes\":\"65536\"", DW_E_CORRUPT, "section memory.0"});
 }
 
+static void tables_must_keep_their_rules(void **unused) {
+    (void)unused;
+    static const forgery attempts[] = {
+        {"\"tables\":\"0 5 4097\"", "\"tables\":\"\"", DW_E_FORMAT, "tables"},
+        {"\"tables\":\"0 5 4097\"", "\"tables\":4097", DW_E_FORMAT, "tables"},
+        {"\"tables\":\"0 5 4097\"", "\"tables\":\"0  5 4097\"", DW_E_FORMAT, "tables"},
+        {"\"tables\":\"0 5 4097\"", "\"tables\":\"0 5 4097 \"", DW_E_FORMAT, "tables"},
+        {"\"tables\":\"0 5 4097\"", "\"tables\":\"0 -5 4097\"", DW_E_FORMAT, "tables"},
+        {"\"tables\":\"0 5 4097\"", "\"tables\":\"00 5 4097\"", DW_E_FORMAT, "tables"},
+        {"\"tables\":\"0 5 4097\"", "\"tables\":\"0 5 4294967296\"", DW_E_FORMAT, "tables"},
+        {"\"tables\":\"0 5 4097\"", "\"tables\":\"0 5 1000001\"", DW_E_LIMIT, "tables"},
+        {"\"tables\":\"0 5 4097\"", "\"tables\":\"1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1\"", DW_E_FORMAT, "tables"},
+        {"\"tables\":\"0 5 4097\"", "\"tables\":\"0 5 4096\"", DW_E_CORRUPT, "section table.2"},
+        {"\"tables\":\"0 5 4097\"", "\"tables\":\"5 0 4097\"", DW_E_CORRUPT, "section table.0"},
+        {"\"tables\":\"0 5 4097\"", "\"tables\":\"0 4 4097\"", DW_E_CORRUPT, "section table.1: padding"}, /* hides a function */
+        {"\"tables\":\"0 5 4097\"", "\"tables\":\"0 5\"", DW_E_CORRUPT, "section tokens.65537"},
+        {"\"tables\":\"0 5 4097\"", "\"tables\":\"0 5 4097 0\"", DW_E_CORRUPT, "sections"},
+        {"\"tables\":\"0 5 4097\",", "", DW_E_CORRUPT, "section tokens.65537"},
+        {"\"table.1\":{\"dtype\":\"I32\"", "\"table.1\":{\"dtype\":\"U32\"", DW_E_CORRUPT, "section table.1"},
+        {"\"hash.table.1\":", "\"hash.table.9\":", DW_E_FORMAT, "hash.table.1"},
+    };
+    for (size_t i = 0; i < sizeof attempts / sizeof attempts[0]; i++) assert_forgery_of_refused(&tables, &attempts[i]);
+    assert_forgery_refused(&(forgery){"\"wasi\":", "\"tables\":\"1\",\"wasi\":", DW_E_CORRUPT, "sections"});
+}
+
 static void counts_shapes_and_places_must_agree(void **unused) {
     (void)unused;
     ASSERT_ALL_REFUSED(
@@ -282,6 +313,26 @@ static void negative_tokens_and_hidden_bytes_in_padding_are_refused(void **unuse
     dw_checkpoint_close(checkpoint);
 }
 
+static void functions_below_none_are_refused(void **unused) {
+    (void)unused;
+    static const int32_t bad[] = {-2, INT32_MIN, -256, -257, -65537, -16777217};
+    dw_checkpoint *checkpoint = NULL;
+    assert_int_equal(dw_checkpoint_open_bytes(tables.bytes, tables.size, &checkpoint, NULL), DW_OK);
+    const dw_checkpoint_section *sections;
+    assert_true(dw_checkpoint_sections(checkpoint, &sections) > 3);
+    assert_string_equal(sections[2].name, "table.1");
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        kit_file file = kit_copy(&tables);
+        dw_error err = {0};
+        memcpy(file.bytes + sections[2].offset + 4 * 4, &bad[i], sizeof bad[i]); /* the last of five */
+        kit_seal(&file);
+        assert_int_equal(kit_check(&file, &err), DW_E_CORRUPT);
+        assert_non_null(strstr(err.text, "section table.1: function 4 is negative"));
+        kit_free(&file);
+    }
+    dw_checkpoint_close(checkpoint);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sealed_edit_of_something_harmless_is_accepted),
@@ -295,6 +346,8 @@ int main(void) {
         cmocka_unit_test(texts_must_be_plain_and_short),
         cmocka_unit_test(globals_must_be_typed_values),
         cmocka_unit_test(sessions_must_keep_their_rules),
+        cmocka_unit_test(tables_must_keep_their_rules),
+        cmocka_unit_test(functions_below_none_are_refused),
         cmocka_unit_test(counts_shapes_and_places_must_agree),
         cmocka_unit_test(the_header_may_only_be_json_of_its_shape),
         cmocka_unit_test(a_header_of_very_many_values_is_refused_before_it_is_parsed),

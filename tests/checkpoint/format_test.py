@@ -20,6 +20,7 @@ BEGIN = b'{"__metadata__":{"hash.header":"'
 KEYS = set(
     "hash.header format version program abi actor.name turn parent created_ns memory.bytes mailbox.bytes actor.bytes globals wasi sessions".split()
 )
+MAY_BE = {"tables"}
 WASI = set("random_seed random_counter birth_realtime_ns turn_realtime_ns clock_reads".split())
 SESSION = set(
     "model weights tokenizer hyperparameters profile mode tokens rows layers heads_kv head_dim sampler_seed sampler_counter".split()
@@ -59,6 +60,8 @@ def wanted_sections(metadata):
         return name, dtype, [padded // size], used
 
     yield flat("memory.0", "U8", 1, decimal(metadata["memory.bytes"]))
+    for i, count in enumerate(metadata["tables"].split(" ") if "tables" in metadata else ()):
+        yield flat(f"table.{i}", "I32", 4, 4 * decimal(count))
     for handle in metadata["sessions"].split():
         session = json.loads(metadata[f"session.{handle}"], object_pairs_hook=unique)
         assert set(session) == SESSION and session["mode"] in ("exact", "fast")
@@ -89,11 +92,12 @@ def read(path):
         assert metadata.pop(f"hash.{name}") == sha256(section), name
         assert not any(section[used:]), name
         if dtype == "I32":
-            assert all(token >= 0 for (token,) in struct.iter_unpack("<i", section[:used])), name
+            lowest = -1 if name.startswith("table.") else 0
+            assert all(number >= lowest for (number,) in struct.iter_unpack("<i", section[:used])), name
         out[name] = section[:used]
         begin += size
     assert begin == len(data) and not root
-    assert set(metadata) == KEYS | {f"session.{handle}" for handle in metadata["sessions"].split()}
+    assert set(metadata) - MAY_BE == KEYS | {f"session.{handle}" for handle in metadata["sessions"].split()}
     return out
 
 

@@ -59,6 +59,18 @@ static void the_smallest_state_comes_back(void **unused) {
     kit_deinit(&kit);
 }
 
+static void as_many_tables_as_a_program_may_change_come_back(void **unused) {
+    (void)unused;
+    kit_state kit;
+    uint64_t random = 14;
+    kit_init(&kit);
+    kit_set_bytes(&kit, &random, 0, 1, 1);
+    for (uint32_t i = 0; i < DW_PROGRAM_CHANGED_TABLES_MAX; i++) kit_add_table(&kit, &random, i == 3 ? DW_PROGRAM_TABLE_ELEMENTS_MAX : i);
+    kit_add_session(&kit, &random, 7, (kit_shape){.tokens = 3, .rows = 3, .layers = 2, .heads_kv = 1, .head_dim = 64});
+    write_and_compare(&kit, 2);
+    kit_deinit(&kit);
+}
+
 static void as_many_sessions_as_an_actor_may_have_come_back(void **unused) {
     (void)unused;
     kit_state kit;
@@ -176,7 +188,8 @@ static void equal_states_give_equal_files(void **unused) {
 static void files_of_version_1_stay_as_they_are(void **unused) {
     (void)unused;
     static const struct { const char *path; void (*make)(kit_state *); } kept[] = {
-        {DW_TEST_SOURCE "/tests/checkpoint/corpus/minimal.drift", kit_minimal}, {DW_TEST_SOURCE "/tests/checkpoint/corpus/small.drift", kit_small}};
+        {DW_TEST_SOURCE "/tests/checkpoint/corpus/minimal.drift", kit_minimal}, {DW_TEST_SOURCE "/tests/checkpoint/corpus/small.drift", kit_small},
+        {DW_TEST_SOURCE "/tests/checkpoint/corpus/tables.drift", kit_tables}};
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
         kit_state kit;
         kept[i].make(&kit);
@@ -235,6 +248,10 @@ static void break_memory_limit(kit_state *kit) { kit->state.memory_bytes = DW_GU
 static void break_mailbox_limit(kit_state *kit) { kit->state.mailbox_bytes = DW_DRIFT_STATE_BYTES_MAX + 1; }
 static void break_global_type(kit_state *kit) { kit->globals[0].type = 5; kit->state.n_globals = 1; }
 static void break_global_bits(kit_state *kit) { kit->globals[0] = (dw_value){.type = DW_VALUE_I32, .bits = {[4] = 1}}; kit->state.n_globals = 1; }
+static void break_table_count(kit_state *kit) { kit->state.n_tables = DW_PROGRAM_CHANGED_TABLES_MAX + 1; }
+static void break_table_size(kit_state *kit) { kit->tables[0].n_elements = DW_PROGRAM_TABLE_ELEMENTS_MAX + 1; kit->state.n_tables = 1; }
+static const int32_t bad_function = -2;
+static void break_function(kit_state *kit) { kit->tables[0] = (dw_table_view){&bad_function, 1}; kit->state.n_tables = 1; }
 static void break_handle(kit_state *kit) { kit->sessions[0].handle = 0; }
 static void break_handles(kit_state *kit) { kit->sessions[1].handle = kit->sessions[0].handle; }
 static void break_rows(kit_state *kit) { kit->sessions[0].n_rows = kit->sessions[0].n_tokens + 1; }
@@ -249,6 +266,7 @@ static void a_state_that_breaks_a_rule_is_not_written(void **unused) {
         {break_name, DW_E_INVALID, "actor.name"}, {break_name_text, DW_E_INVALID, "actor.name"}, {break_name_utf8, DW_E_INVALID, "actor.name"},
         {break_memory, DW_E_INVALID, "memory.bytes"}, {break_memory_limit, DW_E_LIMIT, "memory.bytes"}, {break_mailbox_limit, DW_E_LIMIT, "mailbox.bytes"},
         {break_global_type, DW_E_INVALID, "globals"}, {break_global_bits, DW_E_INVALID, "globals"}, {break_handle, DW_E_INVALID, "sessions"},
+        {break_table_count, DW_E_LIMIT, "tables"}, {break_table_size, DW_E_LIMIT, "tables"}, {break_function, DW_E_INVALID, "table.0"},
         {break_handles, DW_E_INVALID, "sessions"}, {break_rows, DW_E_INVALID, "session.65537"}, {break_layers, DW_E_INVALID, "session.65537"},
         {break_layer_limit, DW_E_LIMIT, "session.65537"}, {break_row_unit, DW_E_LIMIT, "session.65537"}, {break_token, DW_E_INVALID, "tokens.65537"}};
     char path[512];
@@ -261,6 +279,7 @@ static void a_state_that_breaks_a_rule_is_not_written(void **unused) {
         assert_int_equal(dw_checkpoint_write(path, &kit.state, kit_rows, &kit, NULL, &err), cases[i].status);
         if (!strstr(err.text, cases[i].named)) fail_msg("\"%s\" does not name %s", err.text, cases[i].named);
         assert_int_equal(kit_count_files(), 0);
+        kit.state.n_tables = 0; /* they were only claimed */
         kit_deinit(&kit);
     }
 }
@@ -275,6 +294,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_states_come_back_as_they_were),
         cmocka_unit_test(the_smallest_state_comes_back),
+        cmocka_unit_test(as_many_tables_as_a_program_may_change_come_back),
         cmocka_unit_test(as_many_sessions_as_an_actor_may_have_come_back),
         cmocka_unit_test(as_many_sections_as_a_file_may_have_come_back_and_one_more_is_refused),
         cmocka_unit_test(every_section_begins_on_a_page_without_holes),

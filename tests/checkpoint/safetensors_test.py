@@ -18,7 +18,7 @@ except ImportError as missing:
     print(f"skipped: {missing} (tests/requirements.txt names the packages)")
     sys.exit(77)
 
-DTYPES = {"memory": numpy.uint8, "mailbox": numpy.uint8, "actor": numpy.uint8, "tokens": numpy.int32, "kv": numpy.float16}
+DTYPES = {"memory": numpy.uint8, "mailbox": numpy.uint8, "actor": numpy.uint8, "tokens": numpy.int32, "table": numpy.int32, "kv": numpy.float16}
 
 
 def check_section(name, array, truth):
