@@ -99,6 +99,14 @@ void dw_actor_destroy(dw_actor *actor) {
     free(actor);
 }
 
+dw_status dw_actor_usable(const dw_actor *actor, dw_error *err) {
+    if (actor->in_turn) return dw_fail(err, DW_E_BUSY, "a turn of this actor is running");
+    if (actor->broken) {
+        return dw_fail(err, DW_E_STATE, "the sessions of this actor could not be put back after a turn that failed: thaw its last checkpoint");
+    }
+    return DW_OK;
+}
+
 /* --- the live instance --------------------------------------------------------------------------------------- */
 
 static dw_status write_output(void *context, int stream, const void *data, size_t size) {

@@ -79,6 +79,7 @@ struct dw_actor {
     dw_actor_image image;         /* as last committed */
     bool initialized;             /* start function and _initialize are part of the image */
     uint64_t turns;
+    bool broken;                  /* a rollback failed (no memory): refuses turns, freezing and forking from then on */
     dw_instance *instance;        /* live, or NULL: restored from the image when needed */
     dw_handle_table *handles;     /* of actor_session */
     actor_session *sessions[DW_SESSIONS_PER_ACTOR_MAX]; /* in the order they were opened; closed ones leave at commit */
@@ -99,6 +100,8 @@ struct dw_actor {
     dw_instance *running;         /* in a call; under the port's lock, for dw_actor_stop */
 };
 
+/* DW_E_BUSY inside a turn, DW_E_STATE when broken. */
+dw_status dw_actor_usable(const dw_actor *actor, dw_error *err) DW_MUST_USE;
 /* The live instance, restored from the image if need be, its region marked. */
 dw_status dw_actor_live(dw_actor *actor, dw_error *err) DW_MUST_USE;
 void dw_actor_drop_instance(dw_actor *actor);

@@ -92,8 +92,8 @@ dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_repor
     uint8_t *mailbox_section = NULL, *section = NULL;
     size_t mailbox_bytes = 0, section_bytes = 0;
     dw_checkpoint_session sessions[DW_SESSIONS_PER_ACTOR_MAX];
-    if (actor->in_turn) return dw_fail(err, DW_E_BUSY, "a turn of this actor is running");
-    dw_status status = dw_actor_live(actor, err);
+    dw_status status = dw_actor_usable(actor, err);
+    if (status == DW_OK) status = dw_actor_live(actor, err);
     for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) status = describe_session(actor->sessions[i], &sessions[i], err);
     if (status != DW_OK) return status;
     if (dw_state_encode_mailbox(&actor->mailbox, &mailbox_section, &mailbox_bytes) != DW_OK ||
@@ -183,6 +183,7 @@ static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t
     dw_session *session = NULL;
     actor_session *added = NULL;
     bool exact = false;
+    if (from->handle == 0) return dw_fail(err, DW_E_CORRUPT, "session.0: no session has this handle");
     dw_status status = find_model(actor->runtime, from, &model, &exact, err);
     if (status == DW_OK) status = check_tokens(from, dw_model_info_view(model->model), err);
     if (status != DW_OK) return status;
@@ -315,9 +316,10 @@ dw_status dw_actor_fork(dw_actor *actor, const char *name, dw_actor **out, dw_fo
     dw_fork_report own = {0};
     dw_actor *child = NULL;
     *out = NULL;
-    if (actor->in_turn) return dw_fail(err, DW_E_BUSY, "a turn of this actor is running");
     uint64_t start = dw_os_monotonic_ns();
-    dw_status status = dw_actor_shell(actor->runtime, actor->program, name, (const char *const *)actor->arguments, &actor->observer, &child, err);
+    dw_status status = dw_actor_usable(actor, err);
+    if (status != DW_OK) return status;
+    status = dw_actor_shell(actor->runtime, actor->program, name, (const char *const *)actor->arguments, &actor->observer, &child, err);
     if (status != DW_OK) return status;
     child->initialized = actor->initialized;
     child->turns = actor->turns;

@@ -271,6 +271,7 @@ static void deliver_generate(dw_guest_memory *memory, operation *op, bool interr
         op->completion.status = DW_OK;
         op->job.end_reason = DW_END_LENGTH;
     }
+    if (op->completion.status == DW_E_CANCELLED && op->text_failed) op->completion.status = DW_E_FULL;
     uint32_t fits = op->text_size < op->request.len2 ? (uint32_t)op->text_size : op->request.len2;
     op->completion.result0 = (uint32_t)op->text_size;
     op->completion.result1 = op->job.n_generated;

@@ -84,7 +84,10 @@ static void roll_back(dw_actor *actor, dw_status why) {
     dw_actor_drop_instance(actor);
     dw_error err;
     dw_status status = dw_actor_sessions_rollback(actor, &err);
-    if (status != DW_OK) dw_log(DW_LOG_ERROR, "rollback", "actor=%s status=%s reason=%s", actor->name, dw_status_name(status), err.text);
+    if (status != DW_OK) {
+        actor->broken = true; /* better no actor than one that is not what it was */
+        dw_log(DW_LOG_ERROR, "rollback", "actor=%s status=%s reason=%s", actor->name, dw_status_name(status), err.text);
+    }
     if (why != DW_E_CANCELLED && dw_status_kind_of(why) == DW_KIND_REFUSED) dw_mailbox_drop_first(&actor->mailbox);
 }
 
@@ -92,8 +95,8 @@ dw_status dw_actor_turn(dw_actor *actor, uint64_t deadline_ns, dw_turn_result *r
     *result = (dw_turn_result){.status = DW_E_NOT_FOUND};
     const message *current = dw_mailbox_first(&actor->mailbox);
     if (!current) return dw_fail(err, DW_E_NOT_FOUND, "the mailbox is empty");
-    if (actor->in_turn) return dw_fail(err, DW_E_BUSY, "a turn of this actor is running");
-    dw_status status = dw_actor_live(actor, err);
+    dw_status status = dw_actor_usable(actor, err);
+    if (status == DW_OK) status = dw_actor_live(actor, err);
     if (status != DW_OK) return result->status = status;
     begin(actor, current, deadline_ns, result);
     uint64_t start = dw_os_monotonic_ns();
