@@ -196,6 +196,30 @@ static void a_table_does_not_grow_beyond_its_limit(void **state) {
     dw_program_release(program);
 }
 
+/* Reading them runs code, which looks at the clock as the guest's does. */
+static void an_interruption_waits_for_the_next_call_when_tables_are_read(void **state) {
+    (void)state;
+    dw_program *program = test_program(TWO_TABLES), *endless = test_program("(module (memory 1) (func (export \"run\") (loop (br 0))))");
+    dw_instance *instance = test_instance(program), *busy = test_instance(endless);
+    dw_table_view *tables = NULL;
+    dw_call_result result;
+    size_t n = 0;
+    (void)call_export(instance, "change");
+    dw_instance_interrupt(instance);
+    /* the clock moves on, beyond what the first instance was given */
+    uint64_t deadline = dw_os_monotonic_ns() + UINT64_C(20000000);
+    assert_int_equal(dw_instance_call(busy, "run", deadline, &result, NULL), DW_E_DEADLINE);
+    assert_ok(dw_instance_tables(instance, &tables, &n, err));
+    assert_table(&tables[0], (const int32_t[]){2, 1}, 2);
+    assert_int_equal(dw_instance_call(instance, "size_of_b", UINT64_MAX, &result, NULL), DW_E_CANCELLED);
+    assert_int_equal(call_export(instance, "size_of_b"), 3);
+    free(tables);
+    dw_instance_destroy(busy);
+    dw_instance_destroy(instance);
+    dw_program_release(endless);
+    dw_program_release(program);
+}
+
 static void globals_of_an_image_come_back_bit_for_bit(void **state) {
     (void)state;
     dw_program *program = test_program("(module (memory 1) (global (mut f32) (f32.const 0)) (global (mut f64) (f64.const 0))"
@@ -313,6 +337,7 @@ int main(void) {
         cmocka_unit_test(tables_that_the_code_changes_are_restored_at_every_message),
         cmocka_unit_test(tables_are_read_as_indices_of_functions),
         cmocka_unit_test(tables_of_an_image_replace_those_of_the_element_segments),
+        cmocka_unit_test(an_interruption_waits_for_the_next_call_when_tables_are_read),
         cmocka_unit_test(a_table_does_not_grow_beyond_its_limit),
         cmocka_unit_test(an_image_with_tables_that_the_program_cannot_have_made_is_refused),
         cmocka_unit_test(globals_of_an_image_come_back_bit_for_bit),
