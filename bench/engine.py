@@ -124,7 +124,7 @@ def summary(row: dict, setting: dict, load: list) -> dict:
         ratios = [a / b for a, b in zip(ours, theirs)]
         out.update(theirs=shown(statistics.median(theirs)), ratio=shown(statistics.median(ratios)), theirs_min=shown(min(theirs)),
                    theirs_max=shown(max(theirs)), ratio_min=shown(min(ratios)), ratio_max=shown(max(ratios)), against=row["against"])
-        if row["better"] == "lower":
+        if row["unit"] == "us/token":
             out["added"] = shown(statistics.median(a - b for a, b in zip(ours, theirs)))
     out["rounds"] = len(ours)
     out.update(row["conditions"])
