@@ -19,8 +19,8 @@ typedef struct bench_turn {
     dw_turn_result result;  /* reply is freed by bench_turn_end */
 } bench_turn;
 
-/* One order, sent and handled. A turn that does not commit ends the program. */
-bench_turn bench_order(const bench_loop_actor *actor, loop_work work, uint32_t n, const int32_t *tokens);
+/* One order with n_tokens tokens, sent and handled. A turn that does not commit ends the program. */
+bench_turn bench_order(const bench_loop_actor *actor, loop_work work, uint32_t n, const int32_t *tokens, uint32_t n_tokens);
 void bench_turn_end(bench_turn *turn);
 
 /* The path of a guest program, valid until the next call. */

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROMPT_TOKENS = 65, MADE_TOKENS = 32 };
+enum { PROMPT_TOKENS = 64, MADE_TOKENS = 64 };
 
 /* --- the actor ----------------------------------------------------------------------------------------------- */
 
@@ -47,14 +47,12 @@ void bench_actor_close(bench_loop_actor *actor) {
     dw_runtime_destroy(actor->runtime);
 }
 
-bench_turn bench_order(const bench_loop_actor *actor, loop_work work, uint32_t n, const int32_t *tokens) {
+bench_turn bench_order(const bench_loop_actor *actor, loop_work work, uint32_t n, const int32_t *tokens, uint32_t n_tokens) {
     dw_error err;
     loop_order order = {.work = work, .n = n};
-    size_t size = offsetof(loop_order, tokens);
-    if (tokens != NULL) {
-        memcpy(order.tokens, tokens, n * sizeof tokens[0]);
-        size = sizeof order;
-    }
+    if (n_tokens > LOOP_TOKENS_MAX) bench_fail("too many tokens for one order");
+    if (n_tokens > 0) memcpy(order.tokens, tokens, n_tokens * sizeof tokens[0]);
+    size_t size = offsetof(loop_order, tokens) + n_tokens * sizeof tokens[0];
     bench_turn turn;
     double start = bench_now_us();
     bench_must(dw_actor_send(actor->actor, &order, size, 0, &err), &err);
@@ -68,16 +66,18 @@ void bench_turn_end(bench_turn *turn) {
     turn->result.reply = NULL;
 }
 
-static bench_turn rewound(const bench_loop_actor *actor, loop_work work) {
-    bench_turn turn = bench_order(actor, LOOP_REWIND, PROMPT_TOKENS, NULL);
+/* Back at the prompt; then the turn that counts. */
+static bench_turn run_actor(const bench_loop_actor *actor, loop_work work, int32_t first) {
+    bench_turn turn = bench_order(actor, LOOP_REWIND, 0, NULL, 0);
     bench_turn_end(&turn);
-    return bench_order(actor, work, MADE_TOKENS, NULL);
+    return bench_order(actor, work, MADE_TOKENS, &first, 1);
 }
 
 /* --- the native loop ----------------------------------------------------------------------------------------- */
 
 typedef struct native {
     dw_session *session;
+    int32_t first;             /* appended to the prompt, as a user's message is */
     int32_t made[MADE_TOKENS];
     double us, model_us;
 } native;
@@ -94,23 +94,20 @@ static void run(native *n, dw_job *job) {
 }
 
 static void native_generate(native *n) {
-    dw_job job = {.kind = DW_JOB_GENERATE, .session = n->session, .n_max = MADE_TOKENS, .sampling = {.top_p = 1}, .ignore_end = true,
+    dw_job job = {.kind = DW_JOB_GENERATE, .session = n->session, .tokens = &n->first, .n_tokens = 1, .n_max = MADE_TOKENS, .sampling = {.top_p = 1}, .ignore_end = true,
                   .on_text = hear_text};
     run(n, &job);
     uint32_t length;
     const int32_t *log = dw_session_tokens(n->session, &length);
-    if (length != PROMPT_TOKENS + MADE_TOKENS) bench_fail("the native generation is too short");
-    memcpy(n->made, log + PROMPT_TOKENS, sizeof n->made);
+    if (length != PROMPT_TOKENS + 1 + MADE_TOKENS) bench_fail("the native generation is too short");
+    memcpy(n->made, log + PROMPT_TOKENS + 1, sizeof n->made);
 }
 
 static void native_forward(native *n) {
     for (uint32_t i = 0; i < MADE_TOKENS; i++) {
         dw_row_request row = {.index = DW_ROW_LAST, .sample = true, .sampling = {.top_p = 1}};
-        dw_job job = {.kind = DW_JOB_FORWARD, .session = n->session, .rows = &row, .n_rows = 1};
-        if (i > 0) {
-            job.tokens = &n->made[i - 1];
-            job.n_tokens = 1;
-        }
+        const int32_t *token = i > 0 ? &n->made[i - 1] : &n->first;
+        dw_job job = {.kind = DW_JOB_FORWARD, .session = n->session, .tokens = token, .n_tokens = 1, .rows = &row, .n_rows = 1};
         run(n, &job);
         n->made[i] = row.sampled.token;
     }
@@ -136,7 +133,7 @@ static void compare(const bench_loop_actor *actor, native *n, const char *name, 
     bench_condition(outside, "tokens", json_integer(MADE_TOKENS));
     bench_condition(outside, "what", json_string("time outside of the model's steps, the turn and its commit included"));
     for (unsigned i = 0; i <= repeats; i++) {
-        bench_turn turn = rewound(actor, work);
+        bench_turn turn = run_actor(actor, work, n->first);
         run_native(n, loop);
         if (turn.result.reply_size != sizeof n->made || memcmp(turn.result.reply, n->made, sizeof n->made) != 0) {
             bench_fail("the actor made other tokens than the native loop");
@@ -155,19 +152,18 @@ void bench_actor(const bench_options *options) {
     dw_error err;
     bench_loop_actor actor = {0};
     native n = {0};
-    int32_t tokens[PROMPT_TOKENS];
+    int32_t tokens[PROMPT_TOKENS + 1];
     bench_actor_open(options, true, &actor);
     dw_model *model = dw_runtime_model(actor.runtime, NULL);
-    bench_tokens(model, tokens, PROMPT_TOKENS);
-    bench_turn turn = bench_order(&actor, LOOP_PROMPT, PROMPT_TOKENS, tokens);
+    bench_tokens(model, tokens, PROMPT_TOKENS + 1);
+    n.first = tokens[PROMPT_TOKENS];
+    bench_turn turn = bench_order(&actor, LOOP_PROMPT, PROMPT_TOKENS, tokens, PROMPT_TOKENS);
     bench_turn_end(&turn);
     bench_must(dw_session_create(model, NULL, &n.session, &err), &err);
-    dw_job prefill = {.kind = DW_JOB_FORWARD, .session = n.session, .tokens = tokens, .n_tokens = PROMPT_TOKENS - 1};
+    dw_job prefill = {.kind = DW_JOB_FORWARD, .session = n.session, .tokens = tokens, .n_tokens = PROMPT_TOKENS};
     bench_must(dw_job_run(&prefill, &err), &err);
-    uint32_t reused;
-    bench_must(dw_session_sync(n.session, tokens, PROMPT_TOKENS, &reused, &err), &err);
-    compare(&actor, &n, "actor_generate", "actor_generate_outside", LOOP_GENERATE, native_generate, 2 * options->repeats);
-    compare(&actor, &n, "actor_forward", "actor_forward_outside", LOOP_FORWARD, native_forward, 2 * options->repeats);
+    compare(&actor, &n, "actor_generate", "actor_generate_outside", LOOP_GENERATE, native_generate, options->repeats);
+    compare(&actor, &n, "actor_forward", "actor_forward_outside", LOOP_FORWARD, native_forward, options->repeats);
     dw_session_destroy(n.session);
     bench_actor_close(&actor);
 }

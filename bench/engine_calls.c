@@ -88,7 +88,7 @@ static void measure_sandbox(const sides *s, const bench_loop_actor *actor, unsig
     bench_condition(receive, "what", json_string("a function that returns at once"));
     bench_condition(restore, "what", json_string("from image 0, with its end"));
     for (unsigned i = 0; i < VALUES * repeats; i++) {
-        bench_turn turn = bench_order(actor, LOOP_ENTERS, ENTERS, NULL);
+        bench_turn turn = bench_order(actor, LOOP_ENTERS, ENTERS, NULL, 0);
         double enter_us = (double)turn.result.run_ns / 1000;
         bench_turn_end(&turn);
         double yield_us = yields_us(s), plain_us = bench_plain_yields_us(s->plain);
@@ -112,11 +112,11 @@ static void measure_turns(const bench_loop_actor *actor, unsigned repeats) {
     bench_condition(commit, "what", json_string("the commit alone, of a turn that wrote 10 pages and what the message itself dirties"));
     uint64_t empty_bytes = 0, commit_bytes = 0;
     for (unsigned i = 0; i < TURNS * repeats; i++) {
-        bench_turn turn = bench_order(actor, LOOP_NOTHING, 0, NULL);
+        bench_turn turn = bench_order(actor, LOOP_NOTHING, 0, NULL, 0);
         bench_add(empty, turn.us, 0);
         empty_bytes = turn.result.dirty_bytes;
         bench_turn_end(&turn);
-        turn = bench_order(actor, LOOP_WRITE, PAGES, NULL);
+        turn = bench_order(actor, LOOP_WRITE, PAGES, NULL, 0);
         bench_add(commit, (double)turn.result.commit_ns / 1000, 0);
         commit_bytes = turn.result.dirty_bytes;
         bench_turn_end(&turn);
@@ -132,7 +132,7 @@ void bench_calls(const bench_options *options) {
     bench_loop_actor actor = {0};
     open_sides(options, &s);
     bench_actor_open(options, false, &actor);
-    bench_turn first = bench_order(&actor, LOOP_WRITE, PAGES, NULL); /* initialisation is not measured */
+    bench_turn first = bench_order(&actor, LOOP_WRITE, PAGES, NULL, 0); /* initialisation is not measured */
     bench_turn_end(&first);
     measure_sandbox(&s, &actor, options->repeats);
     measure_turns(&actor, options->repeats);

@@ -10,36 +10,36 @@ static uint8_t pages[LOOP_PAGES_MAX][LOOP_PAGE_BYTES];
 static int32_t prompt(const loop_order *order) {
     int32_t status = dw_session_close(&session);
     if (status == DW_OK) status = dw_session_open(NULL, 1, 0, &session);
-    if (status == DW_OK) status = dw_forward(&session, order->tokens, order->n - 1, NULL, 0);
-    if (status == DW_OK) status = dw_session_sync(&session, order->tokens, order->n, NULL);
     prompt_length = order->n;
-    return status;
+    return status == DW_OK ? dw_forward(&session, order->tokens, order->n, NULL, 0) : status;
 }
 
-static int32_t generate(uint32_t n) {
+static int32_t generate(const loop_order *order) {
     static int32_t made[LOOP_TOKENS_MAX];
     uint32_t n_made = 0;
     dw_generation generation = dw_generation_defaults();
-    generation.n_max = n;
+    generation.tokens = order->tokens;
+    generation.n_tokens = 1;
+    generation.n_max = order->n;
     generation.sampling = (dw_sampling_options){.temperature = 0};
     generation.emit = true;
     generation.ignore_end = true;
     int32_t status = dw_generate(&session, &generation);
-    if (status == DW_OK) status = dw_session_tokens(&session, prompt_length, made, LOOP_TOKENS_MAX, &n_made);
+    if (status == DW_OK) status = dw_session_tokens(&session, prompt_length + 1, made, LOOP_TOKENS_MAX, &n_made);
     return status == DW_OK ? dw_reply(made, n_made * sizeof made[0]) : status;
 }
 
-static int32_t forward(uint32_t n) {
+static int32_t forward(const loop_order *order) {
     static int32_t made[LOOP_TOKENS_MAX];
     int32_t status = DW_OK;
-    for (uint32_t i = 0; status == DW_OK && i < n; i++) {
+    for (uint32_t i = 0; status == DW_OK && i < order->n; i++) {
         dw_scored_token drawn;
         dw_row row = dw_row_last();
         dw_row_sample(&row, (dw_sampling_options){.temperature = 0}, &drawn);
-        status = dw_forward(&session, i > 0 ? &made[i - 1] : NULL, i > 0 ? 1 : 0, &row, 1);
+        status = dw_forward(&session, i > 0 ? &made[i - 1] : order->tokens, 1, &row, 1);
         made[i] = drawn.token;
     }
-    return status == DW_OK ? dw_reply(made, n * sizeof made[0]) : status;
+    return status == DW_OK ? dw_reply(made, order->n * sizeof made[0]) : status;
 }
 
 static int32_t enters(uint32_t n) {
@@ -62,9 +62,9 @@ int32_t dw_receive(void) {
     switch (order.work) {
     case LOOP_NOTHING: return DW_OK;
     case LOOP_PROMPT: return prompt(&order);
-    case LOOP_REWIND: return dw_session_rewind(&session, order.n);
-    case LOOP_GENERATE: return generate(order.n);
-    case LOOP_FORWARD: return forward(order.n);
+    case LOOP_REWIND: return dw_session_rewind(&session, prompt_length);
+    case LOOP_GENERATE: return generate(&order);
+    case LOOP_FORWARD: return forward(&order);
     case LOOP_ENTERS: return enters(order.n);
     case LOOP_WRITE:
         for (uint32_t i = 0; i < order.n && i < LOOP_PAGES_MAX; i++) pages[i][0]++;
