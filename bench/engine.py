@@ -25,15 +25,18 @@ BUSY = 0.5  # load per core above which a table says so
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/engine", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
-    parser.add_argument("part", nargs="*", choices=[*PARTS, []], help="what to measure: speed, actor, calls, kv (default: all)")
+    parser.add_argument("part", nargs="*", help="what to measure: speed, actor, calls, kv (default: all)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
     parser.add_argument("--model", help="GGUF file (default: Gemma 3 270M, fetched once)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5, help="pairs of processes for speed, repeats for the rest (default 5)")
-    parser.add_argument("--engine", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--llama-bench", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--engine", help=argparse.SUPPRESS)
+    parser.add_argument("--llama-bench", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    for part in options.part:
+        if part not in PARTS:
+            parser.error(f"there is no part '{part}': {', '.join(PARTS)}")
     if options.rounds < 1 or options.threads < 1:
         parser.error("--rounds and --threads begin at 1")
     if options.model:
