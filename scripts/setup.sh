@@ -145,28 +145,9 @@ dw_rust_is_new() {
     [ "${minor:-0}" -ge "$dw_rust_minor" ]
 }
 
-# The installer of https://rustup.rs itself, one version, by hash. Only where no package has it.
-dw_fetch_rustup_init() {
-    case $(uname -sm) in
-        'Linux x86_64') triple=x86_64-unknown-linux-gnu sha256=20a06e644b0d9bd2fbdbfd52d42540bdde820ea7df86e92e533c073da0cdd43c ;;
-        'Linux aarch64') triple=aarch64-unknown-linux-gnu sha256=e3853c5a252fca15252d07cb23a1bdd9377a8c6f3efa01531109281ae47f841c ;;
-        *) dw_fail "Rust $toolchain or newer is missing; see https://rustup.rs" ;;
-    esac
-    python3 - "https://static.rust-lang.org/rustup/archive/1.28.2/$triple/rustup-init" "$sha256" "$dw_cache/rustup-init" <<'PYTHON' ||
-import hashlib, os, sys, urllib.request
-url, expected, path = sys.argv[1:]
-program = urllib.request.urlopen(url, timeout=60).read()
-if hashlib.sha256(program).hexdigest() != expected:
-    sys.exit(f"{url}: wrong SHA-256")
-with open(path, "wb") as file:
-    file.write(program)
-os.chmod(path, 0o755)
-PYTHON
-        dw_fail "could not fetch rustup: install Rust $toolchain or newer (https://rustup.rs), then try again"
-}
-
 # Order: the Rust that is there; a toolchain of an installed rustup; rustup from the system's
-# packages; rustup's own installer into our cache, touching nothing in the home folder.
+# packages (Debian 13, Ubuntu 24.04, Homebrew). Where there is no package that is new enough the user
+# is asked: nothing is fetched from outside of package registries unasked.
 dw_setup_rust() {
     # What an earlier run had to choose.
     [ ! -f "$dw_cache/rust.env" ] || . "$dw_cache/rust.env"
@@ -188,16 +169,8 @@ dw_setup_rust() {
         printf 'PATH=%s\nRUSTUP_TOOLCHAIN=%s\nexport PATH RUSTUP_TOOLCHAIN\n' \
             "'$(dirname "$(command -v cargo)")':\$PATH" "$toolchain" >"$dw_cache/rust.env"
     else
-        dw_fetch_rustup_init
-        dw_say "Installing Rust $toolchain into $dw_cache/rust (Wasmtime needs it; your own Rust is left alone)"
-        RUSTUP_HOME=$dw_cache/rust/rustup CARGO_HOME=$dw_cache/rust/cargo \
-            "$dw_cache/rustup-init" -y -q --no-modify-path --profile minimal --default-toolchain "$toolchain" \
-            >"$dw_cache/rustup.log" 2>&1 || {
-            tail -n 15 "$dw_cache/rustup.log" >&2
-            dw_fail "the Rust installer failed; its log is $dw_cache/rustup.log"
-        }
-        printf 'RUSTUP_HOME=%s\nCARGO_HOME=%s\nPATH=%s\nexport RUSTUP_HOME CARGO_HOME PATH\n' "'$dw_cache/rust/rustup'" \
-            "'$dw_cache/rust/cargo'" "'$dw_cache/rust/cargo/bin':\$PATH" >"$dw_cache/rust.env"
+        dw_fail "Rust $toolchain or newer is needed (to build Wasmtime), and this system has no package of it:
+       install it from https://rustup.rs, then run this again"
     fi
     . "$dw_cache/rust.env"
     dw_rust_is_new || dw_fail "Rust $toolchain or newer is needed; 'rustc --version' says: $(rustc --version 2>&1)"
