@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include "model/make_model.h"
+#include "os/os.h"
 
 /* Places in the probe's arena. */
 enum { AT_TOKENS = 0, AT_ROW = 16384, AT_OPTIONS = 20480, AT_RESULT = 24576, AT_TEXT = 28672, AT_LOGITS = 65536 };
@@ -300,6 +301,45 @@ static void a_conversation_that_is_moved_equals_one_that_is_not(void **state) {
     dw_actor_destroy(twin.actor);
 }
 
+/* Hugging Face's reader over the checkpoint of a live actor, beside dumps of the actor's own memory. */
+static void safetensors_reads_the_rows_that_the_actor_holds(void **state) {
+    if (DW_TEST_PYTHON[0] == '\0') skip();
+    fixture *f = *state;
+    dw_error err = {0};
+    char drift[512], rows[512], log[512];
+    fixture_path(f, "rows.drift", drift);
+    fixture_path(f, "rows.f16", rows);
+    fixture_path(f, "rows.i32", log);
+    talk t = talk_begin(f, "rows");
+    fixture_request(t.actor, forward(&t, 0, 90));
+    fixture_request(t.actor, generate(&t, 0, 3));
+    assert_ok(dw_actor_freeze(t.actor, drift, NULL, &err), err);
+
+    dw_session *session = dw_actor_session(t.actor, 0);
+    FILE *out = fopen(rows, "wb");
+    assert_non_null(out);
+    for (uint32_t layer = 0; layer < dw_model_info_view(dw_session_model(session))->n_layers; layer++) {
+        for (int which = 0; which < 2; which++) {
+            const void *view = NULL;
+            uint64_t bytes = 0;
+            assert_int_equal(dw_session_kv_view(session, layer, which, &view, &bytes), DW_OK);
+            assert_int_equal(fwrite(view, 1, bytes, out), bytes);
+        }
+    }
+    assert_int_equal(fclose(out), 0);
+    uint32_t n_tokens = 0;
+    const int32_t *tokens = dw_session_tokens(session, &n_tokens);
+    assert_ok(dw_os_write_file(log, tokens, n_tokens * sizeof *tokens, &err), err);
+
+    const char *const argv[] = {DW_TEST_PYTHON, DW_TEST_SOURCE "/tests/actor/rows_test.py", drift, rows, log, NULL};
+    dw_os_process_result result;
+    assert_ok(dw_os_run(argv, 4096, &result, &err), err);
+    print_message("%s", result.output);
+    assert_int_equal(result.exit_code, 0);
+    free(result.output);
+    dw_actor_destroy(t.actor);
+}
+
 static int setup(void **state) {
     dw_error err = {0};
     if (fixture_setup(state) != 0) return -1;
@@ -320,6 +360,7 @@ int main(void) {
         cmocka_unit_test(a_cancelled_job_leaves_the_last_row),
         cmocka_unit_test(a_generation_interrupted_in_its_prompt_does_not_claim_it),
         cmocka_unit_test(a_conversation_that_is_moved_equals_one_that_is_not),
+        cmocka_unit_test(safetensors_reads_the_rows_that_the_actor_holds),
     };
     return cmocka_run_group_tests(tests, setup, fixture_teardown);
 }
