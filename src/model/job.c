@@ -256,15 +256,15 @@ static dw_status room_for_ends(dw_job *job) {
 static dw_job_progress draw(dw_job *job, const float *logits) {
     dw_session *session = job->session;
     dw_model *model = session->model;
-    dw_token_score drawn;
-    dw_status status = dw_sampler_sample(model->sampler, logits, &job->sampling, &session->sampler, &drawn);
+    int32_t drawn;
+    dw_status status = dw_sampler_pick(model->sampler, logits, &job->sampling, &session->sampler, &drawn);
     if (status != DW_OK) return finish(job, dw_fail(&job->error, status, "what the model computed cannot be used"));
-    if (!job->ignore_end && dw_vocab_is_end(model->vocab, drawn.token)) return end_generation(job, DW_END_TOKEN);
+    if (!job->ignore_end && dw_vocab_is_end(model->vocab, drawn)) return end_generation(job, DW_END_TOKEN);
     status = room_for_ends(job);
-    if (status == DW_OK) status = dw_session_append(session, &drawn.token, 1, &job->error);
+    if (status == DW_OK) status = dw_session_append(session, &drawn, 1, &job->error);
     if (status != DW_OK) return finish(job, status);
     job->n_generated++;
-    if (((job_state *)job->state)->tracks_text && add_text(job, drawn.token) == DW_JOB_DONE) return DW_JOB_DONE;
+    if (((job_state *)job->state)->tracks_text && add_text(job, drawn) == DW_JOB_DONE) return DW_JOB_DONE;
     if (job->n_generated == job->n_max) return end_generation(job, DW_END_LENGTH);
     if (session->n_tokens == model->info.context_tokens) return end_generation(job, DW_END_CONTEXT);
     return DW_JOB_MORE;
