@@ -110,6 +110,7 @@ dw_status dw_actor_shell(dw_runtime *runtime, dw_program *program, const char *n
                          dw_actor **out, dw_error *err) DW_MUST_USE;
 
 /* sessions.c */
+/* Takes `session` over; a failure destroys it. handle_or_0: the number it has to have again, or 0 for a new one. */
 dw_status dw_actor_add_session(dw_actor *actor, dw_session *session, runtime_model *model, dw_handle handle_or_0, actor_session **out) DW_MUST_USE;
 actor_session *dw_actor_get_session(dw_actor *actor, dw_handle handle);
 /* Call before the log of a session is cut to n_tokens inside a turn. */

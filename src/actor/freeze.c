@@ -204,10 +204,7 @@ static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t
     free(sources);
     if (status != DW_OK) return status;
     status = dw_actor_add_session(actor, session, model, from->handle, &added);
-    if (status != DW_OK) {
-        dw_session_destroy(session);
-        return dw_fail(err, status, "session.%u: its handle cannot be taken", from->handle);
-    }
+    if (status != DW_OK) return dw_fail(err, status, "session.%u: its handle cannot be taken", from->handle);
     report->tokens += from->n_tokens;
     report->tokens_reused += from->n_rows;
     report->tokens_pending += from->n_tokens - from->n_rows;
@@ -301,10 +298,7 @@ static dw_status fork_sessions(dw_actor *actor, dw_actor *child, dw_fork_report 
         status = dw_session_fork(from->session, &session, err);
         if (status != DW_OK) break;
         status = dw_actor_add_session(child, session, from->model, from->handle, &added);
-        if (status != DW_OK) {
-            dw_session_destroy(session);
-            return dw_fail(err, status, "a fork's session cannot take its handle");
-        }
+        if (status != DW_OK) return dw_fail(err, status, "a fork's session cannot take its handle");
         dw_session_tokens(session, &n_tokens);
         report->tokens += n_tokens;
         report->kv_bytes += (uint64_t)dw_session_rows(session) * dw_model_info_view(from->model->model)->kv_bytes_per_token;

@@ -91,10 +91,7 @@ static dw_status op_session_open(dw_actor *actor, dw_guest_memory *memory, opera
     status = dw_session_create(model->model, &options, &session, NULL);
     actor_session *added = NULL;
     if (status == DW_OK) status = dw_actor_add_session(actor, session, model, 0, &added);
-    if (status != DW_OK) {
-        dw_session_destroy(session);
-        return status;
-    }
+    if (status != DW_OK) return status;
     const dw_model_info *info = dw_model_info_view(model->model);
     op->completion.result0 = added->handle;
     op->completion.result1 = info->context_tokens;
@@ -158,10 +155,7 @@ static dw_status op_session_fork(dw_actor *actor, dw_guest_memory *memory, opera
     dw_session *child = NULL;
     status = dw_session_fork(session->session, &child, NULL);
     if (status == DW_OK) status = dw_actor_add_session(actor, child, session->model, 0, &added);
-    if (status != DW_OK) {
-        dw_session_destroy(child);
-        return status;
-    }
+    if (status != DW_OK) return status;
     op->completion.result0 = added->handle;
     return DW_OK;
 }

@@ -9,25 +9,25 @@
 
 actor_session *dw_actor_get_session(dw_actor *actor, dw_handle handle) { return dw_handle_get(actor->handles, HANDLE_SESSION, handle); }
 
+static dw_status take_session(dw_actor *actor, actor_session *added, dw_handle handle_or_0) {
+    if (actor->n_sessions == DW_SESSIONS_PER_ACTOR_MAX) return DW_E_LIMIT;
+    added->opened = handle_or_0 == 0;
+    added->handle = handle_or_0;
+    return handle_or_0 ? dw_handle_reopen(actor->handles, HANDLE_SESSION, added, handle_or_0)
+                       : dw_handle_open(actor->handles, HANDLE_SESSION, added, &added->handle);
+}
+
 dw_status dw_actor_add_session(dw_actor *actor, dw_session *session, runtime_model *model, dw_handle handle_or_0, actor_session **out) {
     *out = NULL;
-    if (actor->n_sessions == DW_SESSIONS_PER_ACTOR_MAX) return DW_E_LIMIT;
     actor_session *added = calloc(1, sizeof *added);
-    if (!added) return DW_E_NO_MEMORY;
-    added->session = session;
-    added->model = model;
-    dw_status status;
-    if (handle_or_0) {
-        added->handle = handle_or_0;
-        status = dw_handle_reopen(actor->handles, HANDLE_SESSION, added, handle_or_0);
-    } else {
-        status = dw_handle_open(actor->handles, HANDLE_SESSION, added, &added->handle);
-        added->opened = true;
-    }
+    dw_status status = added ? take_session(actor, added, handle_or_0) : DW_E_NO_MEMORY;
     if (status != DW_OK) {
         free(added);
+        dw_session_destroy(session);
         return status;
     }
+    added->session = session;
+    added->model = model;
     actor->sessions[actor->n_sessions++] = added;
     *out = added;
     return DW_OK;
