@@ -50,6 +50,18 @@ static inline uint64_t dw_graph_row_bytes(const dw_graph *graph) {
     return (uint64_t)graph->model.hp->n_heads_kv * graph->model.hp->head_dim * sizeof(uint16_t);
 }
 
+/* linear.c. w [input, output], x [input, n] -> [output, n], bias [output] or NULL. Every product with a weight matrix goes through these. */
+struct ggml_tensor *dw_linear(dw_graph *graph, struct ggml_tensor *w, struct ggml_tensor *bias, struct ggml_tensor *x);
+/* w [input, output, n_experts], x [input, 1 or n_used, n], experts I32 [n_used, n] -> [output, n_used, n] */
+struct ggml_tensor *dw_linear_experts(dw_graph *graph, struct ggml_tensor *w, struct ggml_tensor *x, struct ggml_tensor *experts);
+
+/* attention.c. q [head_dim, n_heads, n], k and v [head_dim, n_heads_kv, n], all placed by rope already. Writes K and V to the slot's rows, then
+ * attends: [head_dim * n_heads, n]. softcap 0 = none. */
+struct ggml_tensor *dw_graph_attend(dw_graph *graph, uint32_t layer, struct ggml_tensor *q, struct ggml_tensor *k, struct ggml_tensor *v, float scale,
+                                    float softcap);
+/* Only the writing, for a last layer of which no output is wanted. */
+void dw_graph_keep_rows(dw_graph *graph, uint32_t layer, struct ggml_tensor *k, struct ggml_tensor *v);
+
 /* layer.c: fill graph->graph, inputs, layers and output. */
 void dw_graph_build(dw_graph *graph);
 void dw_graph_build_head(dw_graph *graph);

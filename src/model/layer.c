@@ -1,7 +1,7 @@
 /* layer.c: the operations of a decoder, from the traits of its family.
  *
- * Attention: Vaswani et al. 2017; RMS norm: Zhang and Sennrich 2019; rope: Su et al. 2021; grouped queries: Ainslie et al. 2023; gated
- * units: Shazeer 2020; attention by tiles with a running maximum: Dao et al. 2022. Kind and order follow llama.cpp's graphs.
+ * Attention: Vaswani et al. 2017; RMS norm: Zhang and Sennrich 2019; rope: Su et al. 2021; gated units: Shazeer 2020. Kind and order follow
+ * llama.cpp's graphs. The KV side of attention is in attention.c, products with weights in linear.c.
  */
 #include <math.h>
 
@@ -9,12 +9,6 @@
 #include "model/graph_internal.h"
 
 typedef struct ggml_tensor tensor;
-
-/* ggml_mul_mat(w, x): w [input, output], x [input, n] -> [output, n] */
-static tensor *project(dw_graph *g, tensor *w, tensor *bias, tensor *x) {
-    tensor *y = ggml_mul_mat(g->context, w, x);
-    return bias != NULL ? ggml_add(g->context, y, bias) : y;
-}
 
 static tensor *norm(dw_graph *g, tensor *x, tensor *w) {
     return ggml_mul(g->context, ggml_rms_norm(g->context, x, g->model.hp->norm_epsilon), w);
@@ -37,43 +31,20 @@ static tensor *rope(dw_graph *g, tensor *x, uint32_t layer) {
 
 /* --- attention ----------------------------------------------------------------------------------------------- */
 
-/* Writes rows [row, n_tokens] into the area; returns nothing, because only the graph's order says that attention reads later. */
-static void write_kv(dw_graph *g, uint32_t layer, int which, tensor *x) {
-    const dw_hyperparameters *hp = g->model.hp;
-    dw_graph_kv *kv = &g->layers[layer].kv[which];
-    int64_t row = (int64_t)hp->n_heads_kv * hp->head_dim;
-    kv->rows = ggml_new_tensor_2d(g->context, GGML_TYPE_F16, row, (int64_t)g->kv_rows);
-    ggml_format_name(kv->rows, "kv.%c.%u", which == 0 ? 'k' : 'v', layer);
-    tensor *flat = ggml_view_2d(g->context, x, row, g->shape.n_tokens, x->nb[2], 0);
-    kv->written = ggml_set_rows(g->context, kv->rows, flat, g->inputs.row_index);
-    ggml_build_forward_expand(g->graph, kv->written);
-}
-
-/* The slot's first n_kv rows as [head_dim, n_kv, n_heads_kv]. */
-static tensor *read_kv(dw_graph *g, uint32_t layer, int which) {
-    const dw_hyperparameters *hp = g->model.hp;
-    dw_graph_kv *kv = &g->layers[layer].kv[which];
-    size_t head_bytes = (size_t)hp->head_dim * sizeof(uint16_t);
-    kv->seen = ggml_view_3d(g->context, kv->rows, hp->head_dim, g->shape.n_kv, hp->n_heads_kv, kv->rows->nb[1], head_bytes,
-                            (size_t)(g->first_row * dw_graph_row_bytes(g)));
-    return kv->seen;
-}
-
 /* Returns NULL after the last layer's rows are written when no row of output is wanted. */
 static tensor *attention(dw_graph *g, uint32_t layer, tensor *x, bool only_rows) {
     const dw_hyperparameters *hp = g->model.hp;
     const dw_layer_weights *w = &g->model.weights->layers[layer];
     int64_t n = g->shape.n_tokens;
-    tensor *k = ggml_reshape_3d(g->context, project(g, w->k, w->k_bias, x), hp->head_dim, hp->n_heads_kv, n);
-    tensor *v = ggml_reshape_3d(g->context, project(g, w->v, w->v_bias, x), hp->head_dim, hp->n_heads_kv, n);
+    tensor *k = ggml_reshape_3d(g->context, dw_linear(g, w->k, w->k_bias, x), hp->head_dim, hp->n_heads_kv, n);
+    tensor *v = ggml_reshape_3d(g->context, dw_linear(g, w->v, w->v_bias, x), hp->head_dim, hp->n_heads_kv, n);
     if (w->k_norm != NULL) k = norm(g, k, w->k_norm);
     k = rope(g, k, layer);
     if (only_rows) {
-        write_kv(g, layer, 0, k);
-        write_kv(g, layer, 1, v);
+        dw_graph_keep_rows(g, layer, k, v);
         return NULL;
     }
-    tensor *q = ggml_reshape_3d(g->context, project(g, w->q, w->q_bias, x), hp->head_dim, hp->n_heads, n);
+    tensor *q = ggml_reshape_3d(g->context, dw_linear(g, w->q, w->q_bias, x), hp->head_dim, hp->n_heads, n);
     if (w->q_norm != NULL) q = norm(g, q, w->q_norm);
     q = rope(g, q, layer);
     float scale = hp->attention_scale;
@@ -81,27 +52,17 @@ static tensor *attention(dw_graph *g, uint32_t layer, tensor *x, bool only_rows)
         q = ggml_scale(g->context, q, scale);
         scale = 1.0f;
     }
-    ggml_build_forward_expand(g->graph, q);
-    ggml_build_forward_expand(g->graph, v);
-    ggml_build_forward_expand(g->graph, k);
-    write_kv(g, layer, 0, k);
-    write_kv(g, layer, 1, v);
-    tensor *mask = dw_layer_is_windowed(hp, layer) ? g->inputs.mask_window : g->inputs.mask;
-    tensor *y = ggml_flash_attn_ext(g->context, ggml_permute(g->context, q, 0, 2, 1, 3), read_kv(g, layer, 0), read_kv(g, layer, 1), mask,
-                                    scale, 0.0f, 0.0f);
-    ggml_prec_set_acc(y, GGML_PREC_F32);
-    y = ggml_reshape_2d(g->context, y, (int64_t)hp->head_dim * hp->n_heads, n);
-    ggml_build_forward_expand(g->graph, y);
-    return project(g, w->o, w->o_bias, y);
+    tensor *y = dw_graph_attend(g, layer, q, k, v, scale, 0.0f);
+    return dw_linear(g, w->o, w->o_bias, y);
 }
 
 static tensor *feed_forward(dw_graph *g, uint32_t layer, tensor *x) {
     const dw_layer_weights *w = &g->model.weights->layers[layer];
-    tensor *up = project(g, w->up, w->up_bias, x);
-    tensor *gate = project(g, w->gate, w->gate_bias, x);
+    tensor *up = dw_linear(g, w->up, w->up_bias, x);
+    tensor *gate = dw_linear(g, w->gate, w->gate_bias, x);
     tensor *gated = g->model.family->activation == DW_ACTIVATION_GELU ? ggml_geglu_split(g->context, gate, up)
                                                                       : ggml_swiglu_split(g->context, gate, up);
-    return project(g, w->down, w->down_bias, gated);
+    return dw_linear(g, w->down, w->down_bias, gated);
 }
 
 /* --- ends ---------------------------------------------------------------------------------------------------- */
@@ -133,14 +94,14 @@ static tensor *head(dw_graph *g, tensor *hidden) {
     tensor *x = norm(g, hidden, g->model.weights->output_norm);
     tensor *y = NULL;
     if (!too_large(g, w)) {
-        y = ggml_mul_mat(g->context, w, x);
+        y = dw_linear(g, w, NULL, x);
     } else {
         /* Whole multiples of 256 rows: each part begins at an offset that every device can bind. */
         int64_t part = (int64_t)(dw_device_info_view(g->model.device)->tensor_bytes_max / w->nb[1]) / 256 * 256;
         if (part == 0) part = 256; /* then supports() refuses it by name */
         for (int64_t row = 0; row < w->ne[1]; row += part) {
             int64_t rows = w->ne[1] - row < part ? w->ne[1] - row : part;
-            tensor *piece = ggml_mul_mat(g->context, ggml_view_2d(g->context, w, w->ne[0], rows, w->nb[1], (size_t)row * w->nb[1]), x);
+            tensor *piece = dw_linear(g, ggml_view_2d(g->context, w, w->ne[0], rows, w->nb[1], (size_t)row * w->nb[1]), NULL, x);
             y = y == NULL ? piece : ggml_concat(g->context, y, piece, 0);
         }
     }
