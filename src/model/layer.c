@@ -14,12 +14,6 @@ static tensor *norm(dw_graph *g, tensor *x, tensor *w) {
     return ggml_mul(g->context, ggml_rms_norm(g->context, x, g->model.hp->norm_epsilon), w);
 }
 
-static tensor *input_of(tensor *t, const char *name) {
-    ggml_set_name(t, name);
-    ggml_set_input(t);
-    return t;
-}
-
 static tensor *rope(dw_graph *g, tensor *x, uint32_t layer) {
     const dw_hyperparameters *hp = g->model.hp;
     bool windowed = dw_layer_is_windowed(hp, layer);
@@ -67,33 +61,12 @@ static tensor *feed_forward(dw_graph *g, uint32_t layer, tensor *x) {
 
 /* --- ends ---------------------------------------------------------------------------------------------------- */
 
-static bool too_large(const dw_graph *g, const tensor *t) { return ggml_nbytes(t) > dw_device_info_view(g->model.device)->tensor_bytes_max; }
-
-static void make_inputs(dw_graph *g) {
-    struct ggml_context *c = g->context;
-    dw_graph_inputs *in = &g->inputs;
-    const dw_hyperparameters *hp = g->model.hp;
-    int64_t n = g->shape.n_tokens;
-    if (too_large(g, g->model.weights->embedding)) {
-        in->embedding = input_of(ggml_new_tensor_2d(c, GGML_TYPE_F32, hp->n_embedding, n), "embedding");
-    } else {
-        in->tokens = input_of(ggml_new_tensor_1d(c, GGML_TYPE_I32, n), "tokens");
-    }
-    in->positions = input_of(ggml_new_tensor_1d(c, GGML_TYPE_I32, n), "positions");
-    in->row_index = input_of(ggml_new_tensor_1d(c, GGML_TYPE_I64, n), "row_index");
-    in->mask = input_of(ggml_new_tensor_2d(c, GGML_TYPE_F16, g->shape.n_kv, n), "mask");
-    if (hp->window != 0) in->mask_window = input_of(ggml_new_tensor_2d(c, GGML_TYPE_F16, g->shape.n_kv, n), "mask_window");
-    if (g->shape.n_wanted != 0 && g->shape.n_wanted < g->shape.n_tokens) {
-        in->wanted = input_of(ggml_new_tensor_1d(c, GGML_TYPE_I32, g->shape.n_wanted), "wanted");
-    }
-}
-
 /* logits = output x norm(hidden). An output matrix that the device cannot take whole is used in parts. */
 static tensor *head(dw_graph *g, tensor *hidden) {
     tensor *w = g->model.weights->output;
     tensor *x = norm(g, hidden, g->model.weights->output_norm);
     tensor *y = NULL;
-    if (!too_large(g, w)) {
+    if (!dw_graph_too_large(g, w)) {
         y = dw_linear(g, w, NULL, x);
     } else {
         /* Whole multiples of 256 rows: each part begins at an offset that every device can bind. */
@@ -121,12 +94,12 @@ void dw_graph_build(dw_graph *g) {
     struct ggml_context *c = g->context;
     const dw_hyperparameters *hp = g->model.hp;
     const dw_weights *w = g->model.weights;
-    make_inputs(g);
+    dw_graph_make_inputs(g);
     tensor *x = g->inputs.embedding != NULL ? g->inputs.embedding : ggml_get_rows(c, w->embedding, g->inputs.tokens);
     if (g->model.family->embedding_scale) x = ggml_scale(c, x, sqrtf((float)hp->n_embedding));
-    for (uint32_t layer = 0; layer < hp->n_layers; layer++) {
+    for (uint32_t layer = 0; layer < g->shape.n_layers; layer++) {
         const dw_layer_weights *lw = &w->layers[layer];
-        bool last = layer + 1 == hp->n_layers;
+        bool last = layer + 1 == g->shape.n_layers;
         tensor *y = attention(g, layer, norm(g, x, lw->attention_norm), last && g->shape.n_wanted == 0);
         if (y == NULL) return;
         if (last && g->inputs.wanted != NULL) { /* from here on only the rows that somebody wants */
@@ -139,11 +112,11 @@ void dw_graph_build(dw_graph *g) {
         if (lw->feed_post_norm != NULL) y = norm(g, y, lw->feed_post_norm);
         x = ggml_add(c, y, middle);
     }
-    if (g->shape.n_wanted == 1) set_output(g, head(g, x), true);
+    if (g->shape.n_wanted == 1 && !g->shape.keep_hidden) set_output(g, head(g, x), true);
     else set_output(g, x, false);
 }
 
 void dw_graph_build_head(dw_graph *g) {
-    g->inputs.hidden = input_of(ggml_new_tensor_2d(g->context, GGML_TYPE_F32, g->model.hp->n_embedding, g->shape.n_wanted), "hidden");
+    dw_graph_make_head_input(g);
     set_output(g, head(g, g->inputs.hidden), true);
 }
