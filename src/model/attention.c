@@ -44,7 +44,7 @@ tensor *dw_graph_attend(dw_graph *g, uint32_t layer, tensor *q, tensor *k, tenso
     tensor *y = ggml_flash_attn_ext(g->context, ggml_permute(g->context, q, 0, 2, 1, 3), read_kv(g, layer, 0), read_kv(g, layer, 1), mask,
                                     scale, 0.0f, softcap);
     ggml_prec_set_acc(y, GGML_PREC_F32);
-    y = ggml_reshape_2d(g->context, y, (int64_t)hp->head_dim * hp->n_heads, g->shape.n_tokens);
+    y = ggml_reshape_2d(g->context, y, (int64_t)hp->head_dim * q->ne[1], g->shape.n_tokens);
     ggml_build_forward_expand(g->graph, y);
     return y;
 }

@@ -11,7 +11,8 @@
 #include "model/graph_internal.h"
 
 enum {
-    NODES_PER_LAYER = 64, /* the richest family uses 46 tensors a layer, views included */
+    NODES_PER_LAYER = 96, /* the richest family uses 60 tensors a layer, views included, without those for each expert in use */
+    NODES_PER_EXPERT = 2, /* a view and an addition */
     NODES_OUTSIDE = 96,   /* inputs, norm, head in parts */
 };
 
@@ -24,7 +25,7 @@ dw_status dw_graph_create(const dw_graph_model *model, dw_graph **out, dw_error 
     if (graph == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a graph");
     dw_status status = DW_OK;
     graph->model = *model;
-    graph->nodes_max = (size_t)n_layers * NODES_PER_LAYER + NODES_OUTSIDE;
+    graph->nodes_max = (size_t)n_layers * (NODES_PER_LAYER + NODES_PER_EXPERT * model->hp->n_experts_used) + NODES_OUTSIDE;
     graph->memory_bytes = graph->nodes_max * ggml_tensor_overhead() + ggml_graph_overhead_custom(graph->nodes_max, false);
     graph->memory = malloc(graph->memory_bytes);
     graph->layers = calloc(n_layers, sizeof graph->layers[0]);
