@@ -204,6 +204,10 @@ static dw_status make_layer(loader *l, uint32_t layer) {
         struct ggml_tensor *tensor = NULL;
         status = make(l, name, row->columns, row->rows, row->depth, needed, &tensor);
         memcpy((char *)&l->weights->layers[layer] + row->field, &tensor, sizeof tensor);
+        if (status == DW_OK || dw_gguf_find_tensor(l->gguf, name) != NULL) continue;
+        /* Another could have stood for it. */
+        if (row->needed == split_qkv) status = dw_fail(l->err, status, "tensor %s is missing, and so is attn_qkv.weight", name);
+        if (row->needed == split_gate) status = dw_fail(l->err, status, "tensor %s is missing, and ffn_up.weight does not hold both", name);
     }
     return status;
 }

@@ -9,7 +9,7 @@
 #include "ggml-cpu.h"
 #include "gguf.h"
 
-enum { GENERATION = 2 }; /* in the files' names: raise it when what is written changes */
+enum { GENERATION = 3 }; /* in the files' names: raise it when what is written changes */
 
 #define SMALL .n_vocab = 512
 #define SIZES(layers, w, heads, heads_kv, feed) \
@@ -369,7 +369,8 @@ static void set_sizes(maker *k, const char *key, uint32_t value, const uint32_t 
 static void hyperparameters(maker *k) {
     const made_model *m = k->m;
     gguf_set_val_str(k->file, "general.architecture", m->architecture);
-    gguf_set_val_str(k->file, "general.name", m->name);
+    /* libllama looks for some names here, and for their models' tokens in the vocabulary then. */
+    gguf_set_val_str(k->file, "general.name", m->vocabulary != NULL ? m->name : "made");
     set_u32(k, "block_count", m->n_layers);
     set_u32(k, "context_length", m->context);
     set_u32(k, "embedding_length", m->width);
