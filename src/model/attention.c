@@ -100,7 +100,7 @@ tensor *dw_graph_attend(dw_graph *g, uint32_t layer, tensor *q, tensor *k, tenso
         ggml_build_forward_expand(g->graph, y);
         return y;
     }
-    if (g->attended == NULL) {
+    if (g->attended == NULL || g->attended->ne[0] != width) {
         /* One column more: a sequence that sees nothing leaves one behind its own, which the next run overwrites. */
         g->attended = ggml_new_tensor_2d(g->context, GGML_TYPE_F32, width, shape->n_tokens + 1);
         ggml_set_name(g->attended, "attended");

@@ -230,12 +230,18 @@ static dw_status try_chunks(trial *t, dw_error *err) {
 
 /* --- all ------------------------------------------------------------------------------------------------------ */
 
+static uint32_t fewest_heads(const dw_hyperparameters *hp) {
+    uint32_t fewest = hp->n_heads;
+    for (uint32_t layer = 0; layer < hp->n_layers; layer++) fewest = hp->layers[layer].n_heads < fewest ? hp->layers[layer].n_heads : fewest;
+    return fewest;
+}
+
 dw_status dw_bits_find(dw_model *model, dw_error *err) {
     const dw_device_info *device = dw_device_info_view(model->device);
     dw_bits *bits = &model->bits;
     uint64_t begin_ns = dw_os_monotonic_ns();
     bits->experts_columns = EXPERTS_COLUMNS;
-    bits->attention_by_rows = device->kind == DW_DEVICE_CPU && model->hp.n_heads >= dw_device_threads(model->device);
+    bits->attention_by_rows = device->kind == DW_DEVICE_CPU && fewest_heads(&model->hp) >= dw_device_threads(model->device);
     /* A GPU that is a program would take longer to try than it could save. */
     if (device->kind == DW_DEVICE_GPU_SOFTWARE) return DW_OK;
     trial t;

@@ -56,17 +56,28 @@ static dw_status hash_weights(dw_model *model, dw_hash *out, dw_error *err) {
     return DW_OK;
 }
 
+/* The context chooses between short and long rope factors, and rows of one are not rows of the other. */
+static dw_status hash_hyperparameters(const dw_model *model, dw_hash *out, dw_error *err) {
+    char prefix[40];
+    struct { dw_hash keys; uint8_t rope_is_long; } both;
+    memset(&both, 0, sizeof both);
+    snprintf(prefix, sizeof prefix, "%s.", model->family->architecture);
+    dw_status status = dw_gguf_hash_keys(model->gguf, prefix, out, err);
+    if (status != DW_OK || !model->weights.rope_is_long) return status;
+    both.keys = *out;
+    both.rope_is_long = 1;
+    return dw_hash_of(&both, sizeof both, out);
+}
+
 dw_status dw_model_fingerprint_of(dw_model *model, dw_model_fingerprint *out, dw_error *err) {
     dw_os_mutex_lock(model->lock);
     bool known = model->has_fingerprint;
     *out = model->fingerprint;
     dw_os_mutex_unlock(model->lock);
     if (known) return DW_OK;
-    char prefix[40];
-    snprintf(prefix, sizeof prefix, "%s.", model->family->architecture);
     dw_status status = hash_weights(model, &out->weights, err);
     if (status == DW_OK) status = dw_gguf_hash_keys(model->gguf, "tokenizer.", &out->tokenizer, err);
-    if (status == DW_OK) status = dw_gguf_hash_keys(model->gguf, prefix, &out->hyperparameters, err);
+    if (status == DW_OK) status = hash_hyperparameters(model, &out->hyperparameters, err);
     if (status != DW_OK) return status;
     dw_os_mutex_lock(model->lock);
     model->fingerprint = *out;

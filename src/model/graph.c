@@ -14,6 +14,7 @@ enum {
     NODES_PER_LAYER = 96,  /* the richest family, views included, without what each run adds */
     NODES_PER_RUN = 12,    /* in a layer: views of Q, K and V, attention, its result */
     NODES_PER_STORE = 6,   /* in a layer: views and writing of K and V */
+    NODES_PER_EXPERT = 2,  /* in a layer, for each expert in use: a view and an addition */
     NODES_OUTSIDE = 160,   /* inputs, norm, head in parts */
     RUN_KV_DIFFERENCE_MAX = 1024, /* rows that a single token's attention may skip as masked, to share an operation with longer ones */
 };
@@ -134,7 +135,7 @@ static dw_status begin(dw_graph *graph, dw_error *err) {
     const dw_graph_shape *shape = &graph->shape;
     graph->n_stores = dw_graph_on_host(graph) ? 1 : shape->n_parts;
     size_t areas = 2 * (size_t)shape->n_layers;
-    graph->nodes_max = (size_t)shape->n_layers * (NODES_PER_LAYER + NODES_PER_RUN * shape->n_runs + NODES_PER_STORE * graph->n_stores) +
+    graph->nodes_max = (size_t)shape->n_layers * (NODES_PER_LAYER + NODES_PER_EXPERT * graph->model.hp->n_experts_used + NODES_PER_RUN * shape->n_runs + NODES_PER_STORE * graph->n_stores) +
                        dw_linear_nodes(graph) + NODES_OUTSIDE;
     size_t bytes = graph->nodes_max * ggml_tensor_overhead() + ggml_graph_overhead_custom(graph->nodes_max, false);
     memset(&graph->inputs, 0, sizeof graph->inputs);

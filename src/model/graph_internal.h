@@ -107,6 +107,9 @@ struct ggml_tensor *dw_graph_attend(dw_graph *graph, uint32_t layer, struct ggml
 /* Only the writing, for a last layer of which no output is wanted. */
 void dw_graph_keep_rows(dw_graph *graph, uint32_t layer, struct ggml_tensor *k, struct ggml_tensor *v);
 
+/* experts.c. x [n_embedding, n] -> [n_embedding, n]: the feed-forward of a layer with experts. */
+struct ggml_tensor *dw_graph_experts(dw_graph *graph, uint32_t layer, struct ggml_tensor *x);
+
 /* layer.c: fill graph->graph, inputs and output. */
 void dw_graph_build(dw_graph *graph);
 void dw_graph_build_head(dw_graph *graph);

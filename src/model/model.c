@@ -73,7 +73,7 @@ static dw_status choose_context(dw_model *model, const dw_model_options *options
     uint32_t wanted = options != NULL ? options->context_tokens : 0;
     if (wanted == 0) wanted = (uint32_t)dw_min_u64(model->hp.context_train, CONTEXT_TOKENS_DEFAULT_MAX);
     if (wanted > DW_CONTEXT_TOKENS_MAX) return dw_fail(err, DW_E_LIMIT, "a context of %u tokens; at most %u", wanted, DW_CONTEXT_TOKENS_MAX);
-    model->info.context_tokens = wanted;
+    model->info.context_tokens = model->hp.context = wanted;
     return DW_OK;
 }
 
