@@ -95,6 +95,6 @@ void dw_model_profile(const dw_model *model, char out[DW_PROFILE_BYTES]) {
     const dw_device_info *device = dw_device_info_view(model->device);
     if (device->kind == DW_DEVICE_CPU) instruction_sets(sets, sizeof sets);
     else snprintf(sets, sizeof sets, "%.60s", device->description);
-    snprintf(out, DW_PROFILE_BYTES, "build=%s-%.12s;isa=%s;device=%s;threads=%u;kv=%s;chunk=%u/%u", ggml_version(), ggml_commit(), sets,
-             device->backend, dw_device_threads(model->device), model->info.kv_type, DW_PREFILL_CHUNK_TOKENS, DW_PREFILL_CHUNK_TOKENS_MIN);
+    snprintf(out, DW_PROFILE_BYTES, "build=%s-%.12s;isa=%s;device=%s;threads=%u;kv=%s;weights=%s;chunk=%u/%u", ggml_version(), ggml_commit(), sets,
+             device->backend, dw_device_threads(model->device), model->info.kv_type, model->info.weights, DW_PREFILL_CHUNK_TOKENS, DW_PREFILL_CHUNK_TOKENS_MIN);
 }

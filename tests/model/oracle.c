@@ -20,7 +20,7 @@ static void quiet(enum ggml_log_level level, const char *text, void *context) {
     (void)context;
 }
 
-oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) {
+static oracle *open_with(const char *path, uint32_t context_tokens, int threads, bool repack) {
     oracle *o = calloc(1, sizeof *o);
     if (o == NULL) abort();
     llama_log_set(quiet, NULL);
@@ -29,7 +29,7 @@ oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) {
     struct llama_model_params mp = llama_model_default_params();
     mp.devices = none;
     mp.n_gpu_layers = 0;
-    mp.use_extra_bufts = false;
+    mp.use_extra_bufts = repack;
     o->model = llama_model_load_from_file(path, mp);
     if (o->model == NULL) {
         free(o);
@@ -49,6 +49,9 @@ oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) {
     o->n_vocab = (uint32_t)llama_vocab_n_tokens(llama_model_get_vocab(o->model));
     return o;
 }
+
+oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) { return open_with(path, context_tokens, threads, false); }
+oracle *oracle_open_repacked(const char *path, uint32_t context_tokens, int threads) { return open_with(path, context_tokens, threads, true); }
 
 void oracle_close(oracle *o) {
     if (o == NULL) return;

@@ -8,6 +8,8 @@ typedef struct oracle oracle;
 
 /* Flash attention, KV in F16, full caches for windowed layers, no repacked weights: what the decoder does. NULL when the file cannot be loaded. */
 oracle *oracle_open(const char *path, uint32_t context_tokens, int threads);
+/* The same with its weights repacked where it would by default. */
+oracle *oracle_open_repacked(const char *path, uint32_t context_tokens, int threads);
 void oracle_close(oracle *o);
 /* Forgets everything. */
 void oracle_reset(oracle *o);
