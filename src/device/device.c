@@ -63,9 +63,12 @@ static bool split_name(const char *name, char backend[32], size_t *index) {
 static dw_status start_threads(dw_device *device, dw_error *err) {
     ggml_backend_cpu_set_n_threads(device->backend, (int)device->threads);
     if (device->threads < 2) return DW_OK;
-    /* Without a pool ggml makes its threads anew for each graph. Default polling: a thread that spins at full poll starves
-     * its neighbours on a shared machine (measured: 50 -> 18 tokens/s once). */
+    /* Without a pool ggml makes its threads anew for each graph. */
     struct ggml_threadpool_params params = ggml_threadpool_params_default((int)device->threads);
+    /* Waiting for the next graph: some milliseconds of spinning bridge the gap between two steps, then a thread sleeps. ggml's default of
+     * 50 decodes no faster and spins for 150 ms and more behind each answer. Until the first graph they sleep: loading wants the cores. */
+    params.poll = 4;
+    params.paused = true;
     device->pool = ggml_threadpool_new(&params);
     if (device->pool == NULL) return dw_fail(err, DW_E_SYSTEM, "cannot start %u compute threads", device->threads);
     ggml_backend_cpu_set_threadpool(device->backend, device->pool);
