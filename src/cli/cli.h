@@ -50,6 +50,7 @@ typedef struct dw_option {
 #define DW_OPTION_MODEL {"model", DW_OPTION_TEXT, "PATH|NAME", "a GGUF file, or the name of one in the cache folder's models/; default $DRIFTWOOD_MODEL, else the first there"}
 #define DW_OPTION_DEVICE {"device", DW_OPTION_TEXT, "NAME", "where models and tensors are computed: cpu (default), vulkan, ...; `driftwood doctor` lists them"}
 #define DW_OPTION_THREADS {"threads", DW_OPTION_NUMBER, "N", "threads of the CPU device; default all"}
+#define DW_OPTION_REPACK {"repack", DW_OPTION_FLAG, NULL, "copy weights into the layout this processor multiplies fastest, where it has one: faster, for memory as large as those weights"}
 #define DW_OPTION_AT {"at", DW_OPTION_NUMBER, "NS", "the time the program sees for the first message, nanoseconds since 1970, each next one a second later (an actor's time never goes back); default now"}
 #define DW_OPTION_END {NULL, DW_OPTION_FLAG, NULL, NULL}
 
@@ -128,7 +129,7 @@ void dw_list_free(char **names, size_t count);
 dw_status dw_path_join(char out[DW_PATH_BYTES], const char *folder, const char *name, dw_error *err) DW_MUST_USE;
 
 typedef enum dw_model_need { DW_MODEL_NONE, DW_MODEL_IF_THERE, DW_MODEL_NEEDED } dw_model_need;
-/* A runtime as --device, --threads and --model say. IF_THERE: no model is no error; --model none = none. */
+/* A runtime as --device, --threads, --repack and --model say. IF_THERE: no model is no error; --model none = none. */
 dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime **out, dw_error *err) DW_MUST_USE;
 /* What a checkpoint needs: a model when it holds sessions. It is ready to use then: tokenizer loaded, fingerprint known. */
 dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *checkpoint, dw_runtime **out, dw_error *err) DW_MUST_USE;

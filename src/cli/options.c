@@ -139,11 +139,13 @@ static const given *last_given(const dw_args *args, const char *name) {
     return NULL;
 }
 
-bool dw_args_flag(const dw_args *args, const char *name) { return last_given(args, name) != NULL; }
+/* A few options are shared by verbs of which not all have them: helpers ask, and get "not given". */
+static bool has_option(const dw_args *args, const char *name) { return find_option(args->verb, name, strlen(name)) != NULL; }
+
+bool dw_args_flag(const dw_args *args, const char *name) { return has_option(args, name) && last_given(args, name) != NULL; }
 
 const char *dw_args_text(const dw_args *args, const char *name) {
-    /* A few options are shared by verbs of which not all have them: helpers ask, and get "not given". */
-    if (!find_option(args->verb, name, strlen(name))) return NULL;
+    if (!has_option(args, name)) return NULL;
     const given *found = last_given(args, name);
     return found ? found->value : NULL;
 }

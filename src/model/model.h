@@ -38,6 +38,7 @@ typedef struct dw_model dw_model;
 typedef struct dw_model_options {
     uint32_t context_tokens;  /* longest session; 0 = what the model was trained for, at most 32768 */
     uint32_t sessions_max;    /* slots in the arena; 0 = 32. Only addresses are reserved */
+    bool repack;              /* weights that have a faster product in another layout here go into a private copy of that layout */
 } dw_model_options;
 
 /* Opens on a device, which must outlive the model. Architectures without a family row are refused by name with the list of those that have one. */
@@ -55,6 +56,8 @@ typedef struct dw_model_info {
     uint64_t n_parameters;
     uint64_t file_bytes;
     uint64_t weights_wrapped_bytes, weights_copied_bytes; /* I1: what was mapped and what had to be copied to the device */
+    uint64_t weights_repacked_bytes; /* copied because it was asked for; 0 also where nothing has a repacked product */
+    const char *weights;             /* "mapped", or "repacked": products of repacked weights round differently, so a profile names it */
     uint32_t kv_row_bytes;         /* of K (and of V) of one token in one layer: n_heads_kv * head_dim * 2 */
     uint64_t kv_bytes_per_token;
     const char *kv_type;           /* "F16" */
@@ -67,7 +70,7 @@ dw_device *dw_model_device(dw_model *model);   /* borrowed */
 /* What must be equal for KV rows to be this model's. The weights' hash is cached by the file's identity in the cache folder. */
 typedef struct dw_model_fingerprint { dw_hash weights, tokenizer, hyperparameters; } dw_model_fingerprint;
 dw_status dw_model_fingerprint_of(dw_model *model, dw_model_fingerprint *out, dw_error *err) DW_MUST_USE;
-/* What must also be equal for bit-exact continuation: "build=...;isa=...;device=...;threads=any;kv=F16;chunk=256/64". Threads are named
+/* What must also be equal for bit-exact continuation: "build=...;isa=...;device=...;threads=any;kv=F16;weights=mapped;chunk=256/64". Threads are named
  * where bits depend on how many there are: the CPU with more threads than the model has heads. */
 enum { DW_PROFILE_BYTES = 256 };
 void dw_model_profile(const dw_model *model, char out[DW_PROFILE_BYTES]);
