@@ -52,6 +52,7 @@
 #define DW_HEADS_MAX 1024u
 #define DW_PREFILL_CHUNK_TOKENS_MIN 64u                  /* chunks below 64 change the rounding of attention (measured) */
 #define DW_PREFILL_CHUNK_TOKENS 256u
+#define DW_SHARE_ROWS_MIN 64u                            /* rows that sharing a prefix has to save: what it costs is a map per layer and extent */
 
 /* GGUF */
 #define DW_GGUF_KEYS_MAX 65536u

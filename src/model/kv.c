@@ -305,16 +305,10 @@ out:
     return status;
 }
 
-dw_status dw_kv_fork(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_kv_slot *out, dw_error *err) {
-    kv_slot *p = slot_of(arena, parent);
-    if (p == NULL) return dw_fail(err, DW_E_INVALID, "no such KV slot");
-    if (n_rows > p->rows) return dw_fail(err, DW_E_RANGE, "fork at row %u of %u", n_rows, p->rows);
-    if (n_rows == 0) return dw_kv_open(arena, out, err);
-    dw_kv_slot slot = 0;
-    dw_status status = take_slot(arena, &slot, err);
-    if (status != DW_OK) return status;
-    kv_slot *child = &arena->slots[slot];
-    if (n_rows > p->tail_row) status = seal(arena, parent, err);
+/* The parent's first n_rows rows, all private, in a slot without rows or extents. After a failure it has no extents either, whatever is mapped. */
+static dw_status fork_into(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_kv_slot slot, dw_error *err) {
+    kv_slot *p = &arena->slots[parent], *child = &arena->slots[slot];
+    dw_status status = n_rows > p->tail_row ? seal(arena, parent, err) : DW_OK;
     uint32_t n = extents_below(p, n_rows);
     for (uint32_t i = 0; status == DW_OK && i < n; i++) {
         status = copy_extent(arena, &p->extents[i], &child->extents[i], err);
@@ -322,13 +316,66 @@ dw_status dw_kv_fork(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_
     }
     if (status == DW_OK) status = map_extents(arena, slot, child, err);
     if (status != DW_OK) {
-        dw_kv_close(arena, slot);
+        drop_extents(child, 0);
         return status;
     }
+    child->shared_tail = false;
     child->rows = child->tail_row = n_rows;
+    child->sealed = 0;
     if (p->shared_tail && n == p->n_extents && n_rows > p->sealed) p->sealed = n_rows;
-    *out = slot;
     return DW_OK;
+}
+
+static dw_status check_fork(const dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_error *err) {
+    const kv_slot *p = slot_of(arena, parent);
+    if (p == NULL) return dw_fail(err, DW_E_INVALID, "no such KV slot");
+    if (n_rows > p->rows) return dw_fail(err, DW_E_RANGE, "fork at row %u of %u", n_rows, p->rows);
+    return DW_OK;
+}
+
+dw_status dw_kv_fork(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_kv_slot *out, dw_error *err) {
+    dw_kv_slot slot = 0;
+    dw_status status = check_fork(arena, parent, n_rows, err);
+    if (status == DW_OK && n_rows == 0) return dw_kv_open(arena, out, err);
+    if (status == DW_OK) status = take_slot(arena, &slot, err);
+    if (status != DW_OK) return status;
+    status = fork_into(arena, parent, n_rows, slot, err);
+    if (status != DW_OK) dw_kv_close(arena, slot);
+    else *out = slot;
+    return status;
+}
+
+uint32_t dw_kv_rows_to_give(const dw_kv_arena *arena, dw_kv_slot slot) {
+    const kv_slot *s = slot_of(arena, slot);
+    if (s == NULL) return 0;
+    return s->shared_tail || s->rows < s->tail_row ? s->rows : s->tail_row;
+}
+
+/* A slot without rows and without maps that mean anything: it gets its own object before the next row. */
+static void forget_rows(kv_slot *s) {
+    drop_extents(s, 0);
+    s->shared_tail = false;
+    s->rows = s->sealed = 0;
+    s->tail_row = 1; /* above the rows: not writable as it is */
+}
+
+dw_status dw_kv_share(dw_kv_arena *arena, dw_kv_slot *slot, dw_kv_slot donor, uint32_t n_rows, dw_error *err) {
+    kv_slot *s = slot_of(arena, *slot);
+    dw_status status = check_fork(arena, donor, n_rows, err);
+    if (status == DW_OK && (s == NULL || *slot == donor || n_rows == 0)) status = dw_fail(err, DW_E_INVALID, "no such KV slot to share rows with");
+    if (status != DW_OK) return status;
+    if (s->rows > 0) {
+        dw_kv_slot made = 0;
+        status = dw_kv_fork(arena, donor, n_rows, &made, err);
+        if (status != DW_OK) return status;
+        dw_kv_close(arena, *slot);
+        *slot = made;
+        return DW_OK;
+    }
+    dw_buffer_destroy(s->wrap); /* device.h rule 1 */
+    s->wrap = NULL;
+    forget_rows(s);
+    return fork_into(arena, donor, n_rows, *slot, err);
 }
 
 /* --- restoring ----------------------------------------------------------------------------------------------- */

@@ -50,6 +50,12 @@ dw_status dw_kv_open(dw_kv_arena *arena, dw_kv_slot *out, dw_error *err) DW_MUST
 void dw_kv_close(dw_kv_arena *arena, dw_kv_slot slot);
 /* A slot that shares the parent's first n_rows committed rows. When it fails the parent is as before. */
 dw_status dw_kv_fork(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_kv_slot *out, dw_error *err) DW_MUST_USE;
+/* Rows that a fork takes without the slot's own maps being changed: all while its tail is shared, else those below the tail. A slot that
+ * a graph is running on may be forked at these. */
+uint32_t dw_kv_rows_to_give(const dw_kv_arena *arena, dw_kv_slot slot);
+/* Replaces a slot's rows by the donor's first n_rows, as a fork would have them. *slot changes its number where it had rows of its own, which a
+ * failure leaves as they were. DW_E_LIMIT: no slot is free for that. */
+dw_status dw_kv_share(dw_kv_arena *arena, dw_kv_slot *slot, dw_kv_slot donor, uint32_t n_rows, dw_error *err) DW_MUST_USE;
 /* A slot whose first n_rows rows are mapped from `backing`: offsets[2 * n_layers], in area order, page-aligned. */
 dw_status dw_kv_restore(dw_kv_arena *arena, dw_backing *backing, const uint64_t *offsets, uint32_t n_rows, dw_kv_slot *out,
                         dw_error *err) DW_MUST_USE;

@@ -6,6 +6,11 @@
  *   slot      where a session's rows lie in the model's arena (kv.h)
  *   job       one request to the engine: a forward pass or a whole generation
  *   exact     a session whose bits depend on nobody else (evaluated in shapes of its own); `fast` sessions may be batched
+ *   prefilled the leading rows of a session that were evaluated in prefill chunks alone, from row 0 on without a gap: their bits are the
+ *             same however the prompt was cut (rule 2)
+ *   share     to take the rows of a common prefix from another session, by the maps of a fork, instead of computing them
+ *   owner     whom a session belongs to. Sessions of one owner share; those of different owners only if both are `granted`, because how fast
+ *             an answer comes tells whether somebody else has evaluated the same prefix
  *
  * Rules
  * 1. Rows are append-only: a committed row is never written again (kv.h says how fork, rewind and thaw keep that true).
@@ -17,8 +22,12 @@
  *    keeps the tokens it delivered.
  * 4. A sampled token is state: it is in the log and never derived again.
  * 5. One job per session at a time (DW_E_BUSY). No session function may be called while a job of that session is with the engine.
- * Threads: a model is opened and closed by one thread. dw_engine_submit/cancel from any. Session functions from one thread at a time per
- * model while no job of that session is outstanding; they synchronise with the engine thread inside.
+ * 6. Sharing does not change what an exact session computes: it takes rows only when its job begins, only such as it would have computed
+ *    with the same bits (prefilled ones, of exact sessions), and in place of rows that were prefilled themselves; what remains is at least one whole
+ *    chunk. A fast session takes any committed rows while it has none of its own. Rows that came from a file are given to fast sessions of
+ *    the same owner alone: nobody but him has reason to trust that file.
+ * Threads: a model is opened and closed by one thread. dw_engine_submit/cancel from any. Each session is used by one thread at a time, different
+ * sessions of a model by different threads at once; what one session does to another (sharing, eviction) is done under the model's lock.
  */
 #ifndef DW_MODEL_MODEL_H
 #define DW_MODEL_MODEL_H
@@ -75,7 +84,16 @@ void dw_model_profile(const dw_model *model, char out[DW_PROFILE_BYTES]);
 
 typedef struct dw_session dw_session;
 
-typedef struct dw_session_options { bool fast; uint64_t seed; } dw_session_options;
+/* The class of whoever a session works for; the smaller, the sooner it is served and the later it has to give way. */
+typedef enum dw_priority { DW_PRIORITY_REALTIME = -1, DW_PRIORITY_NORMAL = 0, DW_PRIORITY_BACKGROUND = 1 } dw_priority;
+
+typedef struct dw_session_options {
+    bool fast;
+    bool granted;          /* its rows may be given to sessions of any owner, and it takes from any that is granted too */
+    uint64_t owner;        /* whose; 0 = shares with nobody */
+    dw_priority priority;
+    uint64_t seed;
+} dw_session_options;
 
 dw_status dw_session_create(dw_model *model, const dw_session_options *options, dw_session **out, dw_error *err) DW_MUST_USE;
 void dw_session_destroy(dw_session *session);
@@ -89,7 +107,10 @@ bool dw_session_is_fast(const dw_session *session);
 
 /* Shortens the log to n tokens (DW_E_RANGE above its length); rows beyond are dropped. */
 dw_status dw_session_rewind(dw_session *session, uint32_t n_tokens, dw_error *err) DW_MUST_USE;
-/* Makes the log equal to tokens[n]: keeps the common prefix (*n_reused tokens of it have rows), drops the rest, appends the new ones as pending. */
+/* Back to n_tokens of which at most n_rows keep their rows; the others are pending again. */
+dw_status dw_session_rewind_rows(dw_session *session, uint32_t n_tokens, uint32_t n_rows, dw_error *err) DW_MUST_USE;
+/* Makes the log equal to tokens[n]: keeps the common prefix, drops the rest, appends the new ones as pending. *n_reused tokens have rows then: its
+ * own, and those that a fast session shares. An exact one shares when a job begins, because until then it could still be rewound. */
 dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n_tokens, uint32_t *n_reused, dw_error *err) DW_MUST_USE;
 /* A second session with the same past; shares the committed rows' pages. Nothing is copied but the log. */
 dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) DW_MUST_USE;
@@ -106,6 +127,8 @@ typedef struct dw_session_image {
     const dw_kv_source *layers;       /* [n_layers] */
     dw_sampler_state sampler;
     bool fast;
+    uint64_t owner;                   /* as in dw_session_options; granted it never is, rule 6 */
+    dw_priority priority;
 } dw_session_image;
 dw_status dw_session_restore(dw_model *model, const dw_session_image *image, dw_session **out, dw_error *err) DW_MUST_USE;
 
@@ -152,6 +175,7 @@ typedef struct dw_job {
     dw_status status;
     dw_error error;
     uint32_t n_evaluated, n_generated;          /* tokens: prompt rows computed in this job; tokens made */
+    uint32_t n_shared;                          /* rows that the session had not and took from another one */
     uint64_t prefill_ns, decode_ns;
     dw_end_reason end_reason;
     uint32_t stop_index;                        /* with DW_END_STOP */
