@@ -136,11 +136,11 @@ void dw_say_reply(const dw_watch *watch, const dw_turn_result *result) {
 }
 
 json_t *dw_json_turn(const dw_watch *watch, const char *message, const dw_turn_result *r) {
-    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "message", dw_json_text(message, strlen(message)), "reply",
+    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "message", dw_json_text(message, strlen(message)), "reply",
                      dw_json_text(r->reply ? r->reply : "", r->reply ? r->reply_size : 0), "turn", (json_int_t)r->turn, "run_ms", dw_json_ms(r->run_ns),
                      "commit_ms", dw_json_ms(r->commit_ns), "first_text_ms", watch->first_text_ns ? dw_json_ms(watch->first_text_ns) : json_null(),
-                     "tokens_evaluated", (json_int_t)r->tokens_evaluated, "tokens_generated", (json_int_t)r->tokens_generated, "dirty_bytes",
-                     (json_int_t)r->dirty_bytes, "enters", (json_int_t)r->enters, "copied_bytes", (json_int_t)r->copied_bytes);
+                     "tokens_evaluated", (json_int_t)r->tokens_evaluated, "tokens_shared", (json_int_t)r->tokens_shared,
+                     "tokens_generated", (json_int_t)r->tokens_generated, "dirty_bytes", (json_int_t)r->dirty_bytes, "enters", (json_int_t)r->enters, "copied_bytes", (json_int_t)r->copied_bytes);
 }
 
 dw_status dw_take_turns(dw_watch *watch, const char *const *messages, size_t count, uint64_t realtime_ns, json_t *turns, dw_error *err) {

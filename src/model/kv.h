@@ -7,6 +7,8 @@
  *           checkpoint (per-area offsets)
  *   tail    the last extent: where new rows go. `shared`: the slot's own memory object, written in place, which forks may map.
  *           `private`: private copies over what lies below (after a fork or a thaw), anonymous memory
+ *   held    memory that rows take: pages of objects that are some slot's, once each, and private copies. A checkpoint's pages are not: the
+ *           system may drop and read them again
  *   seal    to turn a private tail into a memory object, so that it can be mapped a second time
  *
  * Why it looks like this: per layer one 2-D tensor over the arena serves set_rows and attention of any set of slots; a fork is one
@@ -70,6 +72,11 @@ void *dw_kv_area(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t layer, int 
 /* Makes the rows behind the committed ones writable, and gives the buffer that holds the slot on the device and the slot's offset in it:
  * the whole arena's on the CPU, the slot's own elsewhere. To be called before each evaluation. */
 dw_status dw_kv_writable(dw_kv_arena *arena, dw_kv_slot slot, dw_buffer **out, uint64_t *offset, dw_error *err) DW_MUST_USE;
+/* Gives up the slot's rows and, unlike a rewind, what memory only it holds. Cannot fail. */
+void dw_kv_release(dw_kv_arena *arena, dw_kv_slot slot);
+/* Bytes held by all slots; and by how much they grow when the slot's rows up to n_rows are written. Both are sums kept as rows come and go. */
+uint64_t dw_kv_held_bytes(const dw_kv_arena *arena);
+uint64_t dw_kv_growth(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows);
 /* Memory that only this slot holds (rounded to pages), extents, and bytes that seals and folds copied so far. */
 typedef struct dw_kv_use { uint64_t own_bytes, copied_bytes; uint32_t extents; } dw_kv_use;
 dw_status dw_kv_use_now(const dw_kv_arena *arena, dw_kv_slot slot, dw_kv_use *out, dw_error *err) DW_MUST_USE;

@@ -47,6 +47,7 @@ typedef struct dw_model dw_model;
 typedef struct dw_model_options {
     uint32_t context_tokens;  /* longest session; 0 = what the model was trained for, at most 32768 */
     uint32_t sessions_max;    /* slots in the arena; 0 = 32. Only addresses are reserved */
+    uint64_t kv_bytes_max;    /* memory for KV rows; 0 = no bound. See dw_model_kv_use_now */
 } dw_model_options;
 
 /* Opens on a device, which must outlive the model. Architectures without a family row are refused by name with the list of those that have one. */
@@ -72,6 +73,14 @@ typedef struct dw_model_info {
 const dw_model_info *dw_model_info_view(const dw_model *model);
 dw_vocab *dw_model_vocab(dw_model *model);     /* borrowed */
 dw_device *dw_model_device(dw_model *model);   /* borrowed */
+
+/* KV rows of all sessions. kv_bytes counts each session's rows as if it were alone; own_bytes is memory that one session holds, shared_bytes what
+ * several do, counted once: together what the rows take. Rows that a checkpoint's file holds take none.
+ * When an evaluation would take more than the budget, idle fast sessions lose their rows, lowest class first, among these the one longest unused
+ * (never one of a higher class than the session that asks); their tokens stay, pending. An exact session's rows stay, because recomputed
+ * they may have other bits. If that is not enough, the job ends with DW_E_FULL. */
+typedef struct dw_model_kv_use { uint64_t sessions, kv_bytes, own_bytes, shared_bytes, budget_bytes, evictions, refused; } dw_model_kv_use;
+void dw_model_kv_use_now(const dw_model *model, dw_model_kv_use *out);
 
 /* What must be equal for KV rows to be this model's. The weights' hash is cached by the file's identity in the cache folder. */
 typedef struct dw_model_fingerprint { dw_hash weights, tokenizer, hyperparameters; } dw_model_fingerprint;
@@ -132,7 +141,11 @@ typedef struct dw_session_image {
 } dw_session_image;
 dw_status dw_session_restore(dw_model *model, const dw_session_image *image, dw_session **out, dw_error *err) DW_MUST_USE;
 
-/* Bytes of a session: all rows; of these, memory that only this session holds. */
+/* While a session is kept its rows stay where they are: for who looks at views of them. Calls nest; free at once. */
+void dw_session_keep(dw_session *session);
+void dw_session_let_go(dw_session *session);
+
+/* Bytes of a session: all rows; memory that only this session holds, so would be free without it; the rest of the rows' bytes. */
 typedef struct dw_session_use { uint64_t kv_bytes, own_bytes, shared_bytes; uint32_t extents; } dw_session_use;
 dw_status dw_session_use_now(const dw_session *session, dw_session_use *out, dw_error *err) DW_MUST_USE;
 

@@ -24,7 +24,11 @@ struct dw_model {
      * microseconds, never while computing. */
     dw_os_mutex *lock;
     dw_kv_arena *arena;
-    dw_session *sessions;    /* all of them, under the lock */
+    /* under the lock */
+    dw_session *sessions;    /* all of them */
+    uint64_t kv_bytes_max;   /* 0 = none */
+    uint64_t evictions, refused;
+    uint64_t session_ids, uses; /* the last ones given */
     /* The evaluating thread's. */
     dw_decoder *decoder;
     dw_sampler *sampler;
@@ -52,6 +56,9 @@ struct dw_session {
     bool from_file;          /* some of its rows are a checkpoint's */
     uint64_t owner;
     dw_priority priority;
+    uint64_t id;             /* for logs */
+    uint64_t last_use;       /* the model's count when rows were last evaluated */
+    uint32_t keepers;        /* calls of dw_session_keep that were not undone */
     _Atomic bool busy;       /* a job has it */
 };
 
@@ -63,9 +70,13 @@ dw_status dw_session_take(dw_session *session, dw_error *err) DW_MUST_USE;
 dw_status dw_session_append(dw_session *session, const int32_t *tokens, uint32_t n, dw_error *err) DW_MUST_USE;
 /* Shortens log and rows; never fails. n_rows <= n_tokens. */
 void dw_session_cut(dw_session *session, uint32_t n_tokens, uint32_t n_rows);
-/* The slot as the decoder needs it; and rows that have been evaluated, all those of one chunk in one call. */
+/* The slot as the decoder needs it for the next chunk of pending tokens, with room in the budget for it (DW_E_FULL); and rows that have been
+ * evaluated, all those of one chunk in one call. */
 dw_status dw_session_bind(dw_session *session, dw_graph_binding *out, dw_error *err) DW_MUST_USE;
 void dw_session_commit(dw_session *session, uint32_t n_rows);
+
+/* budget.c, lock held: makes sure that rows up to n_rows may be written. DW_E_FULL. */
+dw_status dw_session_reserve_locked(dw_session *session, uint32_t n_rows, dw_error *err) DW_MUST_USE;
 
 /* share.c. Takes rows of pending tokens from another session, where there is one that has them (rule 6). At most rows_max rows are the
  * session's then; with several wanted rows the chunks that remain are cut as they would be without. Returns how many it took. */

@@ -65,8 +65,12 @@ void dw_session_cut(dw_session *session, uint32_t n_tokens, uint32_t n_rows) {
 }
 
 dw_status dw_session_bind(dw_session *session, dw_graph_binding *out, dw_error *err) {
+    uint32_t chunk_max = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN - 1;
     dw_os_mutex_lock(session->model->lock);
-    dw_status status = dw_kv_writable(session->model->arena, session->slot, &out->buffer, &out->offset, err);
+    uint32_t n_rows = (uint32_t)dw_min_u64(session->n_tokens, session->n_rows + chunk_max);
+    dw_status status = dw_session_reserve_locked(session, n_rows, err);
+    session->last_use = ++session->model->uses;
+    if (status == DW_OK) status = dw_kv_writable(session->model->arena, session->slot, &out->buffer, &out->offset, err);
     dw_os_mutex_unlock(session->model->lock);
     return status;
 }
@@ -98,6 +102,7 @@ static void discard(dw_session *session) {
 
 static void enlist_locked(dw_session *session) {
     dw_model *model = session->model;
+    session->id = ++model->session_ids;
     session->next = model->sessions;
     if (session->next != NULL) session->next->previous = session;
     model->sessions = session;
@@ -164,6 +169,18 @@ dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int whic
     *out = dw_kv_area(session->model->arena, session->slot, layer, which);
     *bytes = (uint64_t)dw_session_rows(session) * session->model->info.kv_row_bytes;
     return DW_OK;
+}
+
+void dw_session_keep(dw_session *session) {
+    dw_os_mutex_lock(session->model->lock);
+    session->keepers++;
+    dw_os_mutex_unlock(session->model->lock);
+}
+
+void dw_session_let_go(dw_session *session) {
+    dw_os_mutex_lock(session->model->lock);
+    session->keepers--;
+    dw_os_mutex_unlock(session->model->lock);
 }
 
 dw_status dw_session_use_now(const dw_session *session, dw_session_use *out, dw_error *err) {
