@@ -8,22 +8,29 @@ static uint64_t own_bytes(const dw_session *session) {
     return dw_kv_use_now(session->model->arena, session->slot, &use, NULL) == DW_OK ? use.own_bytes : 0;
 }
 
-/* Whether the session's rows may go for the sake of the one that asks. One without memory of its own would free none. */
+/* Whether the session's rows may go for the sake of the one that asks. */
 static bool may_go(const dw_session *session, const dw_session *asks) {
     return session != asks && session->fast && session->n_rows > 0 && session->keepers == 0 && !atomic_load(&session->busy) &&
-           session->priority >= asks->priority && own_bytes(session) > 0;
+           session->priority >= asks->priority;
 }
 
 static bool goes_before(const dw_session *a, const dw_session *b) {
     return a->priority != b->priority ? a->priority > b->priority : a->last_use < b->last_use;
 }
 
-static dw_session *next_to_go(const dw_session *asks) {
+static dw_session *first_to_go(const dw_session *asks, bool frees) {
     dw_session *first = NULL;
     for (dw_session *session = asks->model->sessions; session != NULL; session = session->next) {
-        if (may_go(session, asks) && (first == NULL || goes_before(session, first))) first = session;
+        if (!may_go(session, asks) || (frees && own_bytes(session) == 0)) continue;
+        if (first == NULL || goes_before(session, first)) first = session;
     }
     return first;
+}
+
+/* Those that free memory first. Rows that several sessions share are free when the last of these has gone. */
+static dw_session *next_to_go(const dw_session *asks) {
+    dw_session *session = first_to_go(asks, true);
+    return session != NULL ? session : first_to_go(asks, false);
 }
 
 static void evict(dw_session *session) {

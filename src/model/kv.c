@@ -486,12 +486,18 @@ dw_status dw_kv_restore(dw_kv_arena *arena, dw_backing *backing, const uint64_t 
 
 /* --- rows ---------------------------------------------------------------------------------------------------- */
 
+void dw_kv_reserve(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows) {
+    kv_slot *s = slot_of(arena, slot);
+    if (s == NULL) return;
+    uint64_t *held = s->shared_tail ? &s->extents[s->n_extents - 1].object->bytes : &s->private_bytes;
+    count_written(arena, held, bytes_of_rows(arena, s->tail_row, n_rows));
+}
+
 void dw_kv_commit(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows) {
     kv_slot *s = slot_of(arena, slot);
     if (s == NULL || n_rows <= s->rows) return;
     s->rows = n_rows;
-    uint64_t *held = s->shared_tail ? &s->extents[s->n_extents - 1].object->bytes : &s->private_bytes;
-    count_written(arena, held, bytes_of_rows(arena, s->tail_row, n_rows));
+    dw_kv_reserve(arena, slot, n_rows);
 }
 
 void dw_kv_rewind(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows) {

@@ -72,6 +72,8 @@ void *dw_kv_area(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t layer, int 
 /* Makes the rows behind the committed ones writable, and gives the buffer that holds the slot on the device and the slot's offset in it:
  * the whole arena's on the CPU, the slot's own elsewhere. To be called before each evaluation. */
 dw_status dw_kv_writable(dw_kv_arena *arena, dw_kv_slot slot, dw_buffer **out, uint64_t *offset, dw_error *err) DW_MUST_USE;
+/* Of a writable slot: rows up to n_rows are about to be written, and count as held from now on. */
+void dw_kv_reserve(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows);
 /* Gives up the slot's rows and, unlike a rewind, what memory only it holds. Cannot fail. */
 void dw_kv_release(dw_kv_arena *arena, dw_kv_slot slot);
 /* Bytes held by all slots; and by how much they grow when the slot's rows up to n_rows are written. Both are sums kept as rows come and go. */

@@ -125,7 +125,7 @@ dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n
 dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) DW_MUST_USE;
 
 /* For checkpoints. Rows of a layer lie contiguously: K (which 0) or V (which 1), [rows, n_heads_kv, head_dim] F16.
- * The view is of live memory: valid until the session's next change. */
+ * The view is of live memory: valid until the session's next change, and on while other threads use the model's sessions only if it is kept. */
 dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int which, const void **out, uint64_t *bytes) DW_MUST_USE;
 /* Where the rows of one layer's K or V begin in a backing object (page-aligned offset; the object reaches at least to the page
  * end behind the last row). */

@@ -47,8 +47,12 @@ static void cut_locked(dw_session *session, uint32_t n_tokens, uint32_t n_rows) 
     if (n_rows >= session->n_rows) return;
     session->n_rows = n_rows;
     if (session->n_prefilled > n_rows) session->n_prefilled = n_rows;
-    if (n_rows == 0) session->from_file = false;
-    dw_kv_rewind(session->model->arena, session->slot, n_rows);
+    if (n_rows > 0) {
+        dw_kv_rewind(session->model->arena, session->slot, n_rows);
+        return;
+    }
+    session->from_file = false;
+    dw_kv_release(session->model->arena, session->slot); /* nothing is left that its memory is good for */
 }
 
 dw_status dw_session_append(dw_session *session, const int32_t *tokens, uint32_t n, dw_error *err) {
@@ -65,12 +69,13 @@ void dw_session_cut(dw_session *session, uint32_t n_tokens, uint32_t n_rows) {
 }
 
 dw_status dw_session_bind(dw_session *session, dw_graph_binding *out, dw_error *err) {
-    uint32_t chunk_max = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN - 1;
     dw_os_mutex_lock(session->model->lock);
-    uint32_t n_rows = (uint32_t)dw_min_u64(session->n_tokens, session->n_rows + chunk_max);
+    uint32_t pending = session->n_tokens - session->n_rows, chunk_end = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN;
+    uint32_t n_rows = session->n_rows + (pending < chunk_end ? pending : DW_PREFILL_CHUNK_TOKENS);
     dw_status status = dw_session_reserve_locked(session, n_rows, err);
     session->last_use = ++session->model->uses;
     if (status == DW_OK) status = dw_kv_writable(session->model->arena, session->slot, &out->buffer, &out->offset, err);
+    if (status == DW_OK) dw_kv_reserve(session->model->arena, session->slot, n_rows); /* at once: several may be bound before one is evaluated */
     dw_os_mutex_unlock(session->model->lock);
     return status;
 }
