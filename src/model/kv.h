@@ -25,6 +25,8 @@
  * 4. More than DW_KV_EXTENTS_MAX extents: the slot is folded into one object by copying; counted.
  * 5. A device that addresses host memory (CPU) wraps the arena once. Another that can wrap wraps each slot while it is mapped and
  *    the wrap is renewed after every remap (device.h rule 1).
+ * 6. Held bytes are counted per page that rows were written to, and given back with the object or the copies: a rewind keeps its pages for the rows to
+ *    come, a fold may for a while hold what others still hold too.
  * Threads: one at a time (the model's lock).
  */
 #ifndef DW_MODEL_KV_H
