@@ -24,6 +24,8 @@ enum {
     EXPERTS_COLUMNS = 4,  /* measured: sorted by expert, from 8 columns on another kernel is taken */
 };
 
+_Static_assert((int)DW_BITS_TYPES >= (int)GGML_TYPE_COUNT, "a type has no place");
+
 static uint64_t random_next(uint64_t *state) { return *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407); } /* Knuth, MMIX */
 
 /* --- products ------------------------------------------------------------------------------------------------ */

@@ -117,6 +117,7 @@ dw_status dw_model_open(const char *path, dw_device *device, const dw_model_opti
     if (status != DW_OK) goto out;
     describe_sizes(model);
     status = choose_context(model, options, err);
+    model->kv_bytes_max = options != NULL ? options->kv_bytes_max : 0;
     if (status == DW_OK) status = dw_weights_open(model->gguf, model->family, &model->hp, device, options != NULL && options->repack, &model->weights, err);
     if (status != DW_OK) goto out;
     model->info.weights_wrapped_bytes = model->weights.wrapped_bytes;
