@@ -1,5 +1,5 @@
 /* gguf_fuzz.c: any bytes as a GGUF: refused, or every value and tensor of it can be read. Whatever is accepted holds what gguf.h
- * promises; the address sanitizer watches the reads. */
+ * promises; the address sanitizer watches the reads. Opening asks for no more memory than a fixed multiple of the file's size. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "model/gguf.h"
+#include "model_parts/heap_count.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -90,7 +91,10 @@ static void read_tensor(const dw_gguf *gguf, const uint8_t *data, uint64_t size,
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     dw_gguf *gguf = NULL;
     dw_error err = {0};
+    heap_count_begin();
     dw_status status = dw_gguf_open_bytes(data, size, &gguf, &err);
+    must(heap_count_end() <= 12 * (uint64_t)size + 4096, "opening asked for more memory than the file's size justifies");
+    must(status != DW_E_NO_MEMORY, "the file made it run out of memory");
     if (status != DW_OK) {
         must(gguf == NULL, "an object came with the refusal");
         must(status < 0 && err.status == status && err.text[0] != '\0', "a refusal has no text");
