@@ -30,5 +30,8 @@ int main(int argc, char **argv) {
     dw_writer_init(&w);
     make_llama(&w, &(make_vocabulary){.byte_pairs = true});
     failed |= save(argv[1], "byte_pairs.gguf", &w);
+    dw_writer_init(&w);
+    make_whole_model(&w, NULL, 0);
+    failed |= save(argv[1], "whole_model.gguf", &w);
     return failed;
 }

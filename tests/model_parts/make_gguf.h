@@ -44,6 +44,16 @@ void make_llama(dw_writer *w, const make_vocabulary *options);
 /* The words of both vocabularies, joined from left to right by score or merge rank: "lo" before "hello". */
 enum { MAKE_FIRST_BYTE = 3, MAKE_FIRST_WORD = 259 };
 
+/* A llama that can be opened and evaluated: one layer, 32 wide, 2 heads over 1, F16 matrices, the SentencePiece vocabulary above. Some 35 KB,
+ * of which all keys but the vocabulary's arrays are within the first 4 KiB. `changes` replace keys of it or add some. */
+typedef struct make_change {
+    const char *key;
+    uint32_t type;    /* a number's, or MAKE_LEFT_OUT, or DW_GGUF_STRING ("x"), or DW_GGUF_ARRAY (three u32 of this value) */
+    uint64_t value;   /* its bits */
+} make_change;
+#define MAKE_LEFT_OUT UINT32_MAX
+void make_whole_model(dw_writer *w, const make_change *changes, size_t n_changes);
+
 /* Opens what a writer holds. The bytes stay valid until the writer is deinitialised; they are moved to a block of exactly their
  * size, so that the address sanitizer sees a read past their end. */
 dw_status make_open(dw_writer *w, dw_gguf **out, dw_error *err);
