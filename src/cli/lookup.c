@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "model/gguf.h"
 #include "os/os.h"
 
 dw_status dw_path_join(char out[DW_PATH_BYTES], const char *folder, const char *name, dw_error *err) {
@@ -101,6 +102,13 @@ dw_status dw_list_models(char ***out, size_t *count, dw_error *err) {
     size_t n = 0;
     dw_status status = models_folder(folder, err);
     if (status == DW_OK) status = dw_list_folder(folder, ".gguf", &names, &n, err);
+    /* Of a model in parts the first one stands for all. */
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (dw_gguf_is_later_part(names[i])) free(names[i]);
+        else names[kept++] = names[i];
+    }
+    n = kept;
     for (size_t i = 0; status == DW_OK && i < n; i++) {
         status = dw_path_join(path, folder, names[i], err);
         if (status != DW_OK) break;

@@ -47,7 +47,8 @@ static dw_status describe_file(dw_model *model, const char *path, dw_error *err)
         const uint64_t *shape = dw_gguf_tensor_at(model->gguf, i)->shape;
         info->n_parameters += shape[0] * shape[1] * shape[2] * shape[3]; /* fits: the reader has multiplied it before */
     }
-    (void)dw_gguf_data(model->gguf, &info->file_bytes);
+    info->file_bytes = dw_gguf_file_bytes(model->gguf);
+    info->n_parts = dw_gguf_n_parts(model->gguf);
     return status;
 }
 

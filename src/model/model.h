@@ -40,7 +40,7 @@ typedef struct dw_model_options {
     uint32_t sessions_max;    /* slots in the arena; 0 = 32. Only addresses are reserved */
 } dw_model_options;
 
-/* Opens on a device, which must outlive the model. Architectures without a family row are refused by name with the list of those that have one. */
+/* Opens on a device, which must outlive the model. Of a GGUF in parts `path` is the first (gguf.h). Architectures without a family row are refused by name with the list of those that have one. */
 dw_status dw_model_open(const char *path, dw_device *device, const dw_model_options *options, dw_model **out, dw_error *err) DW_MUST_USE;
 void dw_model_close(dw_model *model); /* after its sessions */
 
@@ -53,7 +53,8 @@ typedef struct dw_model_info {
     uint32_t context_tokens;       /* of a session here */
     uint32_t context_train_tokens;
     uint64_t n_parameters;
-    uint64_t file_bytes;
+    uint64_t file_bytes;           /* of all parts */
+    uint32_t n_parts;              /* files: 1, or more for a split GGUF */
     uint64_t weights_wrapped_bytes, weights_copied_bytes; /* I1: what was mapped and what had to be copied to the device */
     uint32_t kv_row_bytes;         /* of K (and of V) of one token in one layer: n_heads_kv * head_dim * 2 */
     uint64_t kv_bytes_per_token;

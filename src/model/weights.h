@@ -1,6 +1,6 @@
 /* weights.h: the tensors of one model, on its device.
  *
- * The file's map is wrapped (I1: no copy). Tensors that cannot lie in the wrap (the device does not import, the file's alignment is too
+ * The map of each of the file's parts is wrapped (I1: no copy). Tensors that cannot lie in the wrap (the device does not import, the file's alignment is too
  * small) are copied to memory of the device, and counted.
  * Threads: immutable after opening.
  */
@@ -24,7 +24,9 @@ typedef struct dw_weights {
     uint64_t wrapped_bytes, copied_bytes;
     /* owned */
     struct ggml_context *context;
-    dw_buffer *wrap, *own;
+    dw_buffer **wraps;           /* [n_wraps] one a part; NULL: that part is not wrapped */
+    uint32_t n_wraps;
+    dw_buffer *own;
 } dw_weights;
 
 dw_status dw_weights_open(const dw_gguf *gguf, const dw_family *family, const dw_hyperparameters *hp, dw_device *device, dw_weights *out,

@@ -400,7 +400,7 @@ static void a_file_of_nothing_answers_every_question(void **state) {
     assert_true(dw_gguf_array(gguf, "k", &type, &count, &found, NULL) == DW_OK && !found);
     assert_true(dw_gguf_array_strings(gguf, "k", &strings, &found, NULL) == DW_OK && !found);
     assert_int_equal(dw_gguf_hash_keys(gguf, "k", &hash, NULL), DW_OK);
-    assert_int_equal(dw_gguf_hash_file(gguf, &hash, NULL), DW_OK);
+    assert_int_equal(dw_gguf_hash_part(gguf, 0, &hash, NULL), DW_OK);
     dw_gguf_close(gguf);
     dw_writer_deinit(&w);
 }
@@ -430,7 +430,7 @@ static void empty_arrays_have_no_elements(void **state) {
 }
 
 /* A file of N bytes that makes the loader ask for gigabytes: Databricks 2024, CVE-2025-0315 (Ollama), ggml #1516. The densest files
- * there are, and counts that only claim to be dense, ask for no more than 12 bytes for each of theirs. */
+ * there are, and counts that only claim to be dense, ask for no more than 16 bytes for each of theirs. */
 static void memory_is_bounded_by_the_size_of_the_file(void **state) {
     (void)state;
     if (!heap_count_works()) skip();
@@ -463,7 +463,7 @@ static void memory_is_bounded_by_the_size_of_the_file(void **state) {
         uint64_t asked = heap_count_end();
         print_message("%s: %llu bytes of file, %llu of memory\n", dw_status_name(status), (unsigned long long)w.size, (unsigned long long)asked);
         assert_int_equal(status == DW_OK, !claims_only);
-        assert_true(asked > 0 && asked <= 12 * (uint64_t)w.size + 4096);
+        assert_true(asked > 0 && asked <= 16 * (uint64_t)w.size + 4096);
         dw_gguf_close(gguf);
         free(exact);
         dw_writer_deinit(&w);

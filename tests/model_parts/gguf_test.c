@@ -61,9 +61,8 @@ static void tensors_are_where_the_file_says(void **state) {
     make_all_types(&w);
     dw_gguf *gguf = gguf_open_good(&w);
     assert_int_equal(dw_gguf_n_tensors(gguf), 3);
-    uint64_t size = 0;
-    const uint8_t *data = dw_gguf_data(gguf, &size);
-    assert_int_equal(size, w.size);
+    const dw_gguf_part part = dw_gguf_part_at(gguf, 0);
+    assert_int_equal(part.bytes, w.size);
     static const struct { const char *name; uint64_t shape[4], bytes; } expected[] = {
         {"one", {5, 1, 1, 1}, 20}, {"two", {32, 3, 1, 1}, 54}, {"four", {2, 3, 1, 2}, 24}};
     for (size_t i = 0; i < 3; i++) {
@@ -73,7 +72,7 @@ static void tensors_are_where_the_file_says(void **state) {
         assert_memory_equal(tensor->shape, expected[i].shape, sizeof tensor->shape);
         assert_int_equal(tensor->bytes, expected[i].bytes);
         assert_int_equal(tensor->offset % 64, 0);
-        for (uint64_t b = 0; b < tensor->bytes; b++) assert_int_equal(data[tensor->offset + b], b + 1);
+        for (uint64_t b = 0; b < tensor->bytes; b++) assert_int_equal(((const uint8_t *)part.data)[tensor->offset + b], b + 1);
     }
     assert_null(dw_gguf_find_tensor(gguf, "three"));
     assert_null(dw_gguf_tensor_at(gguf, 3));
@@ -165,13 +164,16 @@ static void a_file_on_disk_reads_like_its_bytes(void **state) {
     assert_int_equal(dw_os_write_file(path, w.data, w.size, &err), DW_OK);
     assert_int_equal(dw_gguf_open(path, &gguf, &err), DW_OK);
     assert_string_equal(dw_gguf_path(gguf), path);
-    uint64_t size = 0;
-    const void *data = dw_gguf_data(gguf, &size);
-    assert_int_equal(size, w.size);
-    assert_memory_equal(data, w.data, w.size);
-    assert_int_equal(dw_gguf_mapped_bytes(gguf) % dw_os_page_bytes(), 0);
-    dw_hash from_file, from_bytes;
-    assert_int_equal(dw_gguf_hash_file(gguf, &from_file, NULL), DW_OK);
+    const dw_gguf_part part = dw_gguf_part_at(gguf, 0);
+    assert_int_equal(dw_gguf_n_parts(gguf), 1);
+    assert_int_equal(dw_gguf_file_bytes(gguf), w.size);
+    assert_int_equal(part.bytes, w.size);
+    assert_memory_equal(part.data, w.data, w.size);
+    assert_string_equal(part.path, path);
+    assert_int_equal(part.mapped_bytes % dw_os_page_bytes(), 0);
+    dw_hash from_part, from_file, from_bytes;
+    assert_int_equal(dw_gguf_hash_part(gguf, 0, &from_part, NULL), DW_OK);
+    assert_int_equal(dw_gguf_hash_join(&from_part, 1, &from_file, NULL), DW_OK);
     assert_int_equal(dw_hash_of(w.data, w.size, &from_bytes), DW_OK);
     assert_true(dw_hash_equal(&from_file, &from_bytes));
     dw_gguf_close(gguf);

@@ -130,6 +130,42 @@ void make_all_types(dw_writer *w) {
     make_padding(w, 64);
 }
 
+/* --- parts ------------------------------------------------------------------------------------------------------ */
+
+void make_part(dw_writer *w, const make_part_of *part) {
+    static const char *const keys[] = {"split.no", "split.count", "split.tensors.count"};
+    const int64_t values[] = {part->number, part->count, part->n_tensors};
+    uint64_t n_keys = 0, n_tensors = 0;
+    for (int i = 0; i < 3; i++) n_keys += values[i] >= 0;
+    while (part->names[n_tensors] != NULL) n_tensors++;
+    make_header(w, 3, n_tensors, n_keys);
+    for (int i = 0; i < 3; i++) {
+        if (values[i] < 0) continue;
+        make_key(w, keys[i], i == 2 ? DW_GGUF_I32 : DW_GGUF_U16);
+        write_integer(w, (uint64_t)values[i], i == 2 ? 4 : 2);
+    }
+    for (uint64_t i = 0; i < n_tensors; i++) make_tensor(w, part->names[i], 1, (const uint64_t[]){8}, GGML_F32, 32 * i);
+    make_padding(w, 32);
+    for (uint64_t i = 0; i < n_tensors; i++) make_bytes(w, 32, (uint8_t)part->names[i][0]);
+}
+
+void make_bundle(dw_writer *w, const make_part_of *parts, uint8_t n_parts) {
+    dw_writer whole;
+    dw_writer_init(&whole);
+    dw_write_bytes(w, "PARTS", 5);
+    dw_write_u8(w, n_parts);
+    for (uint8_t i = 0; i < n_parts; i++) {
+        dw_writer one;
+        dw_writer_init(&one);
+        make_part(&one, &parts[i]);
+        dw_write_u32(w, (uint32_t)one.size);
+        dw_write_bytes(&whole, one.data, one.size);
+        dw_writer_deinit(&one);
+    }
+    dw_write_bytes(w, whole.data, whole.size);
+    dw_writer_deinit(&whole);
+}
+
 /* --- a vocabulary ----------------------------------------------------------------------------------------------- */
 
 /* Words in the order of their merges: each is the join of two that came before it (bytes included). */

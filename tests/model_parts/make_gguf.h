@@ -23,6 +23,15 @@ void make_f32(dw_writer *w, float value);
 
 /* --- whole files --- */
 
+/* One part of a split file. Tensors are 8 F32 each, whose first byte is the first letter of the name, the others counting up from it. */
+typedef struct make_part_of {
+    int64_t number, count, n_tensors; /* split.no (from 0), split.count, split.tensors.count; -1: no such key */
+    const char *names[4];             /* of its tensors, ended by NULL */
+} make_part_of;
+void make_part(dw_writer *w, const make_part_of *part);
+/* Parts in one input, as the fuzzers take them: "PARTS", a byte with their number, then each one's size as u32, then their bytes. */
+void make_bundle(dw_writer *w, const make_part_of *parts, uint8_t n_parts);
+
 /* Every type of value, alone and in arrays, and three tensors; a little over 1 KB. */
 void make_all_types(dw_writer *w);
 

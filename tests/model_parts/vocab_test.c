@@ -374,7 +374,7 @@ static void a_thread_that_cannot_start_is_a_failure_not_a_leak(void **state) {
 
 static void corpus_is_what_make_gguf_writes(void **state) {
     (void)state;
-    static const char *const names[] = {"all_types", "sentencepiece", "byte_pairs", "whole_model"};
+    static const char *const names[] = {"all_types", "sentencepiece", "byte_pairs", "../../model/corpus/whole_model"};
     for (int i = 0; i < 4; i++) {
         dw_writer w;
         dw_writer_init(&w);
