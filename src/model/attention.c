@@ -12,7 +12,7 @@ static void write_kv(dw_graph *g, uint32_t layer, int which, tensor *x) {
     const dw_hyperparameters *hp = g->model.hp;
     dw_graph_kv *kv = &g->layers[layer].kv[which];
     int64_t row = (int64_t)hp->n_heads_kv * hp->head_dim;
-    kv->rows = ggml_new_tensor_2d(g->context, GGML_TYPE_F16, row, (int64_t)g->kv_rows);
+    kv->rows = ggml_new_tensor_2d(g->context, (enum ggml_type)dw_kv_type_ggml(g->model.kv_type), row, (int64_t)g->kv_rows);
     ggml_format_name(kv->rows, "kv.%c.%u", which == 0 ? 'k' : 'v', layer);
     tensor *flat = ggml_view_2d(g->context, x, row, g->shape.n_tokens, x->nb[2], 0);
     kv->written = ggml_set_rows(g->context, kv->rows, flat, g->inputs.row_index);
@@ -23,7 +23,7 @@ static void write_kv(dw_graph *g, uint32_t layer, int which, tensor *x) {
 static tensor *read_kv(dw_graph *g, uint32_t layer, int which) {
     const dw_hyperparameters *hp = g->model.hp;
     dw_graph_kv *kv = &g->layers[layer].kv[which];
-    size_t head_bytes = (size_t)hp->head_dim * sizeof(uint16_t);
+    size_t head_bytes = (size_t)dw_kv_row_bytes(g->model.kv_type, 1, hp->head_dim);
     kv->seen = ggml_view_3d(g->context, kv->rows, hp->head_dim, g->shape.n_kv, hp->n_heads_kv, kv->rows->nb[1], head_bytes,
                             (size_t)(g->first_row * dw_graph_row_bytes(g)));
     return kv->seen;

@@ -13,6 +13,7 @@
 
 #include "device/device.h"
 #include "model/family.h"
+#include "model/kv_type.h"
 #include "model/weights.h"
 
 /* What a graph is made from. Borrowed; outlives the graphs. */
@@ -21,6 +22,7 @@ typedef struct dw_graph_model {
     const dw_hyperparameters *hp;
     const dw_weights *weights;
     dw_device *device;
+    dw_kv_type kv_type;
     uint64_t kv_area_bytes;
 } dw_graph_model;
 

@@ -47,7 +47,7 @@ struct dw_graph {
 };
 
 static inline uint64_t dw_graph_row_bytes(const dw_graph *graph) {
-    return (uint64_t)graph->model.hp->n_heads_kv * graph->model.hp->head_dim * sizeof(uint16_t);
+    return dw_kv_row_bytes(graph->model.kv_type, graph->model.hp->n_heads_kv, graph->model.hp->head_dim);
 }
 
 /* linear.c. w [input, output], x [input, n] -> [output, n], bias [output] or NULL. Every product with a weight matrix goes through these. */
