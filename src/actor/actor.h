@@ -36,6 +36,7 @@ typedef struct dw_runtime_options {
     unsigned threads;          /* of the device; 0 = all */
     const char *cache_folder;  /* compiled programs, program sources by hash; NULL = dw_os_cache_folder */
     uint32_t context_tokens, sessions_max; /* of each model; 0 = the model module's defaults */
+    dw_kv_type kv_type;        /* of each model's KV rows */
 } dw_runtime_options;
 
 dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out, dw_error *err) DW_MUST_USE;

@@ -22,7 +22,7 @@ dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out,
     dw_runtime *runtime = calloc(1, sizeof *runtime);
     if (!runtime) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a runtime");
     runtime->threads = options->threads;
-    runtime->model_options = (dw_model_options){.context_tokens = options->context_tokens, .sessions_max = options->sessions_max};
+    runtime->model_options = (dw_model_options){.context_tokens = options->context_tokens, .sessions_max = options->sessions_max, .kv_type = options->kv_type};
     snprintf(runtime->device_name, sizeof runtime->device_name, "%s", options->device ? options->device : "cpu");
     dw_status status = make_cache_folders(runtime, options->cache_folder, err);
     if (status == DW_OK) {

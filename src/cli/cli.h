@@ -50,6 +50,7 @@ typedef struct dw_option {
 #define DW_OPTION_MODEL {"model", DW_OPTION_TEXT, "PATH|NAME", "a GGUF file, or the name of one in the cache folder's models/; default $DRIFTWOOD_MODEL, else the first there"}
 #define DW_OPTION_DEVICE {"device", DW_OPTION_TEXT, "NAME", "where models and tensors are computed: cpu (default), vulkan, ...; `driftwood doctor` lists them"}
 #define DW_OPTION_THREADS {"threads", DW_OPTION_NUMBER, "N", "threads of the CPU device; default all"}
+#define DW_OPTION_KV {"kv", DW_OPTION_TEXT, "f16|bf16|q8_0", "type of the KV rows: f16 (default), bf16, or q8_0 in half the memory; a thaw takes the checkpoint's"}
 #define DW_OPTION_AT {"at", DW_OPTION_NUMBER, "NS", "the time the program sees for the first message, nanoseconds since 1970, each next one a second later (an actor's time never goes back); default now"}
 #define DW_OPTION_END {NULL, DW_OPTION_FLAG, NULL, NULL}
 

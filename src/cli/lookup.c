@@ -208,13 +208,24 @@ static dw_status add_model(dw_cli *cli, const dw_args *args, dw_model_need need,
     return status;
 }
 
-dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime **out, dw_error *err) {
+/* --kv, or what it is without. */
+static dw_status choose_kv_type(dw_cli *cli, const dw_args *args, dw_kv_type otherwise, dw_kv_type *out, dw_error *err) {
+    char name[8] = "";
+    const char *text = dw_args_text(args, "kv");
+    *out = otherwise;
+    if (!text) return DW_OK;
+    for (size_t i = 0; text[i] && i + 1 < sizeof name; i++) name[i] = text[i] >= 'a' && text[i] <= 'z' ? (char)(text[i] - 'a' + 'A') : text[i];
+    return strlen(text) < sizeof name && dw_kv_type_named(name, out) ? DW_OK : dw_cli_usage(cli, err, "--kv is f16, bf16 or q8_0, not \"%.20s\"", text);
+}
+
+static dw_status open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, dw_kv_type otherwise, dw_runtime **out, dw_error *err) {
     dw_runtime *runtime = NULL;
     *out = NULL;
     uint64_t threads = dw_args_number(args, "threads", 0);
     if (threads > 4096) return dw_cli_usage(cli, err, "--threads must be at most 4096");
     dw_runtime_options options = {.device = dw_args_text(args, "device"), .threads = (unsigned)threads};
-    dw_status status = dw_runtime_create(&options, &runtime, err);
+    dw_status status = choose_kv_type(cli, args, otherwise, &options.kv_type, err);
+    if (status == DW_OK) status = dw_runtime_create(&options, &runtime, err);
     if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood doctor` lists the devices of this machine.");
     if (status == DW_OK) status = add_model(cli, args, need, runtime, err);
     if (status != DW_OK) {
@@ -225,6 +236,10 @@ dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, 
     return DW_OK;
 }
 
+dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime **out, dw_error *err) {
+    return open_runtime(cli, args, need, DW_KV_F16, out, err);
+}
+
 dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *path, dw_runtime **out, dw_error *err) {
     dw_checkpoint *checkpoint = NULL;
     *out = NULL;
@@ -233,9 +248,11 @@ dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *path
         if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood freeze` makes a checkpoint, and so does /freeze in a chat.");
         return status;
     }
-    dw_model_need need = dw_checkpoint_view(checkpoint)->n_sessions > 0 ? DW_MODEL_NEEDED : DW_MODEL_IF_THERE;
+    const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
+    dw_model_need need = state->n_sessions > 0 ? DW_MODEL_NEEDED : DW_MODEL_IF_THERE;
+    dw_kv_type kv_type = state->n_sessions > 0 ? state->sessions[0].kv_type : DW_KV_F16; /* checked when a session is thawed */
     dw_checkpoint_close(checkpoint);
-    status = dw_open_runtime(cli, args, need, out, err);
+    status = open_runtime(cli, args, need, kv_type, out, err);
     dw_model *model = status == DW_OK && need == DW_MODEL_NEEDED ? dw_runtime_model(*out, NULL) : NULL;
     dw_model_fingerprint fingerprint;
     if (model) status = dw_vocab_wait(dw_model_vocab(model), err);

@@ -34,7 +34,7 @@ static const dw_option options[] = {
     DW_OPTION_AT,
     DW_OPTION_MODEL,
     DW_OPTION_DEVICE,
-    DW_OPTION_THREADS,
+    DW_OPTION_THREADS, DW_OPTION_KV,
     DW_OPTION_END,
 };
 

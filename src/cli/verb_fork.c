@@ -33,7 +33,7 @@ static const dw_option options[] = {
     {"name", DW_OPTION_TEXT, "NAME", "of the new actor; default the new file's name"},
     DW_OPTION_MODEL,
     DW_OPTION_DEVICE,
-    DW_OPTION_THREADS,
+    DW_OPTION_THREADS, DW_OPTION_KV,
     DW_OPTION_END,
 };
 

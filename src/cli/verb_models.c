@@ -18,7 +18,7 @@ static json_t *json_of(const dw_model_info *info) {
                      dw_json_text(info->name, strlen(info->name)), "architecture", info->architecture, "type", info->file_type, "file_bytes",
                      (json_int_t)info->file_bytes, "parts", (json_int_t)info->n_parts, "parameters", (json_int_t)info->n_parameters, "layers", (json_int_t)info->n_layers, "vocabulary",
                      (json_int_t)info->n_vocab, "context_tokens", (json_int_t)info->context_train_tokens, "kv_bytes_per_token",
-                     (json_int_t)info->kv_bytes_per_token, "kv_type", info->kv_type, "chat_template", (int)info->has_chat_template, "usable", 1);
+                     (json_int_t)info->kv_bytes_per_token, "kv_type", dw_kv_type_name(info->kv_type), "chat_template", (int)info->has_chat_template, "usable", 1);
 }
 
 /* A file that is no usable model is a line of the answer, not an error. */
@@ -37,7 +37,7 @@ static dw_status show_model(models_run *run, const char *path, dw_error *err) {
         if (info->n_parts > 1) snprintf(parts, sizeof parts, " in %u parts", info->n_parts);
         dw_cli_say(run->cli, "\n  %s, %s, %.0f million parameters, %s%s, context %u tokens, %s KV per token (%s)\n  %s\n", info->architecture, info->file_type,
                    (double)info->n_parameters / 1e6, dw_size_text(info->file_bytes, size), parts, info->context_train_tokens,
-                   dw_size_text(info->kv_bytes_per_token, kv), info->kv_type, path);
+                   dw_size_text(info->kv_bytes_per_token, kv), dw_kv_type_name(info->kv_type), path);
     } else {
         entry = json_pack("{s:o, s:b, s:s, s:o}", "path", dw_json_text(path, strlen(path)), "usable", 0, "status", dw_status_name(status), "reason",
                           dw_json_text(why.text, strlen(why.text)));

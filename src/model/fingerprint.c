@@ -109,5 +109,5 @@ void dw_model_profile(const dw_model *model, char out[DW_PROFILE_BYTES]) {
     if (device->kind == DW_DEVICE_CPU) instruction_sets(sets, sizeof sets);
     else snprintf(sets, sizeof sets, "%.60s", device->description);
     snprintf(out, DW_PROFILE_BYTES, "build=%s-%.12s;isa=%s;device=%s;threads=%u;kv=%s;chunk=%u/%u", ggml_version(), ggml_commit(), sets,
-             device->backend, dw_device_threads(model->device), model->info.kv_type, DW_PREFILL_CHUNK_TOKENS, DW_PREFILL_CHUNK_TOKENS_MIN);
+             device->backend, dw_device_threads(model->device), dw_kv_type_name(model->info.kv_type), DW_PREFILL_CHUNK_TOKENS, DW_PREFILL_CHUNK_TOKENS_MIN);
 }

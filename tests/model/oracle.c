@@ -20,7 +20,9 @@ static void quiet(enum ggml_log_level level, const char *text, void *context) {
     (void)context;
 }
 
-oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) {
+oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) { return oracle_open_kv(path, context_tokens, threads, GGML_TYPE_F16); }
+
+oracle *oracle_open_kv(const char *path, uint32_t context_tokens, int threads, int kv_type) {
     oracle *o = calloc(1, sizeof *o);
     if (o == NULL) abort();
     llama_log_set(quiet, NULL);
@@ -40,7 +42,7 @@ oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) {
     cp.n_batch = cp.n_ubatch = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN;
     cp.n_threads = cp.n_threads_batch = threads;
     cp.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
-    cp.type_k = cp.type_v = GGML_TYPE_F16;
+    cp.type_k = cp.type_v = (enum ggml_type)kv_type;
     cp.swa_full = true;
     cp.offload_kqv = cp.op_offload = false;
     cp.no_perf = true;

@@ -8,6 +8,8 @@ typedef struct oracle oracle;
 
 /* Flash attention, KV in F16, full caches for windowed layers, no repacked weights: what the decoder does. NULL when the file cannot be loaded. */
 oracle *oracle_open(const char *path, uint32_t context_tokens, int threads);
+/* The same with K and V of another type (enum ggml_type). libllama rotates quantised K and V unless LLAMA_ATTN_ROT_DISABLE=1 is in the environment. */
+oracle *oracle_open_kv(const char *path, uint32_t context_tokens, int threads, int kv_type);
 void oracle_close(oracle *o);
 /* Forgets everything. */
 void oracle_reset(oracle *o);
