@@ -315,7 +315,7 @@ void make_llama(dw_writer *w, const make_vocabulary *options) {
 enum { WIDTH = 32, HEAD = 16, FEED = 32, F32_EPSILON = 0x3727c5ac /* 1e-5 */ };
 
 static const make_change hyperparameters[] = {
-    {"llama.block_count", DW_GGUF_U32, 1},          {"llama.context_length", DW_GGUF_U32, 512},     {"llama.embedding_length", DW_GGUF_U32, WIDTH},
+    {"llama.block_count", DW_GGUF_U32, 1},          {"llama.context_length", DW_GGUF_U32, 4096},     {"llama.embedding_length", DW_GGUF_U32, WIDTH},
     {"llama.feed_forward_length", DW_GGUF_U32, FEED}, {"llama.attention.head_count", DW_GGUF_U32, 2}, {"llama.attention.head_count_kv", DW_GGUF_U32, 1},
     {"llama.rope.dimension_count", DW_GGUF_U32, HEAD}, {"llama.attention.layer_norm_rms_epsilon", DW_GGUF_F32, F32_EPSILON},
 };
