@@ -106,7 +106,7 @@ static void array_counts_that_overflow_are_refused(void **state) {
     }
 }
 
-/* Length plus one wraps to an empty buffer, or is believed: CVE-2024-23496 (TALOS-2024-1913), mlx CVE-2025-62608, gguf-tools #25; a cursor
+/* Length plus one wraps to an empty buffer, or is believed: CVE-2024-23496 (TALOS-2024-1913), gguf-tools #25; a cursor
  * that goes on behind the end: kekzl/imp #532. */
 static void string_lengths_outside_the_file_are_refused(void **state) {
     (void)state;
