@@ -39,6 +39,7 @@ typedef struct dw_runtime_options {
     uint32_t context_tokens, sessions_max; /* of each model; 0 = the model module's defaults */
     bool repack;               /* dw_model_options.repack, of each model */
     uint64_t kv_bytes_max;     /* of each model's KV rows; 0 = no bound */
+    dw_kv_type kv_type;        /* of each model's KV rows */
 } dw_runtime_options;
 
 dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out, dw_error *err) DW_MUST_USE;

@@ -60,7 +60,8 @@
 
 /* GGUF */
 #define DW_GGUF_KEYS_MAX 65536u
-#define DW_GGUF_TENSORS_MAX 65536u
+#define DW_GGUF_TENSORS_MAX 65536u                       /* in all parts together */
+#define DW_GGUF_PARTS_MAX 1024u                          /* files of one model; names have five digits */
 #define DW_GGUF_STRING_BYTES_MAX (UINT64_C(16) << 20)
 #define DW_GGUF_KEY_BYTES_MAX 65535u                     /* GGUF specification */
 #define DW_GGUF_TENSOR_NAME_BYTES_MAX 63u                /* GGUF specification says 64; ggml keeps a NUL in its 64 */

@@ -52,7 +52,7 @@ static uint32_t run_length(const dw_graph_model *model, const dw_graph_batch *ba
 }
 
 void dw_graph_find_runs(const dw_graph_model *model, const dw_graph_batch *batch, dw_graph_shape *shape, dw_graph_run_place *places) {
-    uint64_t row_bytes = (uint64_t)model->hp->n_heads_kv * model->hp->head_dim * sizeof(uint16_t);
+    uint64_t row_bytes = dw_kv_row_bytes(model->kv_type, model->hp->n_heads_kv, model->hp->head_dim);
     bool host = dw_device_info_view(model->device)->addresses_are_host;
     memset(shape, 0, sizeof *shape);
     shape->n_wanted = batch->n_wanted;

@@ -19,6 +19,7 @@
 #include "device/device.h"
 #include "model/bits.h"
 #include "model/family.h"
+#include "model/kv_type.h"
 #include "model/weights.h"
 
 /* What a graph is made from. Borrowed; outlives the graphs. */
@@ -28,6 +29,7 @@ typedef struct dw_graph_model {
     const dw_weights *weights;
     const dw_bits *bits;
     dw_device *device;
+    dw_kv_type kv_type;
     uint64_t kv_area_bytes;
 } dw_graph_model;
 

@@ -66,7 +66,7 @@ struct dw_graph {
 };
 
 static inline uint64_t dw_graph_row_bytes(const dw_graph *graph) {
-    return (uint64_t)graph->model.hp->n_heads_kv * graph->model.hp->head_dim * sizeof(uint16_t);
+    return dw_kv_row_bytes(graph->model.kv_type, graph->model.hp->n_heads_kv, graph->model.hp->head_dim);
 }
 
 static inline bool dw_graph_on_host(const dw_graph *graph) { return dw_device_info_view(graph->model.device)->addresses_are_host; }

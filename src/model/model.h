@@ -36,6 +36,7 @@
 #include <stdbool.h>
 #include "base/base.h"
 #include "device/device.h"
+#include "model/kv_type.h"
 #include "model/sampler.h"
 #include "model/vocab.h"
 #include "region/region.h"
@@ -49,9 +50,10 @@ typedef struct dw_model_options {
     uint32_t sessions_max;    /* slots in the arena; 0 = 32. Only addresses are reserved */
     bool repack;              /* weights that have a faster product in another layout here go into a private copy of that layout */
     uint64_t kv_bytes_max;    /* memory for KV rows; 0 = no bound. See dw_model_kv_use_now */
+    dw_kv_type kv_type;       /* of all sessions' rows. Q8_0 halves their memory and rounds them; a head that is no multiple of 32 is DW_E_UNSUPPORTED */
 } dw_model_options;
 
-/* Opens on a device, which must outlive the model. Architectures without a family row are refused by name with the list of those that have one. */
+/* Opens on a device, which must outlive the model. Of a GGUF in parts `path` is the first (gguf.h). Architectures without a family row are refused by name with the list of those that have one. */
 dw_status dw_model_open(const char *path, dw_device *device, const dw_model_options *options, dw_model **out, dw_error *err) DW_MUST_USE;
 void dw_model_close(dw_model *model); /* after its sessions */
 
@@ -64,13 +66,14 @@ typedef struct dw_model_info {
     uint32_t context_tokens;       /* of a session here */
     uint32_t context_train_tokens;
     uint64_t n_parameters;
-    uint64_t file_bytes;
+    uint64_t file_bytes;           /* of all parts */
+    uint32_t n_parts;              /* files: 1, or more for a split GGUF */
     uint64_t weights_wrapped_bytes, weights_copied_bytes; /* I1: what was mapped and what had to be copied to the device */
     uint64_t weights_repacked_bytes; /* copied because it was asked for; 0 also where nothing has a repacked product */
     const char *weights;             /* "mapped", or "repacked": products of repacked weights round differently, so a profile names it */
-    uint32_t kv_row_bytes;         /* of K (and of V) of one token in one layer: n_heads_kv * head_dim * 2 */
+    uint32_t kv_row_bytes;         /* of K (and of V) of one token in one layer: n_heads_kv * head_dim elements of kv_type */
     uint64_t kv_bytes_per_token;
-    const char *kv_type;           /* "F16" */
+    dw_kv_type kv_type;
     bool has_chat_template;
 } dw_model_info;
 const dw_model_info *dw_model_info_view(const dw_model *model);
@@ -128,7 +131,7 @@ dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n
 /* A second session with the same past; shares the committed rows' pages. Nothing is copied but the log. */
 dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) DW_MUST_USE;
 
-/* For checkpoints. Rows of a layer lie contiguously: K (which 0) or V (which 1), [rows, n_heads_kv, head_dim] F16.
+/* For checkpoints. Rows of a layer lie contiguously: K (which 0) or V (which 1), [rows, n_heads_kv, head_dim] of info.kv_type.
  * The view is of live memory: valid until the session's next change, and on while other threads use the model's sessions only if it is kept. */
 dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int which, const void **out, uint64_t *bytes) DW_MUST_USE;
 /* Where the rows of one layer's K or V begin in a backing object (page-aligned offset; the object reaches at least to the page

@@ -72,11 +72,10 @@ static dw_status check_loaded(const dw_vocab *vocab, dw_error *err) {
 
 static dw_status load(dw_vocab *vocab, dw_error *err) {
     struct gguf_context *header = NULL;
-    uint64_t size = 0;
+    const dw_gguf_part first = dw_gguf_part_at(vocab->gguf, 0);
     dw_status status = dw_vocab_check_tokens(vocab->gguf, err);
     if (status != DW_OK) goto out;
-    const void *data = dw_gguf_data(vocab->gguf, &size);
-    header = gguf_init_from_buffer(data, (size_t)size, (struct gguf_init_params){.no_alloc = true, .ctx = NULL});
+    header = gguf_init_from_buffer(first.data, (size_t)first.bytes, (struct gguf_init_params){.no_alloc = true, .ctx = NULL});
     if (!header) {
         status = dw_fail(err, DW_E_FORMAT, "vocabulary: ggml does not take this file (DRIFTWOOD_LOG=debug shows why)");
         goto out;

@@ -239,16 +239,15 @@ static dw_status make_all(loader *l) {
 
 /* --- placing ------------------------------------------------------------------------------------------------- */
 
-/* Wraps the file's map, if the device can; else leaves wrap NULL and says why. */
-static dw_status wrap_file(loader *l) {
-    uint64_t file_bytes = 0;
-    const void *data = dw_gguf_data(l->gguf, &file_bytes);
+/* Wraps the map of one of the file's parts, if the device can; else leaves its wrap NULL and says why. */
+static dw_status wrap_part(loader *l, uint32_t index) {
+    const dw_gguf_part part = dw_gguf_part_at(l->gguf, index);
     const dw_device_info *info = dw_device_info_view(l->device);
-    uint64_t bytes = info->kind == DW_DEVICE_CPU ? file_bytes : dw_gguf_mapped_bytes(l->gguf);
+    uint64_t bytes = info->kind == DW_DEVICE_CPU ? part.bytes : part.mapped_bytes;
     dw_error why = {0};
-    dw_status status = dw_device_wrap(l->device, (void *)(uintptr_t)data, bytes, false, &l->weights->wrap, &why);
+    dw_status status = dw_device_wrap(l->device, (void *)(uintptr_t)part.data, bytes, false, &l->weights->wraps[index], &why);
     if (status == DW_E_UNSUPPORTED || status == DW_E_INVALID) {
-        dw_log(DW_LOG_INFO, "weights", "wrapped=no reason=\"%s\"", why.text);
+        dw_log(DW_LOG_INFO, "weights", "part=%u wrapped=no reason=\"%s\"", index + 1, why.text);
         return DW_OK;
     }
     if (status != DW_OK && l->err != NULL) *l->err = why;
@@ -265,13 +264,12 @@ static dw_status copy_rest(loader *l, const size_t *rest, size_t n_rest) {
         if (!dw_add_u64(total, bytes, &total) || !dw_round_up_u64(total, align, &total)) return dw_fail(l->err, DW_E_RANGE, "weights too large");
     }
     dw_status status = dw_device_allocate(l->device, total, &l->weights->own, l->err);
-    const uint8_t *file = dw_gguf_data(l->gguf, &(uint64_t){0});
     uint64_t offset = 0;
     for (size_t i = 0; status == DW_OK && i < n_rest; i++) {
         struct ggml_tensor *tensor = l->made[rest[i]];
         const dw_gguf_tensor *source = l->sources[rest[i]];
         status = dw_buffer_place(l->weights->own, tensor, offset, l->err);
-        if (status == DW_OK) status = dw_tensor_write(l->device, tensor, file + source->offset, 0, source->bytes);
+        if (status == DW_OK) status = dw_tensor_write(l->device, tensor, dw_gguf_tensor_data(l->gguf, source), 0, source->bytes);
         l->weights->copied_bytes += source->bytes;
         offset += source->bytes + 2 * tensor->nb[1];
         offset = (offset + align - 1) / align * align;
@@ -297,10 +295,10 @@ static dw_status repack_products(loader *l) {
     untie_output(l);
     dw_repack_weight *products = calloc(l->n_made, sizeof *products);
     if (products == NULL) return dw_fail(l->err, DW_E_NO_MEMORY, "no memory for weights");
-    const uint8_t *file = dw_gguf_data(l->gguf, &(uint64_t){0});
     size_t n = 0;
     for (size_t i = 0; i < l->n_made; i++) {
-        if (is_product(l, l->made[i])) products[n++] = (dw_repack_weight){.tensor = l->made[i], .data = file + l->sources[i]->offset};
+        const void *data = dw_gguf_tensor_data(l->gguf, l->sources[i]);
+        if (is_product(l, l->made[i])) products[n++] = (dw_repack_weight){.tensor = l->made[i], .data = data};
     }
     dw_status status = dw_repack(l->device, products, n, &l->weights->repacked, l->err);
     free(products);
@@ -314,10 +312,15 @@ static dw_status place_all(loader *l) {
     if (rest == NULL) return dw_fail(l->err, DW_E_NO_MEMORY, "no memory for weights");
     size_t n_rest = 0;
     dw_status status = l->repack ? repack_products(l) : DW_OK;
-    if (status == DW_OK) status = wrap_file(l);
+    uint32_t n_parts = dw_gguf_n_parts(l->gguf);
+    l->weights->wraps = calloc(n_parts, sizeof *l->weights->wraps);
+    if (status == DW_OK && l->weights->wraps == NULL) status = dw_fail(l->err, DW_E_NO_MEMORY, "no memory for weights");
+    if (l->weights->wraps != NULL) l->weights->n_wraps = n_parts;
+    for (uint32_t i = 0; status == DW_OK && i < n_parts; i++) status = wrap_part(l, i);
     for (size_t i = 0; status == DW_OK && i < l->n_made; i++) {
         if (l->made[i]->buffer != NULL) continue; /* repacked */
-        if (l->weights->wrap != NULL && dw_buffer_place(l->weights->wrap, l->made[i], l->sources[i]->offset, NULL) == DW_OK) {
+        dw_buffer *wrap = l->weights->wraps[l->sources[i]->part];
+        if (wrap != NULL && dw_buffer_place(wrap, l->made[i], l->sources[i]->offset, NULL) == DW_OK) {
             l->weights->wrapped_bytes += l->sources[i]->bytes;
         } else {
             rest[n_rest++] = i;
@@ -346,7 +349,7 @@ dw_status dw_weights_open(const dw_gguf *gguf, const dw_family *family, const dw
     }
     status = make_all(&l);
     if (status == DW_OK) status = place_all(&l);
-    if (status == DW_OK) out->embedding_host = (const uint8_t *)dw_gguf_data(gguf, &(uint64_t){0}) + l.sources[0]->offset;
+    if (status == DW_OK) out->embedding_host = dw_gguf_tensor_data(gguf, l.sources[0]);
 out:
     free(l.made);
     free(l.sources);
@@ -355,7 +358,8 @@ out:
 }
 
 void dw_weights_close(dw_weights *weights) {
-    dw_buffer_destroy(weights->wrap);
+    for (uint32_t i = 0; i < weights->n_wraps; i++) dw_buffer_destroy(weights->wraps[i]);
+    free(weights->wraps);
     dw_buffer_destroy(weights->own);
     dw_repack_release(&weights->repacked);
     if (weights->context != NULL) ggml_free(weights->context);

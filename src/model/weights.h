@@ -1,6 +1,6 @@
 /* weights.h: the tensors of one model, on its device.
  *
- * The file's map is wrapped (I1: no copy). Tensors that cannot lie in the wrap (the device does not import, the file's alignment is too
+ * The map of each of the file's parts is wrapped (I1: no copy). Tensors that cannot lie in the wrap (the device does not import, the file's alignment is too
  * small) are copied to memory of the device, and counted. With `repack` the matrices that have a faster product in another layout on this
  * processor are copied into it, and counted apart; where output and embedding are one tensor in the file, the output becomes a second
  * one, since rows cannot be looked up in such a copy.
@@ -35,7 +35,9 @@ typedef struct dw_weights {
     uint64_t wrapped_bytes, copied_bytes; /* repacked.bytes beside these */
     /* owned */
     struct ggml_context *context;
-    dw_buffer *wrap, *own;
+    dw_buffer **wraps;           /* [n_wraps] one a part; NULL: that part is not wrapped */
+    uint32_t n_wraps;
+    dw_buffer *own;
     dw_repacked repacked;
 } dw_weights;
 

@@ -37,7 +37,7 @@ bool oracle_loads(const char *path) {
     return model != NULL;
 }
 
-static oracle *open_with(const char *path, uint32_t context_tokens, int threads, bool repack) {
+static oracle *open_with(const char *path, uint32_t context_tokens, int threads, bool repack, int kv_type) {
     oracle *o = calloc(1, sizeof *o);
     if (o == NULL) abort();
     o->model = load(path, repack);
@@ -50,7 +50,7 @@ static oracle *open_with(const char *path, uint32_t context_tokens, int threads,
     cp.n_batch = cp.n_ubatch = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN;
     cp.n_threads = cp.n_threads_batch = threads;
     cp.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
-    cp.type_k = cp.type_v = GGML_TYPE_F16;
+    cp.type_k = cp.type_v = (enum ggml_type)kv_type;
     cp.swa_full = true;
     cp.offload_kqv = cp.op_offload = false;
     cp.no_perf = true;
@@ -60,8 +60,11 @@ static oracle *open_with(const char *path, uint32_t context_tokens, int threads,
     return o;
 }
 
-oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) { return open_with(path, context_tokens, threads, false); }
-oracle *oracle_open_repacked(const char *path, uint32_t context_tokens, int threads) { return open_with(path, context_tokens, threads, true); }
+oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) { return open_with(path, context_tokens, threads, false, GGML_TYPE_F16); }
+oracle *oracle_open_repacked(const char *path, uint32_t context_tokens, int threads) { return open_with(path, context_tokens, threads, true, GGML_TYPE_F16); }
+oracle *oracle_open_kv(const char *path, uint32_t context_tokens, int threads, int kv_type) {
+    return open_with(path, context_tokens, threads, false, kv_type);
+}
 
 void oracle_close(oracle *o) {
     if (o == NULL) return;

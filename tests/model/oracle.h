@@ -13,6 +13,8 @@ oracle *oracle_open(const char *path, uint32_t context_tokens, int threads);
 bool oracle_loads(const char *path);
 /* The same with its weights repacked where it would by default. */
 oracle *oracle_open_repacked(const char *path, uint32_t context_tokens, int threads);
+/* The same with K and V of another type (enum ggml_type). libllama rotates quantised K and V unless LLAMA_ATTN_ROT_DISABLE=1 is in the environment. */
+oracle *oracle_open_kv(const char *path, uint32_t context_tokens, int threads, int kv_type);
 void oracle_close(oracle *o);
 /* Forgets everything. */
 void oracle_reset(oracle *o);

@@ -221,6 +221,9 @@ static void text_of_quadratic_cost_is_refused(void **state) {
 
 /* --- vocabularies that libllama must not see ----------------------------------------------------------------------- */
 
+/* Among them what was found in libllama: arrays shorter than the tokens (llama.cpp #20735) or of narrower elements (#26690, read as 4 bytes
+ * each), tokens of one text (an assertion, #25739), tokens whose length does not fit where it is put (CVE-2025-49847, GHSA-8wwf-w4qm-gpqr),
+ * byte tokens that name no byte (#25969), more tokens than an int32 counts (CVE-2025-52566, #14301: text is bounded before it gets there). */
 static void bad_vocabularies_are_refused_with_the_reason(void **state) {
     (void)state;
     static const struct { make_fault fault; int kinds; /* 1 SentencePiece, 2 byte pairs, 3 both */ dw_status status; const char *says; } cases[] = {
@@ -371,11 +374,12 @@ static void a_thread_that_cannot_start_is_a_failure_not_a_leak(void **state) {
 
 static void corpus_is_what_make_gguf_writes(void **state) {
     (void)state;
-    static const char *const names[] = {"all_types", "sentencepiece", "byte_pairs"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const names[] = {"all_types", "sentencepiece", "byte_pairs", "../../model/corpus/whole_model"};
+    for (int i = 0; i < 4; i++) {
         dw_writer w;
         dw_writer_init(&w);
         if (i == 0) make_all_types(&w);
+        else if (i == 3) make_whole_model(&w, NULL, 0);
         else make_llama(&w, &(make_vocabulary){.byte_pairs = i == 2});
         char path[1024];
         uint8_t *bytes = NULL;
