@@ -52,6 +52,9 @@
 #define DW_HEADS_MAX 1024u
 #define DW_PREFILL_CHUNK_TOKENS_MIN 64u                  /* chunks below 64 change the rounding of attention (measured) */
 #define DW_PREFILL_CHUNK_TOKENS 256u
+#define DW_EMBED_TEXTS_MAX 1024u                         /* in one embedding job */
+#define DW_EMBED_STEP_TOKENS 512u                        /* of texts that share one graph; a longer text has one of its own */
+#define DW_EMBED_STEP_TEXTS 64u                          /* that share one graph */
 
 /* GGUF */
 #define DW_GGUF_KEYS_MAX 65536u

@@ -124,9 +124,10 @@ void dw_engine_destroy(dw_engine *engine) {
 }
 
 dw_status dw_engine_submit(dw_engine *engine, dw_job *job, dw_error *err) {
-    if (!job->session) return dw_fail(err, DW_E_INVALID, "a job without a session");
-    if (dw_session_model(job->session) != engine->model)
-        return dw_fail(err, DW_E_MISMATCH, "the session belongs to another model than this engine's");
+    bool embeds = job->kind == DW_JOB_EMBED;
+    if (!embeds && !job->session) return dw_fail(err, DW_E_INVALID, "a job without a session");
+    if ((embeds ? job->model : dw_session_model(job->session)) != engine->model)
+        return dw_fail(err, DW_E_MISMATCH, "the job belongs to another model than this engine's");
 
     dw_os_mutex_lock(engine->mutex);
     bool closing = engine->closing, twice = holds(engine, job);

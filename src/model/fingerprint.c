@@ -63,7 +63,7 @@ dw_status dw_model_fingerprint_of(dw_model *model, dw_model_fingerprint *out, dw
     dw_os_mutex_unlock(model->lock);
     if (known) return DW_OK;
     char prefix[40];
-    snprintf(prefix, sizeof prefix, "%s.", model->family->architecture);
+    snprintf(prefix, sizeof prefix, "%s.", model->info.architecture);
     dw_status status = hash_weights(model, &out->weights, err);
     if (status == DW_OK) status = dw_gguf_hash_keys(model->gguf, "tokenizer.", &out->tokenizer, err);
     if (status == DW_OK) status = dw_gguf_hash_keys(model->gguf, prefix, &out->hyperparameters, err);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/embed.h"
 #include "model/model_internal.h"
 #include "model/stop.h"
 
@@ -70,6 +71,7 @@ static dw_status check_job(const dw_job *job, dw_error *err) {
 }
 
 dw_status dw_job_begin(dw_job *job, dw_error *err) {
+    if (job->kind == DW_JOB_EMBED) return dw_embed_begin(job, err);
     dw_session *session = job->session;
     bool idle = false;
     job->state = NULL;
@@ -284,6 +286,7 @@ static dw_job_progress generate_step(dw_job *job, uint32_t n, bool last) {
 /* --- step and end -------------------------------------------------------------------------------------------- */
 
 dw_job_progress dw_job_step(dw_job *job) {
+    if (job->kind == DW_JOB_EMBED) return dw_embed_step(job);
     dw_session *session = job->session;
     job_state *state = job->state;
     if (state->finished) return DW_JOB_DONE;
@@ -330,6 +333,7 @@ static void undo(dw_job *job) {
 }
 
 dw_status dw_job_end(dw_job *job) {
+    if (job->kind == DW_JOB_EMBED) return dw_embed_end(job);
     job_state *state = job->state;
     if (!state->finished) (void)finish(job, dw_fail(&job->error, DW_E_CANCELLED, "the engine was closed"));
     if (job->status != DW_OK) {

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "ggml.h"
+#include "model/embed.h"
+#include "model/encoder.h"
 #include "model/model_internal.h"
 
 enum { CONTEXT_TOKENS_DEFAULT_MAX = 32768, SESSIONS_DEFAULT = 32 };
@@ -111,9 +113,13 @@ dw_status dw_model_open(const char *path, dw_device *device, const dw_model_opti
     model->device = device;
     dw_status status = dw_os_mutex_create(&model->lock, err);
     if (status == DW_OK) status = dw_gguf_open(path, &model->gguf, err);
+    if (status == DW_OK) status = describe_file(model, path, err);
+    if (status == DW_OK && dw_encoder_is_one(model->gguf)) {
+        status = dw_model_open_encoder(model, options, err);
+        goto out;
+    }
     if (status == DW_OK) status = dw_family_of(model->gguf, &model->family, err);
     if (status == DW_OK) status = dw_hyperparameters_read(model->gguf, model->family, &model->hp, err);
-    if (status == DW_OK) status = describe_file(model, path, err);
     if (status != DW_OK) goto out;
     describe_sizes(model);
     status = choose_context(model, options, err);
@@ -140,6 +146,7 @@ void dw_model_close(dw_model *model) {
     if (model == NULL) return;
     dw_vocab_destroy(model->vocab);
     dw_sampler_destroy(model->sampler);
+    dw_encoder_close(model->encoder);
     dw_decoder_destroy(model->decoder);
     dw_kv_arena_destroy(model->arena);
     dw_weights_close(&model->weights);
