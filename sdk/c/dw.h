@@ -174,7 +174,7 @@ int32_t dw_generate(const dw_session *session, dw_generation *generation) DW_CHE
 dw_text dw_text_of(const char *text);
 
 typedef struct dw_embedding {
-    const char *model;                      /* an embedding model of the node; NULL: the default model */
+    const char *model;                      /* of the node: an encoder, or a decoder, pooled; NULL: the default model */
     const dw_text *texts; uint32_t n_texts; /* dw_text_of each; at most 1,024 */
     bool are_tokens;                        /* the texts are i32 tokens (len counts them), special ones included */
     bool raw;                               /* leave the vectors' lengths as they are; else each is scaled to length 1 */
@@ -187,8 +187,8 @@ typedef struct dw_embedding {
 } dw_embedding;
 
 /* Each text to its vector; the device writes there itself where it can. With n_texts 0 and capacity 0 only `dimensions` and
- * `context_tokens` are filled in. DW_E_FULL: a text is too long. DW_E_RANGE: `capacity` is too small. DW_E_UNSUPPORTED: the model
- * does not embed. */
+ * `context_tokens` are filled in. DW_E_FULL: a text is too long. DW_E_RANGE: `capacity` is too small. DW_E_UNSUPPORTED: the
+ * model's own pooling is not one of these; ask for another. */
 int32_t dw_embed(dw_embedding *embedding) DW_CHECKED;
 /* The inner product: of vectors of length 1, their cosine. */
 float dw_dot(const float *a, const float *b, uint32_t n);

@@ -157,7 +157,8 @@ const dw_verb dw_verb_embed = {
     .operands_min = 1,
     .operands_max = -1,
     .text = "Embeds each text and prints the beginning of its vector, and the cosine of each two; --json has the vectors\n"
-            "whole. scripts/minilm.sh fetches a small embedding model (all-MiniLM-L6-v2) and prints its path.",
+            "whole. scripts/minilm.sh fetches a small embedding model (all-MiniLM-L6-v2) and prints its path. Models that\n"
+            "are made to talk embed too, by the state of the last token, but their vectors mean less.",
     .options = options,
     .run = run_embed,
 };

@@ -36,14 +36,26 @@ dw_status dw_decoder_check(dw_decoder *decoder, dw_graph_binding binding, dw_err
     return status;
 }
 
-dw_status dw_decoder_evaluate(dw_decoder *decoder, const dw_graph_input *input, uint32_t n_tokens, uint32_t n_wanted, dw_graph_binding binding,
-                              float *output, dw_error *err) {
+static dw_graph_shape shape_of(const dw_graph_input *input, uint32_t n_tokens, uint32_t n_wanted) {
     uint32_t end = input->first_position + n_tokens;
-    dw_graph_shape shape = {
+    return (dw_graph_shape){
         .n_tokens = n_tokens,
         .n_kv = (end + DW_KV_STEP_ROWS - 1) / DW_KV_STEP_ROWS * DW_KV_STEP_ROWS,
         .n_wanted = n_wanted,
     };
+}
+
+dw_status dw_decoder_evaluate_normed(dw_decoder *decoder, const dw_graph_input *input, uint32_t n_tokens, uint32_t n_wanted,
+                                     dw_graph_binding binding, float *output, dw_error *err) {
+    dw_graph_shape shape = shape_of(input, n_tokens, n_wanted);
+    shape.normed = n_wanted > 0;
+    dw_status status = dw_graph_prepare(decoder->prefill, shape, binding, err);
+    return status == DW_OK ? dw_graph_run(decoder->prefill, input, output, err) : status;
+}
+
+dw_status dw_decoder_evaluate(dw_decoder *decoder, const dw_graph_input *input, uint32_t n_tokens, uint32_t n_wanted, dw_graph_binding binding,
+                              float *output, dw_error *err) {
+    dw_graph_shape shape = shape_of(input, n_tokens, n_wanted);
     dw_graph *graph = n_tokens == 1 ? decoder->single : decoder->prefill;
     dw_status status = dw_graph_prepare(graph, shape, binding, err);
     return status == DW_OK ? dw_graph_run(graph, input, output, err) : status;

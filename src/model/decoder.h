@@ -20,6 +20,9 @@ dw_status dw_decoder_check(dw_decoder *decoder, dw_graph_binding binding, dw_err
 /* Evaluates tokens at first_position.. into the bound slot. Output as for dw_graph_run. */
 dw_status dw_decoder_evaluate(dw_decoder *decoder, const dw_graph_input *input, uint32_t n_tokens, uint32_t n_wanted, dw_graph_binding binding,
                               float *output, dw_error *err) DW_MUST_USE;
+/* The same, for the wanted rows behind the final norm: output [n_embedding, n_wanted]. */
+dw_status dw_decoder_evaluate_normed(dw_decoder *decoder, const dw_graph_input *input, uint32_t n_tokens, uint32_t n_wanted,
+                                     dw_graph_binding binding, float *output, dw_error *err) DW_MUST_USE;
 /* logits [n_vocab, n_rows] of hidden rows. */
 dw_status dw_decoder_head(dw_decoder *decoder, const float *hidden, uint32_t n_rows, float *logits, dw_error *err) DW_MUST_USE;
 

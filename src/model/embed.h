@@ -1,8 +1,9 @@
 /* embed.h: embedding jobs (DW_JOB_EMBED) step by step. Inside the module: job.h's three functions, for jobs that have no session.
  *
- *   step   one graph: as many of the next texts as come to at most DW_EMBED_STEP_TOKENS tokens, or one longer text
+ *   step   one graph. Encoders: as many of the next texts as come to at most DW_EMBED_STEP_TOKENS tokens, or one longer text. Decoders:
+ *          the next chunk of one text
  *
- * Rules and threads are those of job.h; begin only checks, so it takes nothing that end would have to give back.
+ * Rules and threads are those of job.h.
  */
 #ifndef DW_MODEL_EMBED_H
 #define DW_MODEL_EMBED_H

@@ -131,7 +131,7 @@ static uint64_t kv_tensor_rows(const dw_graph *graph, dw_graph_binding binding) 
 
 dw_status dw_graph_prepare(dw_graph *graph, dw_graph_shape shape, dw_graph_binding binding, dw_error *err) {
     bool same = graph->graph != NULL && !graph->is_head && graph->shape.n_tokens == shape.n_tokens && graph->shape.n_kv == shape.n_kv &&
-                graph->shape.n_wanted == shape.n_wanted;
+                graph->shape.n_wanted == shape.n_wanted && graph->shape.normed == shape.normed;
     if (same) return bind(graph, binding, err);
     dw_status status = begin(graph, err);
     if (status != DW_OK) goto out;

@@ -24,7 +24,10 @@ typedef struct dw_graph_model {
     uint64_t kv_area_bytes;
 } dw_graph_model;
 
-typedef struct dw_graph_shape { uint32_t n_tokens, n_kv, n_wanted; } dw_graph_shape;
+typedef struct dw_graph_shape {
+    uint32_t n_tokens, n_kv, n_wanted;
+    bool normed;        /* output is the wanted rows behind the final norm, [n_embedding, n_wanted], however many they are */
+} dw_graph_shape;
 
 /* Where a slot's rows are: its buffer on the device and the slot's first byte there. */
 typedef struct dw_graph_binding { dw_buffer *buffer; uint64_t offset; } dw_graph_binding;
@@ -46,7 +49,7 @@ typedef struct dw_graph_input {
     const float *hidden;        /* head graphs: [n_embedding, n_rows] */
 } dw_graph_input;
 
-/* Feeds, computes and leaves the result in output: logits [n_vocab] when one row is wanted, hidden [n_embedding, n_wanted] for several, for a
+/* Feeds, computes and leaves the result in output: the normed rows of a normed shape, logits [n_vocab] when one row is wanted, hidden [n_embedding, n_wanted] for several, for a
  * head logits [n_vocab, n_rows]; nothing (NULL) when no row is wanted. Where the device follows host addresses, logits are written
  * into `output` by the last operation itself. */
 dw_status dw_graph_run(dw_graph *graph, const dw_graph_input *input, float *output, dw_error *err) DW_MUST_USE;

@@ -139,7 +139,8 @@ void dw_graph_build(dw_graph *g) {
         if (lw->feed_post_norm != NULL) y = norm(g, y, lw->feed_post_norm);
         x = ggml_add(c, y, middle);
     }
-    if (g->shape.n_wanted == 1) set_output(g, head(g, x), true);
+    if (g->shape.normed) set_output(g, norm(g, x, w->output_norm), false);
+    else if (g->shape.n_wanted == 1) set_output(g, head(g, x), true);
     else set_output(g, x, false);
 }
 

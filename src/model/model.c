@@ -67,6 +67,8 @@ static void describe_sizes(dw_model *model) {
     info->kv_row_bytes = hp->n_heads_kv * hp->head_dim * (uint32_t)sizeof(uint16_t);
     info->kv_bytes_per_token = 2 * (uint64_t)hp->n_layers * info->kv_row_bytes;
     info->kv_type = "F16";
+    /* A file whose pooling is none of ours is a good decoder all the same; embedding with it needs a pooling named. */
+    if (dw_pooling_read(model->gguf, info->architecture, DW_POOLING_LAST, &info->pooling, NULL) != DW_OK) info->pooling = DW_POOLING_DEFAULT;
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------- */

@@ -53,7 +53,7 @@ const char *dw_pooling_name(dw_pooling pooling); /* "mean"; static */
 
 typedef struct dw_model_info {
     dw_model_kind kind;
-    dw_pooling pooling;        /* the model's own */
+    dw_pooling pooling;        /* the model's own; of a decoder that names none, the last token's */
     char name[128];            /* general.name, or the file's name */
     char architecture[32];
     char file_type[32];        /* "Q4_K_M", ... */
@@ -158,7 +158,8 @@ typedef struct dw_job {
     uint32_t n_max;                             /* tokens to make at most */
     const char *const *stops; uint32_t n_stops; /* NUL-terminated; text of a stop is not delivered, and tokens that hold nothing else are not kept in the log */
     bool ignore_end;                            /* go on after an end-of-generation token */
-    /* embed: no session. Each text on its own: its vector's bits do not depend on the others (CPU). A job that fails or is cancelled
+    /* embed: no session; a decoder evaluates each text in a slot of its arena, taken for that long. Each text on its own: its vector's bits
+     * do not depend on the others (CPU). A job that fails or is cancelled
      * has written the first n_embedded vectors. */
     dw_model *model;
     const dw_embed_text *texts; uint32_t n_texts; /* at most DW_EMBED_TEXTS_MAX */

@@ -1,9 +1,10 @@
-/* embed_test.c: DW_OP_EMBED with a small encoder of random weights: vectors land in the guest's own memory, and what
+/* embed_test.c: DW_OP_EMBED with a small encoder and a small decoder of random weights: vectors land in the guest's own memory, and what
  * cannot be is refused with a status and harms nobody (I6). */
 #include "actor/fixture.h"
 
 #include <stdio.h>
 #include "embed/make_encoder.h"
+#include "model/make_model.h"
 #include "os/os.h"
 
 /* Places in the probe's arena. */
@@ -170,6 +171,24 @@ static void several_requests_run_at_once_and_a_deadline_ends_them(void **state) 
     dw_actor_destroy(a.actor);
 }
 
+static void a_decoder_embeds_too(void **state) {
+    enum { DECODER_WIDTH = 128 };
+    asking a = begin(*state, "decoder");
+    fixture_put(a.actor, AT_NAME, "decoder", 7);
+    dw_completion done = ask(&a, 3 * DECODER_WIDTH);
+    assert_int_equal(done.status, DW_OK);
+    assert_int_equal(done.result0, DECODER_WIDTH);
+    assert_true(done.result1 >= 3);
+    for (int t = 0; t < 3; t++) {
+        void *view = NULL;
+        double length = 0;
+        assert_int_equal(dw_guest_view(dw_actor_memory(a.actor), a.arena + AT_VECTORS, 3 * DECODER_WIDTH * sizeof(float), 64, &view), DW_OK);
+        for (int i = 0; i < DECODER_WIDTH; i++) length += (double)((float *)view)[t * DECODER_WIDTH + i] * (double)((float *)view)[t * DECODER_WIDTH + i];
+        assert_true(length > 0.9999 && length < 1.0001);
+    }
+    dw_actor_destroy(a.actor);
+}
+
 static uint32_t next(uint32_t *random) {
     *random = *random * 1103515245u + 12345u;
     return *random >> 12;
@@ -205,13 +224,16 @@ static int setup(void **state) {
     dw_error err = {0};
     if (fixture_setup(state) != 0) return -1;
     fixture *f = *state;
-    return dw_runtime_add_model(f->runtime, "encoder", made_encoder_path(&made_encoders[0], MADE_GOOD, "actor"), &err) == DW_OK ? 0 : -1;
+    assert_ok(dw_runtime_add_model(f->runtime, "encoder", made_encoder_path(&made_encoders[0], MADE_GOOD, "actor"), &err), err);
+    assert_ok(dw_runtime_add_model(f->runtime, "decoder", made_model_path(made_model_named("tied_f16")), &err), err);
+    return 0;
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vectors_land_in_the_guests_own_memory),
         cmocka_unit_test(what_a_model_is_can_be_asked),
+        cmocka_unit_test(a_decoder_embeds_too),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(nasty_options_harm_nobody),
         cmocka_unit_test(several_requests_run_at_once_and_a_deadline_ends_them),
