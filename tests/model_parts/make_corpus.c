@@ -30,5 +30,8 @@ int main(int argc, char **argv) {
     dw_writer_init(&w);
     make_llama(&w, &(make_vocabulary){.byte_pairs = true});
     failed |= save(argv[1], "byte_pairs.gguf", &w);
+    dw_writer_init(&w);
+    make_word_pieces(&w);
+    failed |= save(argv[1], "word_pieces.gguf", &w);
     return failed;
 }
