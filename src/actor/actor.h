@@ -75,7 +75,7 @@ typedef struct dw_actor_options {
     const dw_observer *observer;      /* of initialisation and of all turns; copied */
     const char *const *arguments;     /* of the program (argv); NULL = its name. Part of the actor: the same again after a thaw */
     uint64_t owner;                   /* whose sessions share prefixes (model.h); below DW_OWNERS_END; 0 = an owner of its own, with its forks */
-    dw_priority priority;             /* of its sessions */
+    dw_priority priority;             /* of its sessions and embeddings */
 } dw_actor_options;
 
 /* The first turn of a fresh actor also runs the program's initialisation. Retains the program. */

@@ -180,7 +180,7 @@ static dw_status evaluate_parts(trial *t, uint32_t n_parts, bool together, dw_er
         }
         for (uint32_t p = 0; status == DW_OK && p < n_parts; p += at_once) {
             dw_graph_batch batch = {.parts = &t->parts[p], .n_parts = at_once, .wanted = columns, .n_wanted = at_once, .narrow = together,
-                                    .n_layers = LAYERS_TRIED, .keep_hidden = true};
+                                    .n_layers = LAYERS_TRIED, .result = DW_RESULT_HIDDEN};
             status = dw_decoder_evaluate(t->model->decoder, &batch, hidden + (size_t)p * width, err);
         }
     }
@@ -214,7 +214,7 @@ static dw_status evaluate_chunks(trial *t, uint32_t slot, uint32_t first, float 
         part.first_position = done;
         part.n_tokens = done == 0 ? first : CHUNK_TOKENS - done;
         uint32_t last = part.n_tokens - 1;
-        dw_graph_batch batch = {.parts = &part, .n_parts = 1, .wanted = &last, .n_wanted = 1, .n_layers = LAYERS_TRIED, .keep_hidden = true};
+        dw_graph_batch batch = {.parts = &part, .n_parts = 1, .wanted = &last, .n_wanted = 1, .n_layers = LAYERS_TRIED, .result = DW_RESULT_HIDDEN};
         status = dw_decoder_evaluate(t->model->decoder, &batch, hidden, err);
     }
     return status;

@@ -74,7 +74,7 @@ static dw_status hash_hyperparameters(const dw_model *model, dw_hash *out, dw_er
     char prefix[40];
     struct { dw_hash keys; uint8_t rope_is_long; } both;
     memset(&both, 0, sizeof both);
-    snprintf(prefix, sizeof prefix, "%s.", model->family->architecture);
+    snprintf(prefix, sizeof prefix, "%s.", model->info.architecture);
     dw_status status = dw_gguf_hash_keys(model->gguf, prefix, out, err);
     if (status != DW_OK || !model->weights.rope_is_long) return status;
     both.keys = *out;

@@ -59,7 +59,7 @@ void dw_graph_find_runs(const dw_graph_model *model, const dw_graph_batch *batch
     shape->n_layers = batch->n_layers != 0 && batch->n_layers < model->hp->n_layers ? batch->n_layers : model->hp->n_layers;
     shape->n_parts = batch->n_parts;
     shape->narrow = batch->narrow;
-    shape->keep_hidden = batch->keep_hidden;
+    shape->result = batch->result;
     for (uint32_t first = 0; first < batch->n_parts;) {
         const dw_graph_part *part = &batch->parts[first];
         dw_graph_run_shape *run = &shape->runs[shape->n_runs];
@@ -79,7 +79,7 @@ void dw_graph_find_runs(const dw_graph_model *model, const dw_graph_batch *batch
 
 static bool same_shape(const dw_graph_shape *a, const dw_graph_shape *b) {
     if (a->n_tokens != b->n_tokens || a->n_wanted != b->n_wanted || a->n_layers != b->n_layers || a->n_parts != b->n_parts ||
-        a->n_runs != b->n_runs || a->narrow != b->narrow || a->keep_hidden != b->keep_hidden) {
+        a->n_runs != b->n_runs || a->narrow != b->narrow || a->result != b->result) {
         return false;
     }
     return memcmp(a->runs, b->runs, a->n_runs * sizeof a->runs[0]) == 0;

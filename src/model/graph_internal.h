@@ -26,7 +26,8 @@ typedef struct dw_graph_run_place {
 
 typedef struct dw_graph_shape {
     uint32_t n_tokens, n_wanted, n_layers, n_parts, n_runs;
-    bool narrow, keep_hidden;
+    bool narrow;
+    dw_graph_result result;
     dw_graph_run_shape runs[DW_BATCH_PARTS_MAX];
 } dw_graph_shape;
 

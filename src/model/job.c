@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/embed.h"
 #include "model/model_internal.h"
 #include "model/stop.h"
 
@@ -75,6 +76,7 @@ static dw_status check_job(const dw_job *job, dw_error *err) {
 }
 
 dw_status dw_job_begin(dw_job *job, dw_error *err) {
+    if (job->kind == DW_JOB_EMBED) return dw_embed_begin(job, err);
     dw_session *session = job->session;
     job->state = NULL;
     dw_status status = dw_session_take(session, err);
@@ -306,6 +308,7 @@ static void undo(dw_job *job) {
 }
 
 dw_status dw_job_end(dw_job *job) {
+    if (job->kind == DW_JOB_EMBED) return dw_embed_end(job);
     job_state *state = job->state;
     if (!state->finished) (void)finish(job, dw_fail(&job->error, DW_E_CANCELLED, "the engine was closed"));
     if (job->status != DW_OK) {

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "ggml.h"
+#include "model/embed.h"
+#include "model/encoder.h"
 #include "model/model_internal.h"
 
 enum { CONTEXT_TOKENS_DEFAULT_MAX = 32768, SESSIONS_DEFAULT = 32 };
@@ -65,6 +67,8 @@ static void describe_sizes(dw_model *model) {
     info->context_train_tokens = hp->context_train;
     info->kv_row_bytes = (uint32_t)dw_kv_row_bytes(info->kv_type, hp->n_heads_kv, hp->head_dim); /* heads and their size are bounded */
     info->kv_bytes_per_token = 2 * (uint64_t)hp->n_layers * info->kv_row_bytes;
+    /* A file whose pooling is none of ours is a good decoder all the same; embedding with it needs a pooling named. */
+    if (dw_pooling_read(model->gguf, info->architecture, DW_POOLING_LAST, &info->pooling, NULL) != DW_OK) info->pooling = DW_POOLING_DEFAULT;
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------- */
@@ -123,9 +127,13 @@ dw_status dw_model_open(const char *path, dw_device *device, const dw_model_opti
     model->device = device;
     dw_status status = dw_os_mutex_create(&model->lock, err);
     if (status == DW_OK) status = dw_gguf_open(path, &model->gguf, err);
+    if (status == DW_OK) status = describe_file(model, path, err);
+    if (status == DW_OK && dw_encoder_is_one(model->gguf)) {
+        status = dw_model_open_encoder(model, options, err);
+        goto out;
+    }
     if (status == DW_OK) status = dw_family_of(model->gguf, &model->family, err);
     if (status == DW_OK) status = dw_hyperparameters_read(model->gguf, model->family, &model->hp, err);
-    if (status == DW_OK) status = describe_file(model, path, err);
     if (status != DW_OK) goto out;
     status = choose_kv_type(model, options, err);
     if (status != DW_OK) goto out;
@@ -134,8 +142,8 @@ dw_status dw_model_open(const char *path, dw_device *device, const dw_model_opti
     model->kv_bytes_max = options != NULL ? options->kv_bytes_max : 0;
     if (status == DW_OK) status = dw_weights_open(model->gguf, model->family, &model->hp, device, options != NULL && options->repack, &model->weights, err);
     if (status != DW_OK) goto out;
-    model->info.weights_wrapped_bytes = model->weights.wrapped_bytes;
-    model->info.weights_copied_bytes = model->weights.copied_bytes;
+    model->info.weights_wrapped_bytes = model->weights.placed.wrapped_bytes;
+    model->info.weights_copied_bytes = model->weights.placed.copied_bytes;
     model->info.weights_repacked_bytes = model->weights.repacked.bytes;
     model->info.weights = model->weights.repacked.bytes > 0 ? "repacked" : "mapped";
     /* Early: it loads on its own thread while the rest is made ready. */
@@ -158,6 +166,7 @@ void dw_model_close(dw_model *model) {
     if (model == NULL) return;
     dw_vocab_destroy(model->vocab);
     dw_sampler_destroy(model->sampler);
+    dw_encoder_close(model->encoder);
     dw_decoder_destroy(model->decoder);
     dw_kv_arena_destroy(model->arena);
     dw_weights_close(&model->weights);

@@ -21,6 +21,7 @@ struct dw_model {
     dw_hyperparameters hp;
     dw_weights weights;
     dw_bits bits;
+    struct dw_encoder *encoder; /* NULL of a decoder; of an encoder there is nothing else but gguf, vocab and lock */
     /* Guards the arena's slots and maps: sessions come and go on any thread while the engine computes on other slots. Held for
      * microseconds, never while computing. */
     dw_os_mutex *lock;

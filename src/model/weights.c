@@ -24,7 +24,6 @@ typedef struct loader {
     const dw_family *family;
     const dw_hyperparameters *hp;
     dw_device *device;
-    bool repack;
     dw_weights *weights;
     layer_form form;
     /* Tensors made so far, with their places in the file. */
@@ -239,44 +238,6 @@ static dw_status make_all(loader *l) {
 
 /* --- placing ------------------------------------------------------------------------------------------------- */
 
-/* Wraps the map of one of the file's parts, if the device can; else leaves its wrap NULL and says why. */
-static dw_status wrap_part(loader *l, uint32_t index) {
-    const dw_gguf_part part = dw_gguf_part_at(l->gguf, index);
-    const dw_device_info *info = dw_device_info_view(l->device);
-    uint64_t bytes = info->kind == DW_DEVICE_CPU ? part.bytes : part.mapped_bytes;
-    dw_error why = {0};
-    dw_status status = dw_device_wrap(l->device, (void *)(uintptr_t)part.data, bytes, false, &l->weights->wraps[index], &why);
-    if (status == DW_E_UNSUPPORTED || status == DW_E_INVALID) {
-        dw_log(DW_LOG_INFO, "weights", "part=%u wrapped=no reason=\"%s\"", index + 1, why.text);
-        return DW_OK;
-    }
-    if (status != DW_OK && l->err != NULL) *l->err = why;
-    return status;
-}
-
-/* Tensors that could not be placed in the wrap go one behind the other into one buffer of the device. */
-static dw_status copy_rest(loader *l, const size_t *rest, size_t n_rest) {
-    if (n_rest == 0) return DW_OK;
-    uint64_t align = dw_max_u64(dw_device_info_view(l->device)->tensor_align_bytes, 256), total = 0;
-    for (size_t i = 0; i < n_rest; i++) {
-        /* A backend may pad rows; twice a row is more than any does. */
-        uint64_t bytes = l->sources[rest[i]]->bytes + 2 * l->made[rest[i]]->nb[1];
-        if (!dw_add_u64(total, bytes, &total) || !dw_round_up_u64(total, align, &total)) return dw_fail(l->err, DW_E_RANGE, "weights too large");
-    }
-    dw_status status = dw_device_allocate(l->device, total, &l->weights->own, l->err);
-    uint64_t offset = 0;
-    for (size_t i = 0; status == DW_OK && i < n_rest; i++) {
-        struct ggml_tensor *tensor = l->made[rest[i]];
-        const dw_gguf_tensor *source = l->sources[rest[i]];
-        status = dw_buffer_place(l->weights->own, tensor, offset, l->err);
-        if (status == DW_OK) status = dw_tensor_write(l->device, tensor, dw_gguf_tensor_data(l->gguf, source), 0, source->bytes);
-        l->weights->copied_bytes += source->bytes;
-        offset += source->bytes + 2 * tensor->nb[1];
-        offset = (offset + align - 1) / align * align;
-    }
-    return status;
-}
-
 /* A tied output as a tensor of its own, over the embedding's bytes, where it will be repacked: rows are looked up in the other. */
 static void untie_output(loader *l) {
     dw_weights *w = l->weights;
@@ -307,34 +268,10 @@ static dw_status repack_products(loader *l) {
     return status;
 }
 
-static dw_status place_all(loader *l) {
-    size_t *rest = calloc(l->n_made, sizeof *rest);
-    if (rest == NULL) return dw_fail(l->err, DW_E_NO_MEMORY, "no memory for weights");
-    size_t n_rest = 0;
-    dw_status status = l->repack ? repack_products(l) : DW_OK;
-    uint32_t n_parts = dw_gguf_n_parts(l->gguf);
-    l->weights->wraps = calloc(n_parts, sizeof *l->weights->wraps);
-    if (status == DW_OK && l->weights->wraps == NULL) status = dw_fail(l->err, DW_E_NO_MEMORY, "no memory for weights");
-    if (l->weights->wraps != NULL) l->weights->n_wraps = n_parts;
-    for (uint32_t i = 0; status == DW_OK && i < n_parts; i++) status = wrap_part(l, i);
-    for (size_t i = 0; status == DW_OK && i < l->n_made; i++) {
-        if (l->made[i]->buffer != NULL) continue; /* repacked */
-        dw_buffer *wrap = l->weights->wraps[l->sources[i]->part];
-        if (wrap != NULL && dw_buffer_place(wrap, l->made[i], l->sources[i]->offset, NULL) == DW_OK) {
-            l->weights->wrapped_bytes += l->sources[i]->bytes;
-        } else {
-            rest[n_rest++] = i;
-        }
-    }
-    if (status == DW_OK) status = copy_rest(l, rest, n_rest);
-    free(rest);
-    return status;
-}
-
 dw_status dw_weights_open(const dw_gguf *gguf, const dw_family *family, const dw_hyperparameters *hp, dw_device *device, bool repack,
                           dw_weights *out, dw_error *err) {
     memset(out, 0, sizeof *out);
-    loader l = {.gguf = gguf, .family = family, .hp = hp, .device = device, .repack = repack, .weights = out, .err = err};
+    loader l = {.gguf = gguf, .family = family, .hp = hp, .device = device, .weights = out, .err = err};
     size_t most = (size_t)hp->n_layers * N_LAYER_TENSORS + N_MODEL_TENSORS;
     /* A layer has at least one tensor in the file: what is allocated here is bounded by the file. */
     if (hp->n_layers > dw_gguf_n_tensors(gguf)) return dw_fail(err, DW_E_FORMAT, "%u layers and %llu tensors", hp->n_layers, (unsigned long long)dw_gguf_n_tensors(gguf));
@@ -348,7 +285,8 @@ dw_status dw_weights_open(const dw_gguf *gguf, const dw_family *family, const dw
         goto out;
     }
     status = make_all(&l);
-    if (status == DW_OK) status = place_all(&l);
+    if (status == DW_OK && repack) status = repack_products(&l);
+    if (status == DW_OK) status = dw_place_tensors(gguf, device, l.made, l.sources, l.n_made, &out->placed, err);
     if (status == DW_OK) out->embedding_host = dw_gguf_tensor_data(gguf, l.sources[0]);
 out:
     free(l.made);
@@ -358,9 +296,7 @@ out:
 }
 
 void dw_weights_close(dw_weights *weights) {
-    for (uint32_t i = 0; i < weights->n_wraps; i++) dw_buffer_destroy(weights->wraps[i]);
-    free(weights->wraps);
-    dw_buffer_destroy(weights->own);
+    dw_placed_release(&weights->placed);
     dw_repack_release(&weights->repacked);
     if (weights->context != NULL) ggml_free(weights->context);
     free(weights->layers);

@@ -36,5 +36,8 @@ int main(int argc, char **argv) {
     dw_writer_init(&w);
     make_whole_model(&w, NULL, 0);
     failed |= save(argv[1], "../../model/corpus/whole_model.gguf", &w);
+    dw_writer_init(&w);
+    make_word_pieces(&w);
+    failed |= save(argv[1], "word_pieces.gguf", &w);
     return failed;
 }

@@ -383,6 +383,35 @@ void make_whole_model(dw_writer *w, const make_change *changes, size_t n_changes
     if (w->status == DW_OK) w->data[16] = (uint8_t)n_keys; /* fewer than 256 */
 }
 
+void make_word_pieces(dw_writer *w) {
+    enum { SPECIAL = 5, LETTERS = 26, WORDS = 4, N = SPECIAL + 2 * LETTERS + WORDS };
+    static const char *const special[SPECIAL] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+    static const char *const whole[WORDS] = {"\xe2\x96\x81hello", "\xe2\x96\x81wor", "ld", "\xe2\x96\x81."};
+    make_header(w, 3, 0, 13);
+    make_key_string(w, "general.architecture", "bert");
+    make_key_u32(w, "bert.vocab_size", N);
+    make_key_u32(w, "bert.context_length", 64);
+    make_key_u32(w, "bert.embedding_length", 32);
+    make_key_u32(w, "bert.block_count", 1);
+    make_key_u32(w, "bert.attention.head_count", 1);
+    make_key_u32(w, "tokenizer.ggml.bos_token_id", 2);
+    make_key_u32(w, "tokenizer.ggml.seperator_token_id", 3);
+    make_key_u32(w, "tokenizer.ggml.unknown_token_id", 1);
+    make_key_bool(w, "tokenizer.ggml.normalizer.lowercase", 1);
+    make_key_string(w, "tokenizer.ggml.model", "bert");
+    make_key_array(w, "tokenizer.ggml.tokens", DW_GGUF_STRING, N);
+    for (int i = 0; i < SPECIAL; i++) make_string(w, special[i]);
+    for (int i = 0; i < 2 * LETTERS; i++) {
+        char letter[8];
+        (void)snprintf(letter, sizeof letter, "%s%c", i < LETTERS ? "\xe2\x96\x81" : "", (char)('a' + i % LETTERS));
+        make_string(w, letter);
+    }
+    for (int i = 0; i < WORDS; i++) make_string(w, whole[i]);
+    make_key_array(w, "tokenizer.ggml.token_type", DW_GGUF_I32, N);
+    for (int i = 0; i < N; i++) dw_write_u32(w, i == 1 ? 2 : i < SPECIAL ? 3 : 1);
+    make_padding(w, 32);
+}
+
 dw_status make_open(dw_writer *w, dw_gguf **out, dw_error *err) {
     if (w->status != DW_OK) return w->status;
     uint8_t *exact = malloc(w->size > 0 ? w->size : 1);

@@ -50,6 +50,8 @@ typedef struct make_vocabulary {
 
 /* A llama-like file with a vocabulary and an embedding, no layers. Tokens: <unk> <s> </s>, 256 bytes, then words. */
 void make_llama(dw_writer *w, const make_vocabulary *options);
+/* A BERT-like file with a WordPiece vocabulary and no tensors. */
+void make_word_pieces(dw_writer *w);
 /* The words of both vocabularies, joined from left to right by score or merge rank: "lo" before "hello". */
 enum { MAKE_FIRST_BYTE = 3, MAKE_FIRST_WORD = 259 };
 
