@@ -292,6 +292,7 @@ void dw_job_deliver(dw_actor *actor, dw_guest_memory *memory, operation *op) {
         actor->result->tokens_evaluated += op->job.n_evaluated;
         actor->result->tokens_generated += op->job.n_generated;
         actor->result->tokens_shared += op->job.n_shared;
+        actor->result->copied_bytes += op->job.copied_bytes;
         actor->result->model_ns += op->job.prefill_ns + op->job.decode_ns;
     }
     if (op->job.status != DW_OK && op->job.status != DW_E_CANCELLED) {

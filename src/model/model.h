@@ -27,7 +27,7 @@
  *    with the same bits (prefilled ones, of exact sessions), and in place of rows that were prefilled themselves; what remains is at least one whole
  *    chunk. A fast session takes any committed rows while it has none of its own. Rows that came from a file are given to fast sessions of
  *    the same owner alone: nobody but him has reason to trust that file.
- * Threads: a model is opened and closed by one thread, while the engine of its device evaluates nothing. dw_engine_submit/cancel from any. Each session is used by one thread at a time, different
+ * Threads: a model is opened and closed by one thread, also while the engine of its device works on others. dw_engine_submit/cancel from any. Each session is used by one thread at a time, different
  * sessions of a model by different threads at once; what one session does to another (sharing, eviction) is done under the model's lock.
  */
 #ifndef DW_MODEL_MODEL_H
@@ -171,7 +171,7 @@ dw_status dw_session_use_now(const dw_session *session, dw_session_use *out, dw_
 /* What is wanted of one evaluated token. NULL / 0 = not wanted. All pointers stay the caller's until the job is done. */
 typedef struct dw_row_request {
     uint32_t index;                  /* in job.tokens; DW_ROW_LAST = the last token of the log */
-    float *logits;                   /* [n_vocab]; on the CPU the graph writes here itself (no staging copy) */
+    float *logits;                   /* [n_vocab]; on the CPU the graph of a job that is alone writes here itself (no staging copy) */
     dw_token_score *top; uint32_t n_top;
     const int32_t *candidates; float *candidate_logprobs; uint32_t n_candidates;
     float *entropy;
@@ -221,7 +221,8 @@ typedef struct dw_job {
     uint32_t n_evaluated, n_generated;          /* tokens: prompt rows computed in this job; tokens made */
     uint32_t n_shared;                          /* rows that the session had not and took from another one */
     uint32_t n_embedded;                        /* texts */
-    uint64_t prefill_ns, decode_ns;
+    uint64_t prefill_ns, decode_ns;             /* of the steps that it took part in */
+    uint64_t copied_bytes;                      /* I1: logits that were computed beside others' and copied to where they are wanted */
     dw_end_reason end_reason;
     uint32_t stop_index;                        /* with DW_END_STOP */
     /* the engine's own */

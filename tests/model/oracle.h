@@ -20,6 +20,8 @@ void oracle_close(oracle *o);
 void oracle_reset(oracle *o);
 /* Evaluates in the chunks of model.h rule 2, and returns the last token's logits [n_vocab] (valid until the next call). */
 const float *oracle_evaluate(oracle *o, const int32_t *tokens, uint32_t n);
+/* Sum of the log-probabilities (nats) of tokens 1 .. n - 1, each given those before it; in the same chunks. */
+double oracle_log_likelihood(oracle *o, const int32_t *tokens, uint32_t n);
 uint32_t oracle_vocab(const oracle *o);
 int32_t oracle_argmax(const float *logits, uint32_t n_vocab);
 

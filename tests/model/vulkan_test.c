@@ -9,6 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "model/batch.h"
 #include "model/make_model.h"
 #include "model/model.h"
 
@@ -19,7 +20,7 @@ static dw_device *cpu, *vulkan;
 static dw_model *open_made(dw_device *device, const made_model *made) {
     dw_model *model = NULL;
     dw_error err = {0};
-    dw_model_options options = {.context_tokens = CONTEXT, .sessions_max = 4};
+    dw_model_options options = {.context_tokens = CONTEXT, .sessions_max = 8};
     if (dw_model_open(made_model_path(made), device, &options, &model, &err) != DW_OK) fail_msg("%s", err.text);
     return model;
 }
@@ -189,6 +190,52 @@ static void q8_rows_on_vulkan_are_host_pages_that_forks_share(void **state) {
     dw_model_close(model);
 }
 
+/* Three sessions of unequal length, each with its own buffer of rows, one batch of steps of unequal size: as one after the other. */
+static void batch_on_vulkan_is_what_its_parts_are(void **state) {
+    (void)state;
+    if (vulkan == NULL) skip();
+    enum { PARTS = 3, STEPS = 3, VOCAB = 512 };
+    static float alone[PARTS][VOCAB], together[PARTS][VOCAB];
+    int32_t tokens[N_PROMPT];
+    make_tokens(tokens, N_PROMPT, 9);
+    dw_model *model = open_on(vulkan, "grouped_q8");
+    dw_session *one[PARTS], *many[PARTS];
+    double largest = 0, value = 0;
+    for (uint32_t p = 0; p < PARTS; p++) {
+        one[p] = new_session(model);
+        forward(one[p], tokens + p, 20 + 40 * p, NULL);
+        assert_int_equal(dw_session_fork(one[p], &many[p], NULL), DW_OK);
+    }
+    for (uint32_t step = 0; step < STEPS; step++) {
+        dw_row_request rows[PARTS];
+        dw_job jobs[PARTS];
+        dw_batch_job batch[PARTS];
+        for (uint32_t p = 0; p < PARTS; p++) {
+            uint32_t n = step == 1 ? 1 + p : 1;
+            forward(one[p], tokens + 100 + step, n, alone[p]);
+            rows[p] = (dw_row_request){.index = DW_ROW_LAST, .logits = together[p]};
+            jobs[p] = (dw_job){.kind = DW_JOB_FORWARD, .session = many[p], .tokens = tokens + 100 + step, .n_tokens = n, .rows = &rows[p], .n_rows = 1};
+            assert_int_equal(dw_job_begin(&jobs[p], NULL), DW_OK);
+            batch[p] = (dw_batch_job){.job = &jobs[p], .progress = DW_JOB_MORE};
+        }
+        assert_true(dw_batch_step(batch, PARTS, &(dw_batch_options){0}));
+        for (uint32_t p = 0; p < PARTS; p++) {
+            assert_int_equal(batch[p].progress, DW_JOB_DONE);
+            if (dw_job_end(&jobs[p]) != DW_OK) fail_msg("%s", jobs[p].error.text);
+            assert_int_equal(jobs[p].copied_bytes, VOCAB * sizeof(float)); /* I1: beside others, so counted */
+            double d = largest_difference(alone[p], together[p], VOCAB, &value);
+            largest = d > largest ? d : largest;
+        }
+    }
+    printf("batch on vulkan: differs by at most %g\n", largest);
+    assert_true(value > 0.1 && largest < 0.05);
+    for (uint32_t p = 0; p < PARTS; p++) {
+        dw_session_destroy(one[p]);
+        dw_session_destroy(many[p]);
+    }
+    dw_model_close(model);
+}
+
 /* With a limit that the embedding exceeds, rows are looked up on the host and the output is used in parts. */
 static void a_split_head_gives_the_same(dw_device *device, double tolerance) {
     if (device == NULL) skip();
@@ -230,6 +277,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(windows_on_vulkan_are_as_on_the_cpu),
         cmocka_unit_test(q8_rows_on_vulkan_are_host_pages_that_forks_share),
         cmocka_unit_test(split_head_on_vulkan_is_equal),
+        cmocka_unit_test(batch_on_vulkan_is_what_its_parts_are),
         cmocka_unit_test(family_llama),
         cmocka_unit_test(family_llama3),
         cmocka_unit_test(family_mixtral),
