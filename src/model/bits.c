@@ -254,6 +254,9 @@ dw_status dw_bits_find(dw_model *model, dw_error *err) {
     bits->attention_by_rows = device->kind == DW_DEVICE_CPU && fewest_heads(&model->hp) >= dw_device_threads(model->device);
     /* A GPU that is a program would take longer to try than it could save. */
     if (device->kind == DW_DEVICE_GPU_SOFTWARE) return DW_OK;
+    char note[DW_BITS_NOTE_PATH_BYTES];
+    dw_bits_note_path(model, note);
+    if (dw_bits_read_note(note, bits)) return DW_OK;
     trial t;
     dw_status status = trial_open(&t, model, err);
     if (status == DW_OK) try_products(model);
@@ -263,6 +266,7 @@ dw_status dw_bits_find(dw_model *model, dw_error *err) {
         status = try_batches(&t, err);
     }
     if (status == DW_OK) status = try_chunks(&t, err);
+    if (status == DW_OK && t.n_slots == SLOTS_OPENED) dw_bits_write_note(note, bits);
     trial_close(&t);
     dw_log(DW_LOG_DEBUG, "bits", "batches=%d chunks=%d by_rows=%d ms=%.1f", bits->batches, bits->chunks, bits->attention_by_rows,
            (double)(dw_os_monotonic_ns() - begin_ns) / 1e6);
