@@ -370,7 +370,7 @@ static void an_engine_embeds_too(void **state) {
                       {.kind = DW_JOB_EMBED, .model = model, .texts = texts + N_TEXTS / 2, .n_texts = N_TEXTS / 2, .on_done = count_finished}};
     assert_int_equal(dw_os_mutex_create(&finished.mutex, NULL), DW_OK);
     assert_int_equal(dw_os_condition_create(&finished.changed, NULL), DW_OK);
-    assert_int_equal(dw_engine_submit(engine, &(dw_job){.kind = DW_JOB_EMBED, .model = NULL}, NULL), DW_E_MISMATCH);
+    assert_int_equal(dw_engine_submit(engine, &(dw_job){.kind = DW_JOB_EMBED, .model = NULL}, NULL), DW_E_INVALID);
     for (int i = 0; i < 2; i++) assert_int_equal(dw_engine_submit(engine, &jobs[i], NULL), DW_OK);
     dw_os_mutex_lock(finished.mutex);
     while (finished.n < 2) dw_os_condition_wait(finished.changed, finished.mutex);
