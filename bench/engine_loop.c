@@ -9,26 +9,20 @@
 enum { PREFILL_TOKENS = 512, DECODE_TOKENS = 128, CONTEXT_TOKENS = 1024 };
 
 typedef struct loop {
-    dw_device *device;
-    dw_model *model;
+    bench_node node;
     int32_t tokens[PREFILL_TOKENS];
     float *logits;
 } loop;
 
 static void open_loop(const bench_options *options, loop *out) {
-    dw_error err;
-    dw_device_options device = {.threads = options->threads};
-    dw_model_options model = {.context_tokens = CONTEXT_TOKENS, .sessions_max = 4};
-    bench_must(dw_device_open(options->device, &device, &out->device, &err), &err);
-    bench_must(dw_model_open(options->model, out->device, &model, &out->model, &err), &err);
-    bench_tokens(out->model, out->tokens, PREFILL_TOKENS);
-    out->logits = malloc(dw_model_info_view(out->model)->n_vocab * sizeof *out->logits);
+    bench_node_open(options, CONTEXT_TOKENS, 4, false, &out->node);
+    bench_tokens(out->node.model, out->tokens, PREFILL_TOKENS);
+    out->logits = malloc(dw_model_info_view(out->node.model)->n_vocab * sizeof *out->logits);
     if (out->logits == NULL) bench_fail("no memory for logits");
 }
 
 static void close_loop(loop *l) {
-    dw_model_close(l->model);
-    dw_device_close(l->device);
+    bench_node_close(&l->node);
     free(l->logits);
 }
 
@@ -36,7 +30,7 @@ static void close_loop(loop *l) {
 static double speed_of(loop *l, uint32_t n, uint32_t step) {
     dw_error err;
     dw_session *session = NULL;
-    bench_must(dw_session_create(l->model, NULL, &session, &err), &err);
+    bench_must(dw_session_create(l->node.model, NULL, &session, &err), &err);
     double start = bench_now_us();
     for (uint32_t i = 0; i < n; i += step) {
         dw_row_request row = {.index = DW_ROW_LAST, .logits = l->logits};
@@ -68,11 +62,12 @@ void bench_speed(const bench_options *options) {
 void bench_info(const bench_options *options) {
     loop l = {0};
     open_loop(options, &l);
-    const dw_model_info *model = dw_model_info_view(l.model);
-    json_t *line = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s}", "model", model->name, "file_type", model->file_type, "device",
-                             dw_device_info_view(l.device)->name, "processor", dw_device_info_view(l.device)->description, "threads",
-                             (json_int_t)dw_device_threads(l.device), "weights_copied_bytes", (json_int_t)model->weights_copied_bytes, "weights",
-                             model->weights_copied_bytes == 0 ? "mapped" : "copied");
+    const dw_model_info *model = dw_model_info_view(l.node.model);
+    json_t *line = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "model", model->name, "file_type", model->file_type, "device",
+                             dw_device_info_view(l.node.device)->name, "processor", dw_device_info_view(l.node.device)->description, "threads",
+                             (json_int_t)dw_device_threads(l.node.device), "weights_copied_bytes", (json_int_t)model->weights_copied_bytes,
+                             "n_vocab", (json_int_t)model->n_vocab, "bos", (json_int_t)dw_vocab_bos(dw_model_vocab(l.node.model)),
+                             "kv_bytes_per_token", (json_int_t)model->kv_bytes_per_token);
     if (line == NULL) bench_fail("the model's name is not UTF-8");
     json_dumpf(line, stdout, JSON_COMPACT);
     putchar('\n');
