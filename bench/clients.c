@@ -143,16 +143,20 @@ static void read_line(line *l, char *out, size_t room) {
     out[n] = 0;
 }
 
-static void read_head(line *l) {
+/* Ends the program with the server's reason, as far as it came in one piece. */
+static _Noreturn void refused(line *l, const char *status) {
     char text[512];
+    do read_line(l, text, sizeof text);
+    while (text[0] != 0);
+    if (l->from == l->to) (void)fill(l);
+    give_up("the server says: %s: %.*s", status, (int)(l->to - l->from), l->data + l->from);
+}
+
+static void read_head(line *l) {
+    char status[128], text[512];
     bool chunked = false;
-    read_line(l, text, sizeof text);
-    if (strncmp(text, "HTTP/1.1 200", 12) != 0) {
-        char rest[2048];
-        ssize_t n = l->from < l->to ? (ssize_t)(l->to - l->from) : recv(l->fd, l->data, sizeof l->data, 0);
-        snprintf(rest, sizeof rest, "%.*s", n > 0 ? (int)n : 0, l->data + (l->from < l->to ? l->from : 0));
-        give_up("the server says: %s\n%s", text, rest);
-    }
+    read_line(l, status, sizeof status);
+    if (strncmp(status, "HTTP/1.1 200", 12) != 0) refused(l, status);
     for (;;) {
         read_line(l, text, sizeof text);
         if (text[0] == 0) break;
