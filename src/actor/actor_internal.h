@@ -14,9 +14,7 @@ enum { MODELS_MAX = 16, COMPUTE_DEVICES_MAX = 8, MODEL_NAME_BYTES = 128 };
 
 typedef struct runtime_model {
     char name[MODEL_NAME_BYTES];
-    dw_device *device;   /* its own: a device is used by one engine thread */
     dw_model *model;
-    dw_engine *engine;
 } runtime_model;
 
 typedef struct compute_device {
@@ -30,6 +28,8 @@ struct dw_runtime {
     unsigned threads;
     char cache_folder[512];
     dw_model_options model_options;
+    dw_device *engine_device; /* the models' */
+    dw_engine *engine;
     runtime_model models[MODELS_MAX];
     size_t n_models;
     compute_device compute[COMPUTE_DEVICES_MAX]; /* opened when first asked for; used by the turn's thread only */
@@ -38,7 +38,6 @@ struct dw_runtime {
 };
 
 runtime_model *dw_runtime_find_model(dw_runtime *runtime, const char *name, size_t length); /* length 0 = default; NULL = none */
-runtime_model *dw_runtime_model_of(dw_runtime *runtime, const dw_model *model);
 dw_status dw_runtime_compute_device(dw_runtime *runtime, const char *name, size_t length, dw_device **out, dw_error *err) DW_MUST_USE;
 
 /* --- actor.c: state ------------------------------------------------------------------------------------------ */

@@ -224,7 +224,7 @@ dw_status dw_job_start(dw_actor *actor, operation *op) {
     op->job.on_done = job_done;
     op->has_job = true;
     dw_error err;
-    status = dw_engine_submit(session->model->engine, &op->job, &err);
+    status = dw_engine_submit(actor->runtime->engine, &op->job, &err);
     if (status != DW_OK) {
         op->has_job = false;
         dw_log(DW_LOG_INFO, "job_refused", "actor=%s status=%s reason=%s", actor->name, dw_status_name(status), err.text);
@@ -233,8 +233,7 @@ dw_status dw_job_start(dw_actor *actor, operation *op) {
 }
 
 void dw_operation_cancel(dw_actor *actor, operation *op) {
-    runtime_model *model = dw_runtime_model_of(actor->runtime, dw_session_model(op->job.session));
-    dw_engine_cancel(model->engine, &op->job);
+    dw_engine_cancel(actor->runtime->engine, &op->job);
 }
 
 /* --- delivery ------------------------------------------------------------------------------------------------ */

@@ -38,16 +38,12 @@ dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out,
     return DW_OK;
 }
 
-static void close_model(runtime_model *model) {
-    dw_engine_destroy(model->engine);
-    dw_model_close(model->model);
-    dw_device_close(model->device);
-    *model = (runtime_model){0};
-}
 
 void dw_runtime_destroy(dw_runtime *runtime) {
     if (!runtime) return;
-    for (size_t i = 0; i < runtime->n_models; i++) close_model(&runtime->models[i]);
+    dw_engine_destroy(runtime->engine);
+    for (size_t i = 0; i < runtime->n_models; i++) dw_model_close(runtime->models[i].model);
+    dw_device_close(runtime->engine_device);
     for (size_t i = 0; i < runtime->n_compute; i++) dw_device_close(runtime->compute[i].device);
     dw_wasm_engine_destroy(runtime->wasm);
     free(runtime);
@@ -66,16 +62,17 @@ runtime_model *dw_runtime_find_model(dw_runtime *runtime, const char *name, size
     return NULL;
 }
 
-runtime_model *dw_runtime_model_of(dw_runtime *runtime, const dw_model *model) {
-    for (size_t i = 0; i < runtime->n_models; i++) {
-        if (runtime->models[i].model == model) return &runtime->models[i];
-    }
-    return NULL;
-}
-
 dw_model *dw_runtime_model(dw_runtime *runtime, const char *name) {
     runtime_model *found = dw_runtime_find_model(runtime, name, name ? strlen(name) : 0);
     return found ? found->model : NULL;
+}
+
+/* One engine for all models, with a device of its own: a device is used by one thread. */
+static dw_status start_engine(dw_runtime *runtime, dw_error *err) {
+    if (runtime->engine) return DW_OK;
+    dw_device_options device = {.threads = runtime->threads};
+    dw_status status = runtime->engine_device ? DW_OK : dw_device_open(runtime->device_name, &device, &runtime->engine_device, err);
+    return status == DW_OK ? dw_engine_create(runtime->engine_device, &runtime->engine, err) : status;
 }
 
 dw_status dw_runtime_add_model(dw_runtime *runtime, const char *name, const char *path, dw_error *err) {
@@ -85,14 +82,9 @@ dw_status dw_runtime_add_model(dw_runtime *runtime, const char *name, const char
     if (dw_runtime_find_model(runtime, name, length)) return dw_fail(err, DW_E_EXISTS, "a model named '%s' is open already", name);
     runtime_model model = {0};
     memcpy(model.name, name, length + 1);
-    dw_device_options device = {.threads = runtime->threads};
-    dw_status status = dw_device_open(runtime->device_name, &device, &model.device, err);
-    if (status == DW_OK) status = dw_model_open(path, model.device, &runtime->model_options, &model.model, err);
-    if (status == DW_OK) status = dw_engine_create(model.model, &model.engine, err);
-    if (status != DW_OK) {
-        close_model(&model);
-        return status;
-    }
+    dw_status status = start_engine(runtime, err);
+    if (status == DW_OK) status = dw_model_open(path, runtime->engine_device, &runtime->model_options, &model.model, err);
+    if (status != DW_OK) return status;
     runtime->models[runtime->n_models++] = model;
     return DW_OK;
 }

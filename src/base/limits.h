@@ -50,8 +50,12 @@
 #define DW_VOCAB_TOKENS_MAX (1u << 22)
 #define DW_LAYERS_MAX 1024u
 #define DW_HEADS_MAX 1024u
+#define DW_EXPERTS_MAX 512u                              /* in one layer */
 #define DW_PREFILL_CHUNK_TOKENS_MIN 64u                  /* chunks below 64 change the rounding of attention (measured) */
 #define DW_PREFILL_CHUNK_TOKENS 256u
+#define DW_BATCH_PARTS_MAX 64u                           /* sessions in one batch */
+#define DW_CLASS_STREAK_MAX 15u                          /* steps that a class may go before lower ones that wait */
+#define DW_BATCH_SMALL_TOKENS_MAX 16u                    /* a session with no more than these to evaluate joins a batch; more is prefill */
 
 /* GGUF */
 #define DW_GGUF_KEYS_MAX 65536u

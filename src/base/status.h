@@ -67,7 +67,7 @@ typedef enum dw_status {
 
 typedef enum dw_status_kind { DW_KIND_OK, DW_KIND_REFUSED, DW_KIND_FAILED, DW_KIND_CORRUPT } dw_status_kind;
 
-enum { DW_ERROR_TEXT_BYTES = 192 };
+enum { DW_ERROR_TEXT_BYTES = 512 };
 
 /* Detail of one failure. Valid only after a function returned a negative status. */
 typedef struct dw_error {

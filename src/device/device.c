@@ -257,7 +257,17 @@ dw_status dw_device_supports(dw_device *device, const struct ggml_cgraph *graph,
 }
 
 dw_status dw_device_compute(dw_device *device, struct ggml_cgraph *graph, dw_error *err) {
+    return dw_device_compute_until(device, graph, NULL, err);
+}
+
+static bool must_stop(void *flag) { return atomic_load_explicit((const _Atomic bool *)flag, memory_order_relaxed); }
+
+dw_status dw_device_compute_until(dw_device *device, struct ggml_cgraph *graph, const _Atomic bool *stop, dw_error *err) {
+    bool looks = stop != NULL && device->info.kind == DW_DEVICE_CPU;
+    if (looks) ggml_backend_cpu_set_abort_callback(device->backend, must_stop, (void *)(uintptr_t)stop);
     enum ggml_status status = ggml_backend_graph_compute(device->backend, graph);
+    if (looks) ggml_backend_cpu_set_abort_callback(device->backend, NULL, NULL);
+    if (status == GGML_STATUS_ABORTED) return dw_fail(err, DW_E_CANCELLED, "given up");
     if (status != GGML_STATUS_SUCCESS) {
         return dw_fail(err, DW_E_DEVICE, "device %s: %s", device->info.name, ggml_status_to_string(status));
     }

@@ -18,6 +18,7 @@
 #ifndef DW_DEVICE_DEVICE_H
 #define DW_DEVICE_DEVICE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -89,5 +90,8 @@ dw_status dw_tensor_read(dw_device *device, const struct ggml_tensor *tensor, vo
 dw_status dw_device_supports(dw_device *device, const struct ggml_cgraph *graph, dw_error *err) DW_MUST_USE;
 /* Runs a graph whose tensors all have memory, and waits for it. */
 dw_status dw_device_compute(dw_device *device, struct ggml_cgraph *graph, dw_error *err) DW_MUST_USE;
+/* The same, given up between two operations once *stop is true (DW_E_CANCELLED; what it wrote by then stays written). Only the CPU
+ * looks; another device runs to the end. NULL: never. */
+dw_status dw_device_compute_until(dw_device *device, struct ggml_cgraph *graph, const _Atomic bool *stop, dw_error *err) DW_MUST_USE;
 
 #endif

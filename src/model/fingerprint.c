@@ -56,17 +56,28 @@ static dw_status hash_weights(dw_model *model, dw_hash *out, dw_error *err) {
     return DW_OK;
 }
 
+/* The context chooses between short and long rope factors, and rows of one are not rows of the other. */
+static dw_status hash_hyperparameters(const dw_model *model, dw_hash *out, dw_error *err) {
+    char prefix[40];
+    struct { dw_hash keys; uint8_t rope_is_long; } both;
+    memset(&both, 0, sizeof both);
+    snprintf(prefix, sizeof prefix, "%s.", model->family->architecture);
+    dw_status status = dw_gguf_hash_keys(model->gguf, prefix, out, err);
+    if (status != DW_OK || !model->weights.rope_is_long) return status;
+    both.keys = *out;
+    both.rope_is_long = 1;
+    return dw_hash_of(&both, sizeof both, out);
+}
+
 dw_status dw_model_fingerprint_of(dw_model *model, dw_model_fingerprint *out, dw_error *err) {
     dw_os_mutex_lock(model->lock);
     bool known = model->has_fingerprint;
     *out = model->fingerprint;
     dw_os_mutex_unlock(model->lock);
     if (known) return DW_OK;
-    char prefix[40];
-    snprintf(prefix, sizeof prefix, "%s.", model->family->architecture);
     dw_status status = hash_weights(model, &out->weights, err);
     if (status == DW_OK) status = dw_gguf_hash_keys(model->gguf, "tokenizer.", &out->tokenizer, err);
-    if (status == DW_OK) status = dw_gguf_hash_keys(model->gguf, prefix, &out->hyperparameters, err);
+    if (status == DW_OK) status = hash_hyperparameters(model, &out->hyperparameters, err);
     if (status != DW_OK) return status;
     dw_os_mutex_lock(model->lock);
     model->fingerprint = *out;
@@ -91,10 +102,11 @@ static void instruction_sets(char *out, size_t size) {
 }
 
 void dw_model_profile(const dw_model *model, char out[DW_PROFILE_BYTES]) {
-    char sets[160];
+    char sets[160], threads[16] = "any";
     const dw_device_info *device = dw_device_info_view(model->device);
     if (device->kind == DW_DEVICE_CPU) instruction_sets(sets, sizeof sets);
     else snprintf(sets, sizeof sets, "%.60s", device->description);
-    snprintf(out, DW_PROFILE_BYTES, "build=%s-%.12s;isa=%s;device=%s;threads=%u;kv=%s;chunk=%u/%u", ggml_version(), ggml_commit(), sets,
-             device->backend, dw_device_threads(model->device), model->info.kv_type, DW_PREFILL_CHUNK_TOKENS, DW_PREFILL_CHUNK_TOKENS_MIN);
+    if (!model->bits.attention_by_rows) snprintf(threads, sizeof threads, "%u", dw_device_threads(model->device));
+    snprintf(out, DW_PROFILE_BYTES, "build=%s-%.12s;isa=%s;device=%s;threads=%s;kv=%s;chunk=%u/%u", ggml_version(), ggml_commit(), sets,
+             device->backend, threads, model->info.kv_type, DW_PREFILL_CHUNK_TOKENS, DW_PREFILL_CHUNK_TOKENS_MIN);
 }

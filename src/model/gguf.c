@@ -617,6 +617,15 @@ dw_status dw_gguf_array_f64(const dw_gguf *gguf, const char *name, uint64_t inde
     return as_f64(k, index, out) ? DW_OK : wrong_kind(k, "an array of numbers", err);
 }
 
+dw_status dw_gguf_array_bool(const dw_gguf *gguf, const char *name, uint64_t index, bool *out, dw_error *err) {
+    const key *k = NULL;
+    dw_status status = find_element(gguf, name, index, &k, err);
+    if (status != DW_OK) return status;
+    if (k->element != DW_GGUF_BOOL) return wrong_kind(k, "an array of truth values", err);
+    *out = k->value[index] != 0;
+    return DW_OK;
+}
+
 dw_status dw_gguf_array_strings(const dw_gguf *gguf, const char *name, dw_gguf_strings *out, bool *found, dw_error *err) {
     const key *k = find_key(gguf, name);
     *found = k != NULL;

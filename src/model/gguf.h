@@ -47,10 +47,11 @@ dw_status dw_gguf_u64(const dw_gguf *gguf, const char *key, uint64_t *out, bool 
 dw_status dw_gguf_f64(const dw_gguf *gguf, const char *key, double *out, bool *found, dw_error *err) DW_MUST_USE;
 dw_status dw_gguf_bool(const dw_gguf *gguf, const char *key, bool *out, bool *found, dw_error *err) DW_MUST_USE;
 dw_status dw_gguf_get_string(const dw_gguf *gguf, const char *key, dw_gguf_string *out, bool *found, dw_error *err) DW_MUST_USE;
-/* Array: its element type and count; numbers by index as double or u64, strings one after the other. */
+/* Array: its element type and count; numbers by index as double or u64, truth values by index, strings one after the other. */
 dw_status dw_gguf_array(const dw_gguf *gguf, const char *key, dw_gguf_type *type, uint64_t *count, bool *found, dw_error *err) DW_MUST_USE;
 dw_status dw_gguf_array_u64(const dw_gguf *gguf, const char *key, uint64_t index, uint64_t *out, dw_error *err) DW_MUST_USE;
 dw_status dw_gguf_array_f64(const dw_gguf *gguf, const char *key, uint64_t index, double *out, dw_error *err) DW_MUST_USE;
+dw_status dw_gguf_array_bool(const dw_gguf *gguf, const char *key, uint64_t index, bool *out, dw_error *err) DW_MUST_USE;
 /* Strings of an array, in order, as views: they lie one behind the other in the file, and an index of them would cost more
  * memory than reading a vocabulary needs. */
 typedef struct dw_gguf_strings { const uint8_t *next; uint64_t left; } dw_gguf_strings;

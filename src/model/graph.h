@@ -1,9 +1,14 @@
-/* graph.h: one forward pass as a ggml graph: built for a shape, bound to a slot, fed, computed.
+/* graph.h: one forward pass as a ggml graph: built for a shape, bound to slots, fed, computed.
  *
- *   shape    (tokens, rows of KV seen, rows wanted). A graph of one shape serves every slot and position of that shape
- *   bind     to point the graph's KV tensors at a slot; nothing is rebuilt
- *   hidden   the last layer's output for the wanted rows, [n_embedding, n_wanted] F32: what a graph of several wanted rows gives.
+ *   part     consecutive tokens of one session. A batch is a row of parts; token t of part p is column (tokens of the parts before p) + t
+ *   run      one attention operation: a part of several tokens, or single tokens of several sessions whose slots lie at equal
+ *            distances in the arena (then one operation serves them all)
+ *   shape    the tokens of each run, the rows of KV it sees, rows wanted. A graph of one shape serves every slot and position of that shape
+ *   bind     to point the graph's KV tensors at slots; nothing is rebuilt
+ *   hidden   the last layer's output for the wanted columns, [n_embedding, n_wanted] F32: what a graph of several wanted rows gives.
  *            A head graph turns some of its rows into logits, so that memory does not grow with rows x vocabulary
+ *   narrow   products in the form whose bits do not depend on how many columns come at once (bits.h): a token then gets the bits that
+ *            it would get alone
  *
  * The order and kind of operations is llama.cpp's, so that the bits are (tests/model/oracle_test.c).
  * Threads: the evaluating thread.
@@ -12,6 +17,7 @@
 #define DW_MODEL_GRAPH_H
 
 #include "device/device.h"
+#include "model/bits.h"
 #include "model/family.h"
 #include "model/weights.h"
 
@@ -20,35 +26,47 @@ typedef struct dw_graph_model {
     const dw_family *family;
     const dw_hyperparameters *hp;
     const dw_weights *weights;
+    const dw_bits *bits;
     dw_device *device;
     uint64_t kv_area_bytes;
 } dw_graph_model;
 
-typedef struct dw_graph_shape { uint32_t n_tokens, n_kv, n_wanted; } dw_graph_shape;
-
 /* Where a slot's rows are: its buffer on the device and the slot's first byte there. */
 typedef struct dw_graph_binding { dw_buffer *buffer; uint64_t offset; } dw_graph_binding;
+
+typedef struct dw_graph_part {
+    const int32_t *tokens;      /* [n_tokens] */
+    uint32_t n_tokens;
+    uint32_t first_position;
+    dw_graph_binding binding;
+} dw_graph_part;
+
+typedef struct dw_graph_batch {
+    const dw_graph_part *parts; /* [n_parts], at most DW_BATCH_PARTS_MAX; single tokens by ascending offset of their slots make the longest runs */
+    uint32_t n_parts;
+    const uint32_t *wanted;     /* [n_wanted] columns, ascending */
+    uint32_t n_wanted;
+    bool narrow;
+    bool keep_hidden;           /* hidden also of a single wanted row */
+    uint32_t n_layers;          /* only the first ones; 0 = all */
+    const _Atomic bool *stop;   /* once true the run is given up (DW_E_CANCELLED) where the device can; NULL = never */
+} dw_graph_batch;
 
 typedef struct dw_graph dw_graph;
 /* An empty holder; memory grows with the largest graph it held. */
 dw_status dw_graph_create(const dw_graph_model *model, dw_graph **out, dw_error *err) DW_MUST_USE;
 void dw_graph_destroy(dw_graph *graph);
-/* Makes the holder hold a graph of this shape bound to this slot; cheap when it already does. A node that the device cannot run is
+/* Whether the holder holds a graph of this batch's shape. */
+bool dw_graph_holds(const dw_graph *graph, const dw_graph_batch *batch);
+/* Makes the holder hold a graph of this shape bound to these slots; cheap when it already does. A node that the device cannot run is
  * refused (DW_E_UNSUPPORTED). */
-dw_status dw_graph_prepare(dw_graph *graph, dw_graph_shape shape, dw_graph_binding binding, dw_error *err) DW_MUST_USE;
+dw_status dw_graph_prepare(dw_graph *graph, const dw_graph_batch *batch, dw_error *err) DW_MUST_USE;
+/* Feeds, computes and leaves the result in output: logits [n_vocab] when one row is wanted, hidden [n_embedding, n_wanted] for several;
+ * nothing (NULL) when no row is wanted. Where the device follows host addresses, the last operation itself writes into `output`. */
+dw_status dw_graph_run(dw_graph *graph, const dw_graph_batch *batch, float *output, dw_error *err) DW_MUST_USE;
+
 /* The head: logits [n_vocab, n_rows] from hidden rows [n_embedding, n_rows]. */
-dw_status dw_graph_prepare_head(dw_graph *graph, uint32_t n_rows, dw_error *err) DW_MUST_USE;
-
-typedef struct dw_graph_input {
-    const int32_t *tokens;      /* [n_tokens] */
-    uint32_t first_position;
-    const uint32_t *wanted;     /* [n_wanted], ascending, within tokens */
-    const float *hidden;        /* head graphs: [n_embedding, n_rows] */
-} dw_graph_input;
-
-/* Feeds, computes and leaves the result in output: logits [n_vocab] when one row is wanted, hidden [n_embedding, n_wanted] for several, for a
- * head logits [n_vocab, n_rows]; nothing (NULL) when no row is wanted. Where the device follows host addresses, logits are written
- * into `output` by the last operation itself. */
-dw_status dw_graph_run(dw_graph *graph, const dw_graph_input *input, float *output, dw_error *err) DW_MUST_USE;
+dw_status dw_graph_prepare_head(dw_graph *graph, uint32_t n_rows, bool narrow, dw_error *err) DW_MUST_USE;
+dw_status dw_graph_run_head(dw_graph *graph, const float *hidden, float *logits, dw_error *err) DW_MUST_USE;
 
 #endif

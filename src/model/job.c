@@ -1,5 +1,5 @@
-/* job.c: a job step by step. A step evaluates one chunk of the pending tokens; a generation draws a token whenever nothing is pending
- * any more. The last drawn token stays pending: its row is computed when somebody goes on.
+/* job.c: what a job's next step is, and what its results mean. A step evaluates one chunk of the pending tokens; a generation draws a token
+ * whenever nothing is pending any more. The last drawn token stays pending: its row is computed when somebody goes on.
  */
 #include "model/job.h"
 
@@ -17,6 +17,13 @@ typedef struct job_state {
     bool repeats_last;          /* nothing is pending: the first step computes the last row again */
     bool finished;              /* the last step is done, job->status holds the outcome */
     uint32_t next_row;          /* of job->rows */
+    /* the planned step */
+    uint32_t n_planned;
+    bool plans_last;            /* nothing is pending after it */
+    bool decodes;               /* it continues a generation */
+    dw_status row_status;       /* of the rows taken */
+    dw_job_progress drawn;      /* whether the generation goes on */
+    uint32_t wanted[DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN];
     /* generate */
     bool tracks_text;           /* somebody wants text, or stops are looked for */
     bool context_is_full;         /* no token can follow */
@@ -30,9 +37,7 @@ typedef struct job_state {
 static uint32_t pending(const dw_session *session) { return session->n_tokens - session->n_rows; }
 
 /* Rule 2 of model.h: the size of the next chunk when n tokens are pending. */
-static uint32_t chunk_of(uint32_t n) {
-    return n < DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN ? n : DW_PREFILL_CHUNK_TOKENS;
-}
+static uint32_t chunk_of(uint32_t n, uint32_t chunk_tokens) { return n < chunk_tokens + DW_PREFILL_CHUNK_TOKENS_MIN ? n : chunk_tokens; }
 
 /* --- begin --------------------------------------------------------------------------------------------------- */
 
@@ -102,29 +107,7 @@ out:
     return status;
 }
 
-/* --- evaluating ---------------------------------------------------------------------------------------------- */
-
-/* Room for n rows of logits (or hidden rows), kept for the next job. */
-static dw_status room(float **memory, uint32_t *have, uint32_t n, uint32_t width, dw_error *err) {
-    if (n <= *have) return DW_OK;
-    float *larger = realloc(*memory, (size_t)n * width * sizeof **memory);
-    if (larger == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u rows of %u", n, width);
-    *memory = larger;
-    *have = n;
-    return DW_OK;
-}
-
-/* Evaluates the next n pending tokens; `wanted` as for the decoder. */
-static dw_status evaluate(dw_job *job, uint32_t n, const uint32_t *wanted, uint32_t n_wanted, float *output) {
-    dw_session *session = job->session;
-    dw_graph_binding binding = {0};
-    dw_status status = dw_session_bind(session, &binding, &job->error);
-    if (status != DW_OK) return status;
-    dw_graph_input input = {.tokens = session->tokens + session->n_rows, .first_position = session->n_rows, .wanted = wanted};
-    status = dw_decoder_evaluate(session->model->decoder, &input, n, n_wanted, binding, output, &job->error);
-    if (status == DW_OK) dw_session_commit(session, session->n_rows + n);
-    return status;
-}
+/* --- rows of a forward job ----------------------------------------------------------------------------------- */
 
 static dw_status deliver_row(dw_job *job, dw_row_request *row, const float *logits) {
     dw_session *session = job->session;
@@ -140,42 +123,18 @@ static dw_status deliver_row(dw_job *job, dw_row_request *row, const float *logi
     return status == DW_OK ? DW_OK : dw_fail(&job->error, status, "what the model computed cannot be used");
 }
 
-/* Several rows of one chunk: their hidden states, then logits of a few at a time. */
-static dw_status evaluate_many(dw_job *job, uint32_t n, const uint32_t *wanted, uint32_t n_wanted) {
-    dw_model *model = job->session->model;
-    uint32_t width = model->info.n_embedding, n_vocab = model->info.n_vocab;
-    uint32_t group_max = n_wanted < DW_HEAD_ROWS_MAX ? n_wanted : DW_HEAD_ROWS_MAX;
-    dw_status status = room(&model->hidden, &model->hidden_rows, n_wanted, width, &job->error);
-    if (status == DW_OK) status = room(&model->logits, &model->logits_rows, group_max, n_vocab, &job->error);
-    if (status == DW_OK) status = evaluate(job, n, wanted, n_wanted, model->hidden);
-    for (uint32_t first = 0; status == DW_OK && first < n_wanted; first += group_max) {
-        uint32_t group = n_wanted - first < group_max ? n_wanted - first : group_max;
-        status = dw_decoder_head(model->decoder, model->hidden + (size_t)first * width, group, model->logits, &job->error);
-        for (uint32_t i = 0; status == DW_OK && i < group; i++) {
-            status = deliver_row(job, &job->rows[((job_state *)job->state)->next_row++], model->logits + (size_t)i * n_vocab);
-        }
-    }
-    return status;
-}
-
-static dw_status forward_chunk(dw_job *job, uint32_t n) {
-    dw_session *session = job->session;
-    dw_model *model = session->model;
+/* Which rows of the next n tokens are wanted. */
+static uint32_t plan_rows(dw_job *job, uint32_t n) {
+    const dw_session *session = job->session;
     job_state *state = job->state;
-    uint32_t wanted[DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN], n_wanted = 0;
+    uint32_t n_wanted = 0;
     for (uint32_t i = state->next_row; i < job->n_rows; i++) {
         uint32_t index = job->rows[i].index;
         uint32_t position = index == DW_ROW_LAST ? session->n_tokens - 1 : state->tokens_before + index;
         if (position >= session->n_rows + n) break;
-        wanted[n_wanted++] = position - session->n_rows;
+        state->wanted[n_wanted++] = position - session->n_rows;
     }
-    if (n_wanted > 1) return evaluate_many(job, n, wanted, n_wanted);
-    if (n_wanted == 0) return evaluate(job, n, NULL, 0, NULL);
-    dw_row_request *row = &job->rows[state->next_row++];
-    dw_status status = row->logits != NULL ? DW_OK : room(&model->logits, &model->logits_rows, 1, model->info.n_vocab, &job->error);
-    float *logits = row->logits != NULL ? row->logits : model->logits; /* I1: straight into the caller's memory */
-    if (status == DW_OK) status = evaluate(job, n, wanted, 1, logits);
-    return status == DW_OK ? deliver_row(job, row, logits) : status;
+    return n_wanted;
 }
 
 /* --- generating ---------------------------------------------------------------------------------------------- */
@@ -270,49 +229,65 @@ static dw_job_progress draw(dw_job *job, const float *logits) {
     return DW_JOB_MORE;
 }
 
-static dw_job_progress generate_step(dw_job *job, uint32_t n, bool last) {
-    dw_model *model = job->session->model;
-    uint32_t wanted = n - 1;
-    /* A full context has no place for a token, so nothing is evaluated for one. */
-    if (((job_state *)job->state)->context_is_full) return end_generation(job, DW_END_CONTEXT);
-    dw_status status = last ? room(&model->logits, &model->logits_rows, 1, model->info.n_vocab, &job->error) : DW_OK;
-    if (status == DW_OK) status = evaluate(job, n, &wanted, last ? 1 : 0, last ? model->logits : NULL);
-    if (status != DW_OK) return finish(job, status);
-    return last ? draw(job, model->logits) : DW_JOB_MORE;
+/* --- a step -------------------------------------------------------------------------------------------------- */
+
+uint32_t dw_job_next_tokens(const dw_job *job, uint32_t chunk_tokens) {
+    uint32_t n = chunk_of(pending(job->session), chunk_tokens);
+    return n > 0 ? n : 1; /* the last row again */
 }
 
-/* --- step and end -------------------------------------------------------------------------------------------- */
-
-dw_job_progress dw_job_step(dw_job *job) {
+dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out) {
     dw_session *session = job->session;
     job_state *state = job->state;
     if (state->finished) return DW_JOB_DONE;
     if (atomic_load(&job->cancel)) return finish(job, dw_fail(&job->error, DW_E_CANCELLED, "cancelled"));
-    if (state->repeats_last && !(job->kind == DW_JOB_GENERATE && state->context_is_full)) {
+    /* A full context has no place for a token, so nothing is evaluated for one. */
+    if (job->kind == DW_JOB_GENERATE && state->context_is_full) return end_generation(job, DW_END_CONTEXT);
+    if (state->repeats_last) {
         /* Everything is evaluated, but what follows the last token is known only from its logits. The row goes only now: a job that
          * is cancelled before it begins leaves it. */
         state->repeats_last = false;
         dw_session_cut(session, session->n_tokens, session->n_tokens - 1);
     }
-    uint64_t start = dw_os_monotonic_ns();
-    uint32_t n = chunk_of(pending(session));
-    bool last = n == pending(session), decoding = job->n_generated > 0;
-    dw_job_progress progress;
-    if (job->kind == DW_JOB_GENERATE) {
-        progress = generate_step(job, n, last);
-    } else {
-        dw_status status = forward_chunk(job, n);
-        progress = status != DW_OK || last ? finish(job, status) : DW_JOB_MORE;
+    uint32_t n = state->n_planned = chunk_of(pending(session), chunk_tokens);
+    state->plans_last = n == pending(session);
+    state->decodes = job->n_generated > 0;
+    state->row_status = DW_OK;
+    state->drawn = DW_JOB_MORE;
+    *out = (dw_job_part){.tokens = session->tokens + session->n_rows, .n_tokens = n, .first_position = session->n_rows, .wanted = state->wanted};
+    if (job->kind == DW_JOB_FORWARD) {
+        out->n_wanted = plan_rows(job, n);
+        if (out->n_wanted == 1) out->logits = job->rows[state->next_row].logits; /* I1: straight into the caller's memory */
+    } else if (state->plans_last) {
+        state->wanted[0] = n - 1;
+        out->n_wanted = 1;
     }
-    uint64_t took = dw_os_monotonic_ns() - start;
-    if (decoding) {
-        job->decode_ns += took;
-    } else {
-        job->prefill_ns += took;
-        job->n_evaluated += n;
-    }
-    return progress;
+    return DW_JOB_MORE;
 }
+
+void dw_job_take_row(dw_job *job, const float *logits) {
+    job_state *state = job->state;
+    if (state->row_status != DW_OK) return;
+    if (job->kind == DW_JOB_GENERATE) state->drawn = draw(job, logits);
+    else state->row_status = deliver_row(job, &job->rows[state->next_row++], logits);
+}
+
+dw_job_progress dw_job_took(dw_job *job, dw_status status, uint64_t ns) {
+    job_state *state = job->state;
+    if (state->decodes) {
+        job->decode_ns += ns;
+    } else {
+        job->prefill_ns += ns;
+        job->n_evaluated += state->n_planned;
+    }
+    if (status == DW_OK) status = state->row_status;
+    if (state->finished) return DW_JOB_DONE;
+    if (status != DW_OK) return finish(job, status);
+    if (job->kind == DW_JOB_GENERATE) return state->drawn;
+    return state->plans_last ? finish(job, DW_OK) : DW_JOB_MORE;
+}
+
+/* --- end ----------------------------------------------------------------------------------------------------- */
 
 /* The session after a job that did not end well. */
 static void undo(dw_job *job) {
@@ -343,13 +318,4 @@ dw_status dw_job_end(dw_job *job) {
     job->state = NULL;
     atomic_store(&job->session->busy, false);
     return job->status;
-}
-
-dw_status dw_job_run(dw_job *job, dw_error *err) {
-    dw_status status = dw_job_begin(job, err);
-    if (status != DW_OK) return status;
-    while (dw_job_step(job) == DW_JOB_MORE) {}
-    status = dw_job_end(job);
-    if (status != DW_OK && err != NULL) *err = job->error;
-    return status;
 }

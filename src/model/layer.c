@@ -1,7 +1,9 @@
 /* layer.c: the operations of a decoder, from the traits of its family.
  *
  * Attention: Vaswani et al. 2017; RMS norm: Zhang and Sennrich 2019; rope: Su et al. 2021; gated units: Shazeer 2020. Kind and order follow
- * llama.cpp's graphs. The KV side of attention is in attention.c, products with weights in linear.c.
+ * llama.cpp's graphs. The KV side of attention is in attention.c, products with weights in linear.c, feed-forward by experts in experts.c.
+ *
+ * Columns are tokens, possibly of several sessions: nothing here mixes them or depends on their number.
  */
 #include <math.h>
 
@@ -10,102 +12,109 @@
 
 typedef struct ggml_tensor tensor;
 
-static tensor *norm(dw_graph *g, tensor *x, tensor *w) {
-    return ggml_mul(g->context, ggml_rms_norm(g->context, x, g->model.hp->norm_epsilon), w);
-}
-
-static tensor *input_of(tensor *t, const char *name) {
-    ggml_set_name(t, name);
-    ggml_set_input(t);
-    return t;
-}
-
-static tensor *rope(dw_graph *g, tensor *x, uint32_t layer) {
-    const dw_hyperparameters *hp = g->model.hp;
-    bool windowed = dw_layer_is_windowed(hp, layer);
-    int mode = g->model.family->rope_neox ? GGML_ROPE_TYPE_NEOX : GGML_ROPE_TYPE_NORMAL;
-    return ggml_rope_ext(g->context, x, g->inputs.positions, g->model.weights->rope_factors, (int)hp->n_rot, mode, (int)hp->context_original,
-                         windowed ? hp->rope_base_window : hp->rope_base, windowed ? 1.0f : hp->rope_scale, 0.0f,
-                         hp->rope_attention_factor, 32.0f, 1.0f);
+/* bias: NULL but for DW_NORM_LAYER. */
+static tensor *norm(dw_graph *g, tensor *x, tensor *w, tensor *bias) {
+    float epsilon = g->model.hp->norm_epsilon;
+    tensor *y = g->model.family->norm == DW_NORM_LAYER ? ggml_norm(g->context, x, epsilon) : ggml_rms_norm(g->context, x, epsilon);
+    y = ggml_mul(g->context, y, w);
+    return bias != NULL ? ggml_add(g->context, y, bias) : y;
 }
 
 /* --- attention ----------------------------------------------------------------------------------------------- */
+
+static tensor *rope(dw_graph *g, tensor *x, uint32_t layer) {
+    const dw_hyperparameters *hp = g->model.hp;
+    if (!hp->layers[layer].rope) return x;
+    const dw_rope *r = dw_layer_is_windowed(hp, layer) ? &hp->rope_window : &hp->rope;
+    int mode = g->model.family->rope_neox ? GGML_ROPE_TYPE_NEOX : GGML_ROPE_TYPE_NORMAL;
+    return ggml_rope_ext(g->context, x, g->inputs.positions, g->model.weights->rope_factors, (int)hp->n_rot, mode, (int)hp->context_original,
+                         r->base, r->scale, r->extrapolation, r->magnitude, 32.0f, 1.0f);
+}
+
+/* One of Q, K and V as [head_dim, n_heads, n]: a product of its own, or rows from first_head on of the one for all three. */
+static tensor *heads(dw_graph *g, tensor *qkv, uint32_t first_head, uint32_t n_heads, tensor *w, tensor *bias, tensor *x) {
+    int64_t head_dim = g->model.hp->head_dim, n = x->ne[1];
+    if (qkv == NULL) return ggml_reshape_3d(g->context, dw_linear(g, w, bias, x), head_dim, n_heads, n);
+    size_t head_bytes = (size_t)head_dim * sizeof(float);
+    tensor *y = ggml_view_3d(g->context, qkv, head_dim, n_heads, n, head_bytes, qkv->nb[1], first_head * head_bytes);
+    return bias != NULL ? ggml_add(g->context, y, ggml_reshape_2d(g->context, bias, head_dim, n_heads)) : y;
+}
+
+static tensor *norm_heads(dw_graph *g, tensor *x, tensor *w) {
+    if (w == NULL) return x;
+    if (g->model.family->qk_norm == DW_QK_NORM_HEAD) return norm(g, x, w, NULL);
+    int64_t head_dim = x->ne[0], n_heads = x->ne[1], n = x->ne[2];
+    if (!ggml_is_contiguous(x)) x = ggml_cont(g->context, x);
+    x = norm(g, ggml_reshape_2d(g->context, x, head_dim * n_heads, n), w, NULL);
+    return ggml_reshape_3d(g->context, x, head_dim, n_heads, n);
+}
 
 /* Returns NULL after the last layer's rows are written when no row of output is wanted. */
 static tensor *attention(dw_graph *g, uint32_t layer, tensor *x, bool only_rows) {
     const dw_hyperparameters *hp = g->model.hp;
     const dw_layer_weights *w = &g->model.weights->layers[layer];
-    int64_t n = g->shape.n_tokens;
-    tensor *k = ggml_reshape_3d(g->context, dw_linear(g, w->k, w->k_bias, x), hp->head_dim, hp->n_heads_kv, n);
-    tensor *v = ggml_reshape_3d(g->context, dw_linear(g, w->v, w->v_bias, x), hp->head_dim, hp->n_heads_kv, n);
-    if (w->k_norm != NULL) k = norm(g, k, w->k_norm);
-    k = rope(g, k, layer);
+    uint32_t n_heads = hp->layers[layer].n_heads;
+    tensor *qkv = w->qkv != NULL ? dw_linear(g, w->qkv, w->qkv_bias, x) : NULL;
+    tensor *k = heads(g, qkv, n_heads, hp->n_heads_kv, w->k, w->k_bias, x);
+    tensor *v = heads(g, qkv, n_heads + hp->n_heads_kv, hp->n_heads_kv, w->v, w->v_bias, x);
+    k = rope(g, norm_heads(g, k, w->k_norm), layer);
     if (only_rows) {
         dw_graph_keep_rows(g, layer, k, v);
         return NULL;
     }
-    tensor *q = ggml_reshape_3d(g->context, dw_linear(g, w->q, w->q_bias, x), hp->head_dim, hp->n_heads, n);
-    if (w->q_norm != NULL) q = norm(g, q, w->q_norm);
-    q = rope(g, q, layer);
+    tensor *q = heads(g, qkv, 0, n_heads, w->q, w->q_bias, x);
+    q = rope(g, norm_heads(g, q, w->q_norm), layer);
     float scale = hp->attention_scale;
     if (g->model.family->scale_q) {
         q = ggml_scale(g->context, q, scale);
         scale = 1.0f;
     }
-    tensor *y = dw_graph_attend(g, layer, q, k, v, scale, 0.0f);
+    tensor *y = dw_graph_attend(g, layer, q, k, v, scale, hp->attention_softcap);
     return dw_linear(g, w->o, w->o_bias, y);
+}
+
+/* --- feed-forward -------------------------------------------------------------------------------------------- */
+
+/* gate NULL: up holds the gate's rows, then its own. */
+static tensor *gated(dw_graph *g, tensor *gate, tensor *up) {
+    bool gelu = g->model.family->activation == DW_ACTIVATION_GELU;
+    if (gate == NULL) return gelu ? ggml_geglu(g->context, up) : ggml_swiglu(g->context, up);
+    return gelu ? ggml_geglu_split(g->context, gate, up) : ggml_swiglu_split(g->context, gate, up);
 }
 
 static tensor *feed_forward(dw_graph *g, uint32_t layer, tensor *x) {
     const dw_layer_weights *w = &g->model.weights->layers[layer];
-    tensor *up = dw_linear(g, w->up, w->up_bias, x);
-    tensor *gate = dw_linear(g, w->gate, w->gate_bias, x);
-    tensor *gated = g->model.family->activation == DW_ACTIVATION_GELU ? ggml_geglu_split(g->context, gate, up)
-                                                                      : ggml_swiglu_split(g->context, gate, up);
-    return dw_linear(g, w->down, w->down_bias, gated);
+    if (w->router != NULL) return dw_graph_experts(g, layer, x);
+    tensor *y = dw_linear(g, w->up, w->up_bias, x);
+    if (!g->model.family->plain_feed_forward) y = gated(g, w->gate != NULL ? dw_linear(g, w->gate, w->gate_bias, x) : NULL, y);
+    else y = g->model.family->activation == DW_ACTIVATION_GELU ? ggml_gelu(g->context, y) : ggml_silu(g->context, y);
+    return dw_linear(g, w->down, w->down_bias, y);
 }
 
 /* --- ends ---------------------------------------------------------------------------------------------------- */
 
-static bool too_large(const dw_graph *g, const tensor *t) { return ggml_nbytes(t) > dw_device_info_view(g->model.device)->tensor_bytes_max; }
-
-static void make_inputs(dw_graph *g) {
-    struct ggml_context *c = g->context;
-    dw_graph_inputs *in = &g->inputs;
-    const dw_hyperparameters *hp = g->model.hp;
-    int64_t n = g->shape.n_tokens;
-    if (too_large(g, g->model.weights->embedding)) {
-        in->embedding = input_of(ggml_new_tensor_2d(c, GGML_TYPE_F32, hp->n_embedding, n), "embedding");
-    } else {
-        in->tokens = input_of(ggml_new_tensor_1d(c, GGML_TYPE_I32, n), "tokens");
+/* The product with the output matrix. One that the device cannot take whole is used in parts. */
+static tensor *output_of(dw_graph *g, tensor *x) {
+    tensor *w = g->model.weights->output, *bias = g->model.weights->output_bias, *y = NULL;
+    if (!dw_graph_too_large(g, w)) return dw_linear(g, w, bias, x);
+    /* Whole multiples of 256 rows: each part begins at an offset that every device can bind. */
+    int64_t part = (int64_t)(dw_device_info_view(g->model.device)->tensor_bytes_max / w->nb[1]) / 256 * 256;
+    if (part == 0) part = 256; /* then supports() refuses it by name */
+    for (int64_t row = 0; row < w->ne[1]; row += part) {
+        int64_t rows = w->ne[1] - row < part ? w->ne[1] - row : part;
+        tensor *piece_bias = bias != NULL ? ggml_view_1d(g->context, bias, rows, (size_t)row * sizeof(float)) : NULL;
+        tensor *piece = dw_linear(g, ggml_view_2d(g->context, w, w->ne[0], rows, w->nb[1], (size_t)row * w->nb[1]), piece_bias, x);
+        y = y == NULL ? piece : ggml_concat(g->context, y, piece, 0);
     }
-    in->positions = input_of(ggml_new_tensor_1d(c, GGML_TYPE_I32, n), "positions");
-    in->row_index = input_of(ggml_new_tensor_1d(c, GGML_TYPE_I64, n), "row_index");
-    in->mask = input_of(ggml_new_tensor_2d(c, GGML_TYPE_F16, g->shape.n_kv, n), "mask");
-    if (hp->window != 0) in->mask_window = input_of(ggml_new_tensor_2d(c, GGML_TYPE_F16, g->shape.n_kv, n), "mask_window");
-    if (g->shape.n_wanted != 0 && g->shape.n_wanted < g->shape.n_tokens) {
-        in->wanted = input_of(ggml_new_tensor_1d(c, GGML_TYPE_I32, g->shape.n_wanted), "wanted");
-    }
+    return y;
 }
 
-/* logits = output x norm(hidden). An output matrix that the device cannot take whole is used in parts. */
+/* logits = output x norm(hidden). */
 static tensor *head(dw_graph *g, tensor *hidden) {
-    tensor *w = g->model.weights->output;
-    tensor *x = norm(g, hidden, g->model.weights->output_norm);
-    tensor *y = NULL;
-    if (!too_large(g, w)) {
-        y = dw_linear(g, w, NULL, x);
-    } else {
-        /* Whole multiples of 256 rows: each part begins at an offset that every device can bind. */
-        int64_t part = (int64_t)(dw_device_info_view(g->model.device)->tensor_bytes_max / w->nb[1]) / 256 * 256;
-        if (part == 0) part = 256; /* then supports() refuses it by name */
-        for (int64_t row = 0; row < w->ne[1]; row += part) {
-            int64_t rows = w->ne[1] - row < part ? w->ne[1] - row : part;
-            tensor *piece = dw_linear(g, ggml_view_2d(g->context, w, w->ne[0], rows, w->nb[1], (size_t)row * w->nb[1]), NULL, x);
-            y = y == NULL ? piece : ggml_concat(g->context, y, piece, 0);
-        }
-    }
-    float cap = g->model.hp->final_softcap;
+    const dw_hyperparameters *hp = g->model.hp;
+    tensor *y = output_of(g, norm(g, hidden, g->model.weights->output_norm, g->model.weights->output_norm_bias));
+    float cap = hp->final_softcap;
+    if (hp->logit_divisor != 0) y = ggml_scale(g->context, y, 1.0f / hp->logit_divisor);
     if (cap != 0) y = ggml_scale(g->context, ggml_tanh(g->context, ggml_scale(g->context, y, 1.0f / cap)), cap);
     return y;
 }
@@ -117,33 +126,39 @@ static void set_output(dw_graph *g, tensor *y, bool placed) {
     g->output_is_placed = placed && dw_device_info_view(g->model.device)->addresses_are_host;
 }
 
+/* What a layer adds to its input. */
+static tensor *added(dw_graph *g, tensor *y, tensor *post_norm, tensor *to) {
+    if (post_norm != NULL) y = norm(g, y, post_norm, NULL);
+    if (g->model.hp->residual_scale != 0) y = ggml_scale(g->context, y, g->model.hp->residual_scale);
+    return ggml_add(g->context, y, to);
+}
+
 void dw_graph_build(dw_graph *g) {
     struct ggml_context *c = g->context;
     const dw_hyperparameters *hp = g->model.hp;
     const dw_weights *w = g->model.weights;
-    make_inputs(g);
+    dw_graph_make_inputs(g);
     tensor *x = g->inputs.embedding != NULL ? g->inputs.embedding : ggml_get_rows(c, w->embedding, g->inputs.tokens);
-    if (g->model.family->embedding_scale) x = ggml_scale(c, x, sqrtf((float)hp->n_embedding));
-    for (uint32_t layer = 0; layer < hp->n_layers; layer++) {
+    if (hp->embedding_scale != 0) x = ggml_scale(c, x, hp->embedding_scale);
+    for (uint32_t layer = 0; layer < g->shape.n_layers; layer++) {
         const dw_layer_weights *lw = &w->layers[layer];
-        bool last = layer + 1 == hp->n_layers;
-        tensor *y = attention(g, layer, norm(g, x, lw->attention_norm), last && g->shape.n_wanted == 0);
+        bool last = layer + 1 == g->shape.n_layers;
+        tensor *y = lw->attention_norm != NULL ? norm(g, x, lw->attention_norm, lw->attention_norm_bias) : x;
+        y = attention(g, layer, y, last && g->shape.n_wanted == 0);
         if (y == NULL) return;
         if (last && g->inputs.wanted != NULL) { /* from here on only the rows that somebody wants */
             y = ggml_get_rows(c, y, g->inputs.wanted);
             x = ggml_get_rows(c, x, g->inputs.wanted);
         }
-        if (lw->attention_post_norm != NULL) y = norm(g, y, lw->attention_post_norm);
-        tensor *middle = ggml_add(c, y, x);
-        y = feed_forward(g, layer, norm(g, middle, lw->feed_norm));
-        if (lw->feed_post_norm != NULL) y = norm(g, y, lw->feed_post_norm);
-        x = ggml_add(c, y, middle);
+        x = added(g, y, lw->attention_post_norm, x);
+        y = lw->feed_norm != NULL ? norm(g, x, lw->feed_norm, lw->feed_norm_bias) : x;
+        x = added(g, feed_forward(g, layer, y), lw->feed_post_norm, x);
     }
-    if (g->shape.n_wanted == 1) set_output(g, head(g, x), true);
+    if (g->shape.n_wanted == 1 && !g->shape.keep_hidden) set_output(g, head(g, x), true);
     else set_output(g, x, false);
 }
 
 void dw_graph_build_head(dw_graph *g) {
-    g->inputs.hidden = input_of(ggml_new_tensor_2d(g->context, GGML_TYPE_F32, g->model.hp->n_embedding, g->shape.n_wanted), "hidden");
+    dw_graph_make_head_input(g);
     set_output(g, head(g, g->inputs.hidden), true);
 }

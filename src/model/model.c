@@ -73,7 +73,7 @@ static dw_status choose_context(dw_model *model, const dw_model_options *options
     uint32_t wanted = options != NULL ? options->context_tokens : 0;
     if (wanted == 0) wanted = (uint32_t)dw_min_u64(model->hp.context_train, CONTEXT_TOKENS_DEFAULT_MAX);
     if (wanted > DW_CONTEXT_TOKENS_MAX) return dw_fail(err, DW_E_LIMIT, "a context of %u tokens; at most %u", wanted, DW_CONTEXT_TOKENS_MAX);
-    model->info.context_tokens = wanted;
+    model->info.context_tokens = model->hp.context = wanted;
     return DW_OK;
 }
 
@@ -91,7 +91,7 @@ static dw_status open_arena(dw_model *model, const dw_model_options *options, dw
 
 /* The decoder, tried on a slot: what the device cannot run is refused now, not in the middle of a conversation. */
 static dw_status open_decoder(dw_model *model, dw_error *err) {
-    dw_graph_model parts = {.family = model->family, .hp = &model->hp, .weights = &model->weights, .device = model->device,
+    dw_graph_model parts = {.family = model->family, .hp = &model->hp, .weights = &model->weights, .bits = &model->bits, .device = model->device,
                             .kv_area_bytes = dw_kv_area_bytes(model->arena)};
     dw_kv_slot slot = 0;
     dw_graph_binding binding = {0};
@@ -125,6 +125,7 @@ dw_status dw_model_open(const char *path, dw_device *device, const dw_model_opti
     status = dw_vocab_create(model->gguf, &model->vocab, err);
     if (status == DW_OK) status = open_arena(model, options, err);
     if (status == DW_OK) status = open_decoder(model, err);
+    if (status == DW_OK) status = dw_bits_find(model, err);
     if (status == DW_OK && dw_sampler_create(model->info.n_vocab, &model->sampler) != DW_OK) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a sampler");
 out:
     if (status != DW_OK) {

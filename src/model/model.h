@@ -5,7 +5,7 @@
  *   pending   the tokens of the log that have no KV row yet; the next evaluation takes them first
  *   slot      where a session's rows lie in the model's arena (kv.h)
  *   job       one request to the engine: a forward pass or a whole generation
- *   exact     a session whose bits depend on nobody else (evaluated in shapes of its own); `fast` sessions may be batched
+ *   exact     a session whose bits depend on nobody else: batched only where that keeps them (bits.h). `fast` sessions are batched freely
  *
  * Rules
  * 1. Rows are append-only: a committed row is never written again (kv.h says how fork, rewind and thaw keep that true).
@@ -17,7 +17,7 @@
  *    keeps the tokens it delivered.
  * 4. A sampled token is state: it is in the log and never derived again.
  * 5. One job per session at a time (DW_E_BUSY). No session function may be called while a job of that session is with the engine.
- * Threads: a model is opened and closed by one thread. dw_engine_submit/cancel from any. Session functions from one thread at a time per
+ * Threads: a model is opened and closed by one thread, while the engine of its device evaluates nothing. dw_engine_submit/cancel from any. Session functions from one thread at a time per
  * model while no job of that session is outstanding; they synchronise with the engine thread inside.
  */
 #ifndef DW_MODEL_MODEL_H
@@ -67,7 +67,8 @@ dw_device *dw_model_device(dw_model *model);   /* borrowed */
 /* What must be equal for KV rows to be this model's. The weights' hash is cached by the file's identity in the cache folder. */
 typedef struct dw_model_fingerprint { dw_hash weights, tokenizer, hyperparameters; } dw_model_fingerprint;
 dw_status dw_model_fingerprint_of(dw_model *model, dw_model_fingerprint *out, dw_error *err) DW_MUST_USE;
-/* What must also be equal for bit-exact continuation: "build=...;isa=...;device=...;threads=2;kv=F16;chunk=256/64". */
+/* What must also be equal for bit-exact continuation: "build=...;isa=...;device=...;threads=any;kv=F16;chunk=256/64". Threads are named
+ * where bits depend on how many there are: the CPU with more threads than the model has heads. */
 enum { DW_PROFILE_BYTES = 256 };
 void dw_model_profile(const dw_model *model, char out[DW_PROFILE_BYTES]);
 
@@ -75,7 +76,10 @@ void dw_model_profile(const dw_model *model, char out[DW_PROFILE_BYTES]);
 
 typedef struct dw_session dw_session;
 
-typedef struct dw_session_options { bool fast; uint64_t seed; } dw_session_options;
+/* Whose steps come first: a class goes before the lower ones (schedule.h). */
+typedef enum dw_priority { DW_PRIORITY_REALTIME = -1, DW_PRIORITY_NORMAL = 0, DW_PRIORITY_BACKGROUND = 1 } dw_priority;
+
+typedef struct dw_session_options { bool fast; uint64_t seed; dw_priority priority; } dw_session_options;
 
 dw_status dw_session_create(dw_model *model, const dw_session_options *options, dw_session **out, dw_error *err) DW_MUST_USE;
 void dw_session_destroy(dw_session *session);
@@ -165,12 +169,16 @@ typedef struct dw_job {
 dw_status dw_job_run(dw_job *job, dw_error *err) DW_MUST_USE;
 
 typedef struct dw_engine dw_engine;
-/* One thread that steps the jobs of one model, a step (one token, or one prefill chunk) of each in turn. */
-dw_status dw_engine_create(dw_model *model, dw_engine **out, dw_error *err) DW_MUST_USE;
+/* One thread that steps the jobs of all models of one device: each step is a batch of all that decode, or a bounded chunk of prefill.
+ * The device must outlive it, and so must the models of its jobs. */
+dw_status dw_engine_create(dw_device *device, dw_engine **out, dw_error *err) DW_MUST_USE;
 void dw_engine_destroy(dw_engine *engine); /* cancels what is left, waits */
 /* Takes the job until its on_done. Refusals that can be seen at once (range, busy, context full) are returned here and on_done is not called. */
 dw_status dw_engine_submit(dw_engine *engine, dw_job *job, dw_error *err) DW_MUST_USE;
 /* The job ends with DW_E_CANCELLED within one step, through on_done as always. */
 void dw_engine_cancel(dw_engine *engine, dw_job *job);
+/* Since it was made: steps; jobs' parts in them, and the most in one; steps given up for somebody of a higher class (or a cancel). Any thread. */
+typedef struct dw_engine_counts { uint64_t steps, parts, parts_most, given_up; } dw_engine_counts;
+dw_engine_counts dw_engine_counts_now(dw_engine *engine);
 
 #endif

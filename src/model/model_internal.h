@@ -9,8 +9,8 @@
 #include "model/weights.h"
 #include "os/os.h"
 
-/* Logits of at most so many rows are held at a time (16 x 262,144 floats = 16 MiB). */
-enum { DW_HEAD_ROWS_MAX = 16 };
+/* Logits of at most so many rows are held at a time (32 x 262,144 floats = 32 MiB). */
+enum { DW_HEAD_ROWS_MAX = 32 };
 
 struct dw_model {
     dw_model_info info;
@@ -20,6 +20,7 @@ struct dw_model {
     const dw_family *family;
     dw_hyperparameters hp;
     dw_weights weights;
+    dw_bits bits;
     /* Guards the arena's slots and maps: sessions come and go on any thread while the engine computes on other slots. Held for
      * microseconds, never while computing. */
     dw_os_mutex *lock;
@@ -44,8 +45,13 @@ struct dw_session {
     uint32_t n_rows;         /* evaluated prefix */
     dw_sampler_state sampler;
     bool fast;
+    dw_priority priority;
+    uint64_t served;         /* tokens evaluated; the evaluating thread's */
     _Atomic bool busy;       /* a job has it */
 };
+
+/* bits.c: finds out what bits depend on here and fills model->bits; with the arena and the decoder ready and no session yet. */
+dw_status dw_bits_find(dw_model *model, dw_error *err) DW_MUST_USE;
 
 /* DW_E_RANGE for a token outside the vocabulary. */
 dw_status dw_session_check_tokens(const dw_session *session, const int32_t *tokens, uint32_t n, dw_error *err) DW_MUST_USE;

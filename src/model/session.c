@@ -80,6 +80,7 @@ dw_status dw_session_create(dw_model *model, const dw_session_options *options, 
     if (options != NULL) {
         session->fast = options->fast;
         session->sampler.seed = options->seed;
+        session->priority = options->priority;
     }
     dw_os_mutex_lock(model->lock);
     status = dw_kv_open(model->arena, &session->slot, err);
@@ -176,6 +177,7 @@ dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) 
     if (status != DW_OK) goto out;
     child->sampler = session->sampler;
     child->fast = session->fast;
+    child->priority = session->priority;
     child->n_rows = session->n_rows;
     dw_os_mutex_lock(session->model->lock);
     status = dw_kv_fork(session->model->arena, session->slot, session->n_rows, &child->slot, err);

@@ -10,15 +10,23 @@
 #include "device/device.h"
 #include "model/family.h"
 
-/* NULL where the family or the file has no such tensor. Matrices are [input, output] in ggml's order (rows are outputs). */
+/* NULL where the family or the file has no such tensor. Matrices are [input, output] in ggml's order (rows are outputs), experts'
+ * [input, output, n_experts]. A norm's bias is there for DW_NORM_LAYER. */
 typedef struct dw_layer_weights {
-    struct ggml_tensor *attention_norm, *q, *k, *v, *o, *q_bias, *k_bias, *v_bias, *o_bias;
+    struct ggml_tensor *attention_norm, *attention_norm_bias;
+    struct ggml_tensor *qkv, *qkv_bias;  /* rows of Q, then K, then V; or else the three: */
+    struct ggml_tensor *q, *k, *v, *o, *q_bias, *k_bias, *v_bias, *o_bias; /* the biases also beside qkv without one */
     struct ggml_tensor *q_norm, *k_norm, *attention_post_norm;
-    struct ggml_tensor *feed_norm, *gate, *up, *down, *gate_bias, *up_bias, *down_bias, *feed_post_norm;
+    struct ggml_tensor *feed_norm, *feed_norm_bias;
+    struct ggml_tensor *gate, *up, *down, *gate_bias, *up_bias, *down_bias; /* gated without gate: rows of gate, then of up, are in up */
+    struct ggml_tensor *router, *gate_experts, *up_experts, *down_experts;
+    struct ggml_tensor *feed_post_norm;
 } dw_layer_weights;
 
 typedef struct dw_weights {
-    struct ggml_tensor *embedding, *output, *output_norm, *rope_factors; /* output == embedding where they are tied */
+    struct ggml_tensor *embedding, *output, *output_bias, *output_norm, *output_norm_bias; /* output == embedding where they are tied */
+    struct ggml_tensor *rope_factors; /* divisors of rope's frequencies; of short and long ones those for this context */
+    bool rope_is_long;
     const void *embedding_host;  /* the embedding's bytes in the file's map */
     dw_layer_weights *layers;
     uint64_t wrapped_bytes, copied_bytes;

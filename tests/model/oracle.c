@@ -20,9 +20,7 @@ static void quiet(enum ggml_log_level level, const char *text, void *context) {
     (void)context;
 }
 
-oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) {
-    oracle *o = calloc(1, sizeof *o);
-    if (o == NULL) abort();
+static struct llama_model *load(const char *path) {
     llama_log_set(quiet, NULL);
     /* Without devices libllama stays on the CPU, whatever graphics hardware there is. */
     static ggml_backend_dev_t none[] = {NULL};
@@ -30,7 +28,19 @@ oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) {
     mp.devices = none;
     mp.n_gpu_layers = 0;
     mp.use_extra_bufts = false;
-    o->model = llama_model_load_from_file(path, mp);
+    return llama_model_load_from_file(path, mp);
+}
+
+bool oracle_loads(const char *path) {
+    struct llama_model *model = load(path);
+    llama_model_free(model);
+    return model != NULL;
+}
+
+oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) {
+    oracle *o = calloc(1, sizeof *o);
+    if (o == NULL) abort();
+    o->model = load(path);
     if (o->model == NULL) {
         free(o);
         return NULL;

@@ -2,12 +2,15 @@
 #ifndef DW_TESTS_MODEL_ORACLE_H
 #define DW_TESTS_MODEL_ORACLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct oracle oracle;
 
 /* Flash attention, KV in F16, full caches for windowed layers, no repacked weights: what the decoder does. NULL when the file cannot be loaded. */
 oracle *oracle_open(const char *path, uint32_t context_tokens, int threads);
+/* Only whether it can be: some files that libllama loads crash it when it goes on. */
+bool oracle_loads(const char *path);
 void oracle_close(oracle *o);
 /* Forgets everything. */
 void oracle_reset(oracle *o);

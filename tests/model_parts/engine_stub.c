@@ -1,7 +1,7 @@
 /* engine_stub.c: see engine_stub.h. */
 #include "model_parts/engine_stub.h"
 
-#include "model/job.h"
+#include "model/batch.h"
 
 char stub_trace[STUB_TRACE_MAX];
 _Atomic uint32_t stub_trace_length;
@@ -18,12 +18,17 @@ dw_status dw_job_begin(dw_job *job, dw_error *err) {
     return DW_OK;
 }
 
-dw_job_progress dw_job_step(dw_job *job) {
+dw_device *dw_model_device(dw_model *model) { return model->device; }
+
+void dw_batch_look(const dw_job *job, dw_job_look *out) {
+    const stub_plan *plan = job->context;
+    *out = (dw_job_look){.model = job->session->model, .priority = plan->priority, .group = plan->group, .n_tokens = 1, .served = job->session->served};
+}
+
+static dw_job_progress step(dw_job *job) {
     stub_plan *plan = job->context;
     job->session->unguarded++;
-    if (plan->gate) {
-        while (!atomic_load(plan->gate) && !atomic_load(&job->cancel)) {}
-    }
+    job->session->served++;
     uint32_t at = atomic_load(&stub_trace_length);
     if (plan->name && at < STUB_TRACE_MAX) {
         stub_trace[at] = plan->name;
@@ -34,6 +39,18 @@ dw_job_progress dw_job_step(dw_job *job) {
     if (stepped < plan->steps) return DW_JOB_MORE;
     job->status = DW_OK;
     return DW_JOB_DONE;
+}
+
+bool dw_batch_step(dw_batch_job *jobs, uint32_t n, const dw_batch_options *options) {
+    for (uint32_t i = 0; i < n; i++) {
+        stub_plan *plan = jobs[i].job->context;
+        atomic_fetch_add(&plan->entered, 1);
+        while (plan->gate && !atomic_load(plan->gate) && !atomic_load(&jobs[i].job->cancel)) {
+            if (atomic_load(options->stop)) return false;
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) jobs[i].progress = step(jobs[i].job);
+    return true;
 }
 
 dw_status dw_job_end(dw_job *job) {

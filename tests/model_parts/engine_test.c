@@ -14,7 +14,9 @@
 #include "os/os.h"
 #include "os/os_fault.h"
 
-static dw_model model;
+static int devices[2]; /* whose addresses stand for devices */
+static dw_device *const device = (dw_device *)&devices[0];
+static dw_model model = {(dw_device *)&devices[0]};
 
 /* on_done of most jobs. */
 static void count_done(dw_job *job) {
@@ -33,14 +35,14 @@ static dw_job make_job(dw_session *session, stub_plan *plan) {
 static dw_engine *make_engine(void) {
     dw_engine *engine = NULL;
     atomic_store(&stub_trace_length, 0);
-    assert_int_equal(dw_engine_create(&model, &engine, NULL), DW_OK);
+    assert_int_equal(dw_engine_create(device, &engine, NULL), DW_OK);
     return engine;
 }
 
 static void jobs_are_stepped_in_turn(void **state) {
     (void)state;
     _Atomic bool gate = false;
-    dw_session sessions[4] = {{&model, false, 0}, {&model, false, 0}, {&model, false, 0}, {&model, false, 0}};
+    dw_session sessions[4] = {{.model = &model}, {.model = &model}, {.model = &model}, {.model = &model}};
     stub_plan plans[4] = {{.steps = 1, .gate = &gate, .name = 'G'}, {.steps = 3, .name = 'a'}, {.steps = 2, .name = 'b'}, {.steps = 1, .name = 'c'}};
     dw_job jobs[4];
     dw_engine *engine = make_engine();
@@ -61,7 +63,7 @@ static void jobs_are_stepped_in_turn(void **state) {
 static void cancel_ends_the_stepped_job_with_that_step(void **state) {
     (void)state;
     _Atomic bool never = false;
-    dw_session session = {&model, false, 0};
+    dw_session session = {.model = &model};
     stub_plan plan = {.steps = UINT32_MAX, .gate = &never};
     dw_job job = make_job(&session, &plan);
     dw_engine *engine = make_engine();
@@ -78,7 +80,7 @@ static void cancel_ends_the_stepped_job_with_that_step(void **state) {
 static void cancel_reaches_a_waiting_job(void **state) {
     (void)state;
     _Atomic bool gate = false;
-    dw_session sessions[2] = {{&model, false, 0}, {&model, false, 0}};
+    dw_session sessions[2] = {{.model = &model}, {.model = &model}};
     stub_plan plans[2] = {{.steps = 1, .gate = &gate}, {.steps = UINT32_MAX}};
     dw_job first = make_job(&sessions[0], &plans[0]), second = make_job(&sessions[1], &plans[1]);
     dw_engine *engine = make_engine();
@@ -97,8 +99,8 @@ static void cancel_reaches_a_waiting_job(void **state) {
 static void refusals_are_returned_and_on_done_stays_silent(void **state) {
     (void)state;
     _Atomic bool gate = false;
-    dw_model other;
-    dw_session session = {&model, false, 0}, foreign = {&other, false, 0};
+    dw_model other = {(dw_device *)&devices[1]};
+    dw_session session = {.model = &model}, foreign = {.model = &other};
     stub_plan running = {.steps = 1, .gate = &gate}, refused = {.steps = 1};
     dw_job first = make_job(&session, &running), second = make_job(&session, &refused), third = make_job(&foreign, &refused);
     dw_job without = make_job(NULL, &refused);
@@ -127,7 +129,7 @@ static void destroy_cancels_what_is_left_each_once(void **state) {
     dw_job jobs[N];
     dw_engine *engine = make_engine();
     for (int i = 0; i < N; i++) {
-        sessions[i] = (dw_session){&model, false, 0};
+        sessions[i] = (dw_session){.model = &model};
         plans[i] = (stub_plan){.steps = UINT32_MAX, .gate = i == 0 ? &never : NULL};
         jobs[i] = make_job(&sessions[i], &plans[i]);
         assert_int_equal(dw_engine_submit(engine, &jobs[i], NULL), DW_OK);
@@ -142,6 +144,73 @@ static void destroy_cancels_what_is_left_each_once(void **state) {
     dw_engine_destroy(NULL);
 }
 
+/* --- batches and classes ------------------------------------------------------------------------------------------- */
+
+static void what_may_go_together_is_stepped_together(void **state) {
+    (void)state;
+    enum { N = 5 };
+    _Atomic bool gate = false;
+    dw_session sessions[N + 1];
+    stub_plan plans[N + 1];
+    dw_job jobs[N + 1];
+    dw_engine *engine = make_engine();
+    for (int i = 0; i <= N; i++) {
+        sessions[i] = (dw_session){.model = &model};
+        plans[i] = (stub_plan){.steps = i == 0 ? 1 : 3, .gate = i == 0 ? &gate : NULL, .group = i == 0 ? DW_STEP_ALONE : DW_STEP_SINGLE};
+        jobs[i] = make_job(&sessions[i], &plans[i]);
+        assert_int_equal(dw_engine_submit(engine, &jobs[i], NULL), DW_OK);
+    }
+    atomic_store(&gate, true); /* all are there by now */
+    for (int i = 0; i <= N; i++) wait_done(&plans[i]);
+    dw_engine_counts counts = dw_engine_counts_now(engine);
+    dw_engine_destroy(engine);
+    assert_int_equal(counts.parts_most, N);
+    assert_int_equal(counts.steps, 1 + 3);
+    assert_int_equal(counts.parts, 1 + 3 * N);
+}
+
+static void a_higher_class_has_the_step_under_way_given_up(void **state) {
+    (void)state;
+    _Atomic bool gate = false;
+    dw_session sessions[2] = {{.model = &model}, {.model = &model}};
+    stub_plan slow = {.steps = 1, .gate = &gate, .name = 's', .group = DW_STEP_PREFILL}, quick = {.steps = 1, .name = 'q', .priority = DW_PRIORITY_REALTIME};
+    dw_job prefill = make_job(&sessions[0], &slow), short_one = make_job(&sessions[1], &quick);
+    dw_engine *engine = make_engine();
+    assert_int_equal(dw_engine_submit(engine, &prefill, NULL), DW_OK);
+    while (atomic_load(&slow.entered) == 0) {}
+    assert_int_equal(dw_engine_submit(engine, &short_one, NULL), DW_OK);
+    wait_done(&quick); /* the gate is still closed */
+    assert_int_equal(atomic_load(&slow.stepped), 0);
+    atomic_store(&gate, true);
+    wait_done(&slow);
+    assert_int_equal(dw_engine_counts_now(engine).given_up, 1);
+    dw_engine_destroy(engine);
+    assert_int_equal(prefill.status, DW_OK);
+    assert_memory_equal(stub_trace, "qs", 2);
+}
+
+static void what_was_given_up_once_runs_to_its_end_the_next_time(void **state) {
+    (void)state;
+    _Atomic bool gate = false;
+    dw_session sessions[3] = {{.model = &model}, {.model = &model}, {.model = &model}};
+    stub_plan slow = {.steps = 1, .gate = &gate, .name = 's', .group = DW_STEP_PREFILL};
+    stub_plan quick[2] = {{.steps = 1, .name = 'a', .priority = DW_PRIORITY_REALTIME}, {.steps = 1, .name = 'b', .priority = DW_PRIORITY_REALTIME}};
+    dw_job prefill = make_job(&sessions[0], &slow), short_ones[2] = {make_job(&sessions[1], &quick[0]), make_job(&sessions[2], &quick[1])};
+    dw_engine *engine = make_engine();
+    assert_int_equal(dw_engine_submit(engine, &prefill, NULL), DW_OK);
+    while (atomic_load(&slow.entered) == 0) {}
+    assert_int_equal(dw_engine_submit(engine, &short_ones[0], NULL), DW_OK);
+    wait_done(&quick[0]);
+    while (atomic_load(&slow.entered) == 1) {}
+    assert_int_equal(dw_engine_submit(engine, &short_ones[1], NULL), DW_OK);
+    assert_int_equal(atomic_load(&quick[1].entered), 0);
+    atomic_store(&gate, true);
+    wait_done(&slow);
+    wait_done(&quick[1]);
+    dw_engine_destroy(engine);
+    assert_memory_equal(stub_trace, "asb", 3);
+}
+
 /* --- a job belongs to its owner again when on_done is called -------------------------------------------------------- */
 
 static _Atomic uint32_t freed;
@@ -154,7 +223,7 @@ static void free_job(dw_job *job) {
 static void a_late_cancel_touches_no_finished_job(void **state) {
     (void)state;
     enum { N = 200 };
-    dw_session session = {&model, false, 0};
+    dw_session session = {.model = &model};
     stub_plan plan = {.steps = 1};
     dw_engine *engine = make_engine();
     atomic_store(&freed, 0);
@@ -182,7 +251,7 @@ static void cancel_other(dw_job *job) {
 static void on_done_may_cancel_another_job(void **state) {
     (void)state;
     _Atomic bool gate = false;
-    dw_session sessions[2] = {{&model, false, 0}, {&model, false, 0}};
+    dw_session sessions[2] = {{.model = &model}, {.model = &model}};
     stub_plan plans[2] = {{.steps = 1, .gate = &gate}, {.steps = UINT32_MAX}};
     dw_job first = make_job(&sessions[0], &plans[0]), second = make_job(&sessions[1], &plans[1]);
     first.on_done = cancel_other;
@@ -204,7 +273,7 @@ static void an_engine_that_cannot_start_is_a_failure_not_a_leak(void **state) {
     for (uint64_t k = 1; hit; k++) {
         dw_engine *engine = NULL;
         dw_fault_arm((dw_fault_plan){.kind = DW_FAULT_THREAD, .k = k, .system_errno = EAGAIN});
-        dw_status status = dw_engine_create(&model, &engine, NULL);
+        dw_status status = dw_engine_create(device, &engine, NULL);
         (void)dw_fault_disarm(&hit);
         assert_int_equal(status == DW_OK, !hit);
         assert_int_equal(engine != NULL, !hit);
@@ -222,6 +291,9 @@ int main(void) {
         cmocka_unit_test(cancel_reaches_a_waiting_job),
         cmocka_unit_test(refusals_are_returned_and_on_done_stays_silent),
         cmocka_unit_test(destroy_cancels_what_is_left_each_once),
+        cmocka_unit_test(what_may_go_together_is_stepped_together),
+        cmocka_unit_test(a_higher_class_has_the_step_under_way_given_up),
+        cmocka_unit_test(what_was_given_up_once_runs_to_its_end_the_next_time),
         cmocka_unit_test(a_late_cancel_touches_no_finished_job),
         cmocka_unit_test(on_done_may_cancel_another_job),
         cmocka_unit_test(an_engine_that_cannot_start_is_a_failure_not_a_leak),

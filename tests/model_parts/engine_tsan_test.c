@@ -19,7 +19,9 @@ typedef struct worker {
     uint32_t submitted;
 } worker;
 
-static dw_model model;
+static int devices[2]; /* whose addresses stand for devices */
+static dw_device *const device = (dw_device *)&devices[0];
+static dw_model model = {(dw_device *)&devices[0]};
 
 static void must(bool truth, const char *what) {
     if (truth) return;
@@ -63,7 +65,7 @@ static void run_round(uint32_t round) {
     worker workers[THREADS];
     dw_os_thread *threads[THREADS];
     dw_engine *engine = NULL;
-    must(dw_engine_create(&model, &engine, NULL) == DW_OK, "no engine");
+    must(dw_engine_create(device, &engine, NULL) == DW_OK, "no engine");
     for (uint32_t i = 0; i < THREADS * JOBS; i++) {
         slots[i].session = (dw_session){.model = &model};
         slots[i].plan = (stub_plan){.steps = 1};

@@ -1,0 +1,183 @@
+/* batch.c: one step of several jobs in one pass. */
+#include "model/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/model_internal.h"
+
+enum { COLUMNS_MAX = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN + DW_BATCH_PARTS_MAX * DW_BATCH_SMALL_TOKENS_MAX };
+
+/* A job in the pass. */
+typedef struct member {
+    dw_batch_job *entry;
+    dw_job_part part;
+    dw_graph_binding binding;
+    dw_status status;
+} member;
+
+typedef struct pass {
+    dw_model *model;
+    member members[DW_BATCH_PARTS_MAX];
+    uint32_t n;
+    dw_graph_part parts[DW_BATCH_PARTS_MAX];
+    uint32_t wanted[COLUMNS_MAX];
+    dw_graph_batch batch;
+} pass;
+
+/* --- who goes together --------------------------------------------------------------------------------------- */
+
+static bool is_exact(const dw_job *job) { return !job->session->fast; }
+
+/* The size of a job's prefill chunks: fewer tokens than DW_PREFILL_CHUNK_TOKENS only where that keeps its bits. */
+static uint32_t chunk_tokens(const dw_job *job, bool short_steps) {
+    bool may_cut = !is_exact(job) || job->session->model->bits.chunks;
+    return short_steps && may_cut ? DW_PREFILL_CHUNK_TOKENS_MIN : DW_PREFILL_CHUNK_TOKENS;
+}
+
+void dw_batch_look(const dw_job *job, dw_job_look *out) {
+    const dw_session *session = job->session;
+    uint32_t n = dw_job_next_tokens(job, DW_PREFILL_CHUNK_TOKENS);
+    *out = (dw_job_look){.model = session->model, .priority = session->priority, .n_tokens = n, .served = session->served};
+    if (n > DW_BATCH_SMALL_TOKENS_MAX) out->group = DW_STEP_PREFILL;
+    else if (n == 1) out->group = !is_exact(job) || session->model->bits.batches ? DW_STEP_SINGLE : DW_STEP_ALONE;
+    else out->group = is_exact(job) ? DW_STEP_ALONE : DW_STEP_FEW;
+}
+
+/* --- planning ------------------------------------------------------------------------------------------------ */
+
+/* What each job wants evaluated, and where its rows lie. Jobs that have nothing to evaluate are done here. */
+static void plan(pass *p, dw_batch_job *jobs, uint32_t n, bool short_steps) {
+    for (uint32_t i = 0; i < n; i++) {
+        dw_job *job = jobs[i].job;
+        member *m = &p->members[p->n];
+        *m = (member){.entry = &jobs[i]};
+        jobs[i].progress = dw_job_plan(job, chunk_tokens(job, short_steps), &m->part);
+        if (jobs[i].progress == DW_JOB_DONE) continue;
+        dw_status status = dw_session_bind(job->session, &m->binding, &job->error);
+        if (status == DW_OK) p->n++;
+        else jobs[i].progress = dw_job_took(job, status, 0);
+    }
+}
+
+/* Ascending slots make long runs (graph.h). */
+static int by_offset(const void *a, const void *b) {
+    const member *x = a, *y = b;
+    if (x->part.n_tokens != y->part.n_tokens) return x->part.n_tokens < y->part.n_tokens ? -1 : 1;
+    return x->binding.offset < y->binding.offset ? -1 : x->binding.offset > y->binding.offset;
+}
+
+static void lay_out(pass *p) {
+    qsort(p->members, p->n, sizeof p->members[0], by_offset);
+    uint32_t column = 0, n_wanted = 0;
+    bool exact = false, single = true;
+    for (uint32_t i = 0; i < p->n; i++) {
+        const member *m = &p->members[i];
+        p->parts[i] = (dw_graph_part){.tokens = m->part.tokens, .n_tokens = m->part.n_tokens, .first_position = m->part.first_position,
+                                      .binding = m->binding};
+        for (uint32_t w = 0; w < m->part.n_wanted; w++) p->wanted[n_wanted++] = column + m->part.wanted[w];
+        column += m->part.n_tokens;
+        exact = exact || is_exact(m->entry->job);
+        single = single && m->part.n_tokens == 1;
+    }
+    p->batch = (dw_graph_batch){.parts = p->parts, .n_parts = p->n, .wanted = p->wanted, .n_wanted = n_wanted, .narrow = exact && single && p->n > 1};
+}
+
+/* --- evaluating ---------------------------------------------------------------------------------------------- */
+
+/* Room for n rows of logits (or hidden rows), kept for the next pass. */
+static dw_status room(float **memory, uint32_t *have, uint32_t n, uint32_t width, dw_error *err) {
+    if (n <= *have) return DW_OK;
+    float *larger = realloc(*memory, (size_t)n * width * sizeof **memory);
+    if (larger == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u rows of %u", n, width);
+    *memory = larger;
+    *have = n;
+    return DW_OK;
+}
+
+/* The part that row w of the pass belongs to, as w ascends. */
+static member *owner_of(pass *p, uint32_t w, uint32_t *m, uint32_t *first) {
+    while (w - *first >= p->members[*m].part.n_wanted) *first += p->members[(*m)++].part.n_wanted;
+    return &p->members[*m];
+}
+
+/* The pass, and its rows become the sessions'. Before results are taken: what follows from them may cut the rows again. */
+static dw_status evaluate_rows(pass *p, float *output, dw_error *err) {
+    dw_status status = dw_decoder_evaluate(p->model->decoder, &p->batch, output, err);
+    for (uint32_t i = 0; status == DW_OK && i < p->n; i++) {
+        const member *m = &p->members[i];
+        dw_session *session = m->entry->job->session;
+        dw_session_commit(session, m->part.first_position + m->part.n_tokens);
+        session->served += m->part.n_tokens;
+    }
+    return status;
+}
+
+/* Several rows: their hidden states, then logits of a few at a time. The first copies of these are the model's; a job that wants them
+ * elsewhere copies, which the device's ledger counts. */
+static dw_status evaluate_many(pass *p, dw_error *err) {
+    dw_model *model = p->model;
+    uint32_t n = p->batch.n_wanted, width = model->info.n_embedding, n_vocab = model->info.n_vocab, m = 0, first_of_m = 0;
+    uint32_t group_max = n < DW_HEAD_ROWS_MAX ? n : DW_HEAD_ROWS_MAX;
+    dw_status status = room(&model->hidden, &model->hidden_rows, n, width, err);
+    if (status == DW_OK) status = room(&model->logits, &model->logits_rows, group_max, n_vocab, err);
+    if (status == DW_OK) status = evaluate_rows(p, model->hidden, err);
+    for (uint32_t first = 0; status == DW_OK && first < n; first += group_max) {
+        uint32_t group = n - first < group_max ? n - first : group_max;
+        status = dw_decoder_head(model->decoder, model->hidden + (size_t)first * width, group, p->batch.narrow, model->logits, err);
+        for (uint32_t i = 0; status == DW_OK && i < group; i++) {
+            dw_job_take_row(owner_of(p, first + i, &m, &first_of_m)->entry->job, model->logits + (size_t)i * n_vocab);
+        }
+    }
+    return status;
+}
+
+static dw_status evaluate_one(pass *p, dw_error *err) {
+    dw_model *model = p->model;
+    uint32_t m = 0, first = 0;
+    member *owner = owner_of(p, 0, &m, &first);
+    dw_status status = owner->part.logits != NULL ? DW_OK : room(&model->logits, &model->logits_rows, 1, model->info.n_vocab, err);
+    float *logits = owner->part.logits != NULL ? owner->part.logits : model->logits;
+    if (status == DW_OK) status = evaluate_rows(p, logits, err);
+    if (status == DW_OK) dw_job_take_row(owner->entry->job, logits);
+    return status;
+}
+
+static dw_status evaluate(pass *p, dw_error *err) {
+    if (p->batch.n_wanted > 1) return evaluate_many(p, err);
+    if (p->batch.n_wanted == 1) return evaluate_one(p, err);
+    return evaluate_rows(p, NULL, err);
+}
+
+bool dw_batch_step(dw_batch_job *jobs, uint32_t n, const dw_batch_options *options) {
+    pass p;
+    dw_error err = {0};
+    p.model = jobs[0].job->session->model;
+    p.n = 0;
+    uint64_t start = dw_os_monotonic_ns();
+    plan(&p, jobs, n, options->short_steps);
+    if (p.n == 0) return true;
+    lay_out(&p);
+    p.batch.stop = options->stop;
+    dw_status status = evaluate(&p, &err);
+    if (status == DW_E_CANCELLED) return false;
+    uint64_t took = dw_os_monotonic_ns() - start;
+    for (uint32_t i = 0; i < p.n; i++) {
+        member *m = &p.members[i];
+        dw_job *job = m->entry->job;
+        if (status != DW_OK) job->error = err;
+        m->entry->progress = dw_job_took(job, status, took);
+    }
+    return true;
+}
+
+dw_status dw_job_run(dw_job *job, dw_error *err) {
+    dw_status status = dw_job_begin(job, err);
+    if (status != DW_OK) return status;
+    dw_batch_job alone = {.job = job, .progress = DW_JOB_MORE};
+    const dw_batch_options options = {0};
+    while (alone.progress == DW_JOB_MORE) (void)dw_batch_step(&alone, 1, &options);
+    status = dw_job_end(job);
+    if (status != DW_OK && err != NULL) *err = job->error;
+    return status;
+}

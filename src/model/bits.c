@@ -1,0 +1,260 @@
+/* bits.c: tries what bits.h promises: products by type and width, a batch against its parts, prefill in two cuts.
+ *
+ * Layers repeat the same operations, so two of them show what all do; the whole costs about as much as evaluating 40 tokens.
+ */
+#include "model/bits.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ggml-alloc.h"
+#include "ggml-backend.h"
+#include "ggml.h"
+#include "model/model_internal.h"
+
+enum {
+    ROWS_TRIED = 1024,    /* of a weight matrix: kernels go by columns, and by rows only up to a tile */
+    WIDTH_MAX = DW_BATCH_PARTS_MAX,
+    PRODUCTS_TRIED = 24,
+    LAYERS_TRIED = 2,
+    SLOTS_OPENED = 5,     /* the third one is left out of the batch: two runs */
+    PARTS_TRIED = SLOTS_OPENED - 1,
+    CHUNK_TOKENS = 2 * DW_PREFILL_CHUNK_TOKENS_MIN + 32,
+    EXPERTS_COLUMNS = 4,  /* measured: sorted by expert, from 8 columns on another kernel is taken */
+};
+
+static uint64_t random_next(uint64_t *state) { return *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407); } /* Knuth, MMIX */
+
+/* --- products ------------------------------------------------------------------------------------------------ */
+
+typedef struct product {
+    dw_device *device;
+    struct ggml_context *context;
+    struct ggml_cgraph *graph;
+    ggml_gallocr_t allocator;
+    struct ggml_tensor *x, *y;
+} product;
+
+static void product_close(product *p) {
+    if (p->allocator != NULL) ggml_gallocr_free(p->allocator);
+    if (p->context != NULL) ggml_free(p->context);
+    *p = (product){0};
+}
+
+/* The product of some rows of w with n columns. */
+static bool product_open(product *p, dw_device *device, struct ggml_tensor *w, uint32_t n) {
+    *p = (product){.device = device};
+    size_t bytes = 16 * ggml_tensor_overhead() + ggml_graph_overhead_custom(16, false);
+    p->context = ggml_init((struct ggml_init_params){.mem_size = bytes, .no_alloc = true});
+    p->allocator = ggml_gallocr_new(ggml_backend_get_default_buffer_type(dw_device_backend(device)));
+    if (p->context == NULL || p->allocator == NULL) return false;
+    p->graph = ggml_new_graph_custom(p->context, 16, false);
+    int64_t rows = w->ne[1] <= ROWS_TRIED ? w->ne[1] : ROWS_TRIED - 64 + w->ne[1] % 64;
+    struct ggml_tensor *some = rows == w->ne[1] ? w : ggml_view_2d(p->context, w, w->ne[0], rows, w->nb[1], 0);
+    p->x = ggml_new_tensor_2d(p->context, GGML_TYPE_F32, w->ne[0], n);
+    ggml_set_input(p->x);
+    p->y = ggml_mul_mat(p->context, some, p->x);
+    ggml_set_output(p->y);
+    ggml_build_forward_expand(p->graph, p->y);
+    return dw_device_supports(device, p->graph, NULL) == DW_OK && ggml_gallocr_alloc_graph(p->allocator, p->graph);
+}
+
+static bool product_run(product *p, const float *x, float *y) {
+    return dw_tensor_write(p->device, p->x, x, 0, ggml_nbytes(p->x)) == DW_OK && dw_device_compute(p->device, p->graph, NULL) == DW_OK &&
+           dw_tensor_read(p->device, p->y, y, 0, ggml_nbytes(p->y)) == DW_OK;
+}
+
+/* Whether n columns at once give what each gives alone ([rows, WIDTH_MAX] in `alone`). */
+static bool width_keeps(dw_device *device, struct ggml_tensor *w, uint32_t n, const float *x, const float *alone, float *y) {
+    product p;
+    bool keeps = product_open(&p, device, w, n) && product_run(&p, x, y) && memcmp(y, alone, ggml_nbytes(p.y)) == 0;
+    product_close(&p);
+    return keeps;
+}
+
+/* False also when there is no memory to find out. */
+static bool every_width_keeps(dw_device *device, struct ggml_tensor *w) {
+    static const uint32_t widths[] = {2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 48, 64};
+    size_t input = (size_t)w->ne[0], rows_max = (size_t)(w->ne[1] < ROWS_TRIED ? w->ne[1] : ROWS_TRIED);
+    float *x = malloc(input * WIDTH_MAX * sizeof *x), *alone = malloc(rows_max * WIDTH_MAX * sizeof *alone), *y = malloc(rows_max * WIDTH_MAX * sizeof *y);
+    product one = {0};
+    uint64_t state = 1;
+    bool keeps = x != NULL && alone != NULL && y != NULL && product_open(&one, device, w, 1);
+    for (size_t i = 0; keeps && i < input * WIDTH_MAX; i++) x[i] = (float)(int32_t)(random_next(&state) >> 32) / (float)(1 << 30);
+    for (size_t i = 0; keeps && i < WIDTH_MAX; i++) keeps = product_run(&one, x + i * input, alone + i * (size_t)one.y->ne[0]);
+    product_close(&one);
+    for (size_t i = 0; keeps && i < sizeof widths / sizeof widths[0]; i++) keeps = width_keeps(device, w, widths[i], x, alone, y);
+    free(x);
+    free(alone);
+    free(y);
+    return keeps;
+}
+
+typedef struct tried_product { enum ggml_type type; int64_t input, output; } tried_product;
+
+/* Each kind of matrix of the model, up to a number of them. A type is wide when all of its matrices are. */
+static void try_products(dw_model *model) {
+    tried_product tried[PRODUCTS_TRIED];
+    bool seen[GGML_TYPE_COUNT] = {false};
+    size_t n_tried = 0;
+    for (struct ggml_tensor *w = ggml_get_first_tensor(model->weights.context); w != NULL; w = ggml_get_next_tensor(model->weights.context, w)) {
+        if (w->ne[1] == 1 || w->ne[2] != 1 || w->data == NULL) continue;
+        tried_product kind = {.type = w->type, .input = w->ne[0], .output = w->ne[1]};
+        bool known = seen[w->type] && !model->bits.wide[w->type];
+        for (size_t i = 0; i < n_tried && !known; i++) known = tried[i].type == kind.type && tried[i].input == kind.input && tried[i].output == kind.output;
+        if (known) continue;
+        if (n_tried == PRODUCTS_TRIED) {
+            model->bits.wide[w->type] = false; /* narrow is right for every type, only slower for some */
+            seen[w->type] = true;
+            continue;
+        }
+        tried[n_tried++] = kind;
+        bool wide = every_width_keeps(model->device, w);
+        model->bits.wide[w->type] = wide && (!seen[w->type] || model->bits.wide[w->type]);
+        seen[w->type] = true;
+    }
+}
+
+/* --- batches and chunks -------------------------------------------------------------------------------------- */
+
+typedef struct trial {
+    dw_model *model;
+    dw_kv_slot slots[SLOTS_OPENED];
+    uint32_t n_slots;
+    dw_graph_part parts[PARTS_TRIED];
+    int32_t tokens[CHUNK_TOKENS];
+    float *hidden[2];    /* [PARTS_TRIED, n_embedding]: alone, together */
+    float *logits[2];    /* [PARTS_TRIED, n_vocab] */
+} trial;
+
+static dw_status trial_open(trial *t, dw_model *model, dw_error *err) {
+    *t = (trial){.model = model};
+    uint64_t state = 7;
+    for (size_t i = 0; i < CHUNK_TOKENS; i++) t->tokens[i] = (int32_t)((random_next(&state) >> 33) % model->info.n_vocab);
+    for (int i = 0; i < 2; i++) {
+        t->hidden[i] = malloc((size_t)PARTS_TRIED * model->info.n_embedding * sizeof(float));
+        t->logits[i] = malloc((size_t)PARTS_TRIED * model->info.n_vocab * sizeof(float));
+        if (t->hidden[i] == NULL || t->logits[i] == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory to try batches");
+    }
+    dw_status status = DW_OK;
+    while (status == DW_OK && t->n_slots < SLOTS_OPENED) {
+        status = dw_kv_open(model->arena, &t->slots[t->n_slots], err);
+        if (status == DW_OK) t->n_slots++;
+    }
+    return status == DW_E_LIMIT && t->n_slots > 0 ? DW_OK : status;
+}
+
+static void trial_close(trial *t) {
+    while (t->n_slots > 0) dw_kv_close(t->model->arena, t->slots[--t->n_slots]);
+    for (int i = 0; i < 2; i++) {
+        free(t->hidden[i]);
+        free(t->logits[i]);
+    }
+}
+
+static dw_status trial_bind(trial *t, uint32_t slot, dw_graph_part *part, dw_error *err) {
+    return dw_kv_writable(t->model->arena, t->slots[slot], &part->binding.buffer, &part->binding.offset, err);
+}
+
+/* Two tokens of each part, one after the other, all parts at once or one by one; the hidden rows of the second ones, and logits. */
+static dw_status evaluate_parts(trial *t, uint32_t n_parts, bool together, dw_error *err) {
+    static const uint32_t columns[PARTS_TRIED] = {0, 1, 2, 3};
+    uint32_t width = t->model->info.n_embedding, n_vocab = t->model->info.n_vocab, at_once = together ? n_parts : 1;
+    float *hidden = t->hidden[together], *logits = t->logits[together];
+    dw_status status = DW_OK;
+    for (uint32_t position = 0; status == DW_OK && position < 2; position++) {
+        for (uint32_t p = 0; p < n_parts; p++) {
+            t->parts[p].tokens = &t->tokens[2 * p + position];
+            t->parts[p].n_tokens = 1;
+            t->parts[p].first_position = position;
+        }
+        for (uint32_t p = 0; status == DW_OK && p < n_parts; p += at_once) {
+            dw_graph_batch batch = {.parts = &t->parts[p], .n_parts = at_once, .wanted = columns, .n_wanted = at_once, .narrow = together,
+                                    .n_layers = LAYERS_TRIED, .keep_hidden = true};
+            status = dw_decoder_evaluate(t->model->decoder, &batch, hidden + (size_t)p * width, err);
+        }
+    }
+    for (uint32_t p = 0; status == DW_OK && p < n_parts; p += at_once) {
+        status = dw_decoder_head(t->model->decoder, hidden + (size_t)p * width, at_once, together, logits + (size_t)p * n_vocab, err);
+    }
+    return status;
+}
+
+static dw_status try_batches(trial *t, dw_error *err) {
+    static const uint32_t slot_of_part[PARTS_TRIED] = {0, 1, 3, 4};
+    uint32_t n_parts = t->n_slots == SLOTS_OPENED ? PARTS_TRIED : t->n_slots;
+    dw_status status = DW_OK;
+    for (uint32_t p = 0; status == DW_OK && p < n_parts; p++) {
+        status = trial_bind(t, t->n_slots == SLOTS_OPENED ? slot_of_part[p] : p, &t->parts[p], err);
+    }
+    if (status == DW_OK) status = evaluate_parts(t, n_parts, false, err);
+    if (status == DW_OK) status = evaluate_parts(t, n_parts, true, err);
+    t->model->bits.batches = status == DW_OK &&
+                             memcmp(t->hidden[0], t->hidden[1], (size_t)n_parts * t->model->info.n_embedding * sizeof(float)) == 0 &&
+                             memcmp(t->logits[0], t->logits[1], (size_t)n_parts * t->model->info.n_vocab * sizeof(float)) == 0;
+    return status;
+}
+
+/* CHUNK_TOKENS tokens into a slot in two chunks, `first` and the rest. */
+static dw_status evaluate_chunks(trial *t, uint32_t slot, uint32_t first, float *hidden, dw_error *err) {
+    dw_graph_part part = {.tokens = t->tokens, .n_tokens = first};
+    dw_status status = trial_bind(t, slot, &part, err);
+    for (uint32_t done = 0; status == DW_OK && done < CHUNK_TOKENS; done += part.n_tokens) {
+        part.tokens = t->tokens + done;
+        part.first_position = done;
+        part.n_tokens = done == 0 ? first : CHUNK_TOKENS - done;
+        uint32_t last = part.n_tokens - 1;
+        dw_graph_batch batch = {.parts = &part, .n_parts = 1, .wanted = &last, .n_wanted = 1, .n_layers = LAYERS_TRIED, .keep_hidden = true};
+        status = dw_decoder_evaluate(t->model->decoder, &batch, hidden, err);
+    }
+    return status;
+}
+
+static bool same_rows(const trial *t, uint32_t a, uint32_t b) {
+    uint32_t n_areas = 2 * (t->model->info.n_layers < LAYERS_TRIED ? t->model->info.n_layers : LAYERS_TRIED);
+    for (uint32_t area = 0; area < n_areas; area++) {
+        const void *x = dw_kv_area(t->model->arena, t->slots[a], area / 2, area % 2), *y = dw_kv_area(t->model->arena, t->slots[b], area / 2, area % 2);
+        if (memcmp(x, y, (size_t)CHUNK_TOKENS * t->model->info.kv_row_bytes) != 0) return false;
+    }
+    return true;
+}
+
+static dw_status try_chunks(trial *t, dw_error *err) {
+    if (t->n_slots < 2 || t->model->info.context_tokens < CHUNK_TOKENS) return DW_OK;
+    dw_status status = evaluate_chunks(t, 0, CHUNK_TOKENS, t->hidden[0], err);
+    if (status == DW_OK) status = evaluate_chunks(t, 1, DW_PREFILL_CHUNK_TOKENS_MIN, t->hidden[1], err);
+    size_t bytes = t->model->info.n_embedding * sizeof(float);
+    t->model->bits.chunks = status == DW_OK && same_rows(t, 0, 1) && memcmp(t->hidden[0], t->hidden[1], bytes) == 0;
+    return status;
+}
+
+/* --- all ------------------------------------------------------------------------------------------------------ */
+
+static uint32_t fewest_heads(const dw_hyperparameters *hp) {
+    uint32_t fewest = hp->n_heads;
+    for (uint32_t layer = 0; layer < hp->n_layers; layer++) fewest = hp->layers[layer].n_heads < fewest ? hp->layers[layer].n_heads : fewest;
+    return fewest;
+}
+
+dw_status dw_bits_find(dw_model *model, dw_error *err) {
+    const dw_device_info *device = dw_device_info_view(model->device);
+    dw_bits *bits = &model->bits;
+    uint64_t begin_ns = dw_os_monotonic_ns();
+    bits->experts_columns = EXPERTS_COLUMNS;
+    bits->attention_by_rows = device->kind == DW_DEVICE_CPU && fewest_heads(&model->hp) >= dw_device_threads(model->device);
+    /* A GPU that is a program would take longer to try than it could save. */
+    if (device->kind == DW_DEVICE_GPU_SOFTWARE) return DW_OK;
+    trial t;
+    dw_status status = trial_open(&t, model, err);
+    if (status == DW_OK) try_products(model);
+    if (status == DW_OK && t.n_slots > 1) status = try_batches(&t, err);
+    if (status == DW_OK && t.n_slots > 1 && !bits->batches) {
+        bits->experts_columns = 1;
+        status = try_batches(&t, err);
+    }
+    if (status == DW_OK) status = try_chunks(&t, err);
+    trial_close(&t);
+    dw_log(DW_LOG_DEBUG, "bits", "batches=%d chunks=%d by_rows=%d ms=%.1f", bits->batches, bits->chunks, bits->attention_by_rows,
+           (double)(dw_os_monotonic_ns() - begin_ns) / 1e6);
+    return status;
+}

@@ -1,0 +1,107 @@
+/* schedule.c */
+#include "model/schedule.h"
+
+/* What a pick looks at: jobs of the classes that may move, of one model. */
+typedef struct view {
+    const dw_job_look *looks;
+    uint32_t n;
+    const void *model;
+    dw_priority lowest;
+} view;
+
+static bool concerns(const view *v, uint32_t i) { return v->looks[i].priority <= v->lowest && v->looks[i].model == v->model; }
+
+/* Rule 1. */
+static dw_priority lowest_class(dw_schedule *s, const dw_job_look *looks, uint32_t n) {
+    dw_priority highest = looks[0].priority, lowest = looks[0].priority;
+    for (uint32_t i = 1; i < n; i++) {
+        if (looks[i].priority < highest) highest = looks[i].priority;
+        if (looks[i].priority > lowest) lowest = looks[i].priority;
+    }
+    if (highest == lowest || s->streak == DW_CLASS_STREAK_MAX) {
+        s->streak = 0;
+        return lowest;
+    }
+    s->streak++;
+    return highest;
+}
+
+/* A model that is new here takes the place of the one whose last turn is longest ago. */
+static dw_model_turn *turn_of(dw_schedule *s, const void *model) {
+    dw_model_turn *oldest = &s->turns[0];
+    for (uint32_t t = 0; t < DW_SCHEDULE_MODELS; t++) {
+        if (s->turns[t].model == model) return &s->turns[t];
+        if (s->turns[t].ended < oldest->ended) oldest = &s->turns[t];
+    }
+    *oldest = (dw_model_turn){.model = model};
+    return oldest;
+}
+
+static dw_model_turn *next_model(dw_schedule *s, const dw_job_look *looks, uint32_t n, dw_priority lowest) {
+    dw_model_turn *next = NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        if (looks[i].priority > lowest) continue;
+        dw_model_turn *turn = turn_of(s, looks[i].model);
+        if (next == NULL || turn->ended < next->ended) next = turn;
+    }
+    return next;
+}
+
+/* Whether job a goes before job b where both cannot: by class, then by tokens served. */
+static bool goes_before(const view *v, uint32_t a, uint32_t b) {
+    if (v->looks[a].priority != v->looks[b].priority) return v->looks[a].priority < v->looks[b].priority;
+    return v->looks[a].served < v->looks[b].served;
+}
+
+/* The first to go among prefills, or among small steps; UINT32_MAX: there is none. */
+static uint32_t first_of(const view *v, bool prefill) {
+    uint32_t first = UINT32_MAX;
+    for (uint32_t i = 0; i < v->n; i++) {
+        if (!concerns(v, i) || (v->looks[i].group == DW_STEP_PREFILL) != prefill) continue;
+        if (first == UINT32_MAX || goes_before(v, i, first)) first = i;
+    }
+    return first;
+}
+
+/* Keeps picked[0..n) in order; one too many drops out at the end. */
+static uint32_t insert(const view *v, uint32_t i, uint32_t picked[], uint32_t n) {
+    uint32_t at = n;
+    while (at > 0 && goes_before(v, i, picked[at - 1])) at--;
+    if (at == DW_BATCH_PARTS_MAX) return n;
+    uint32_t last = n < DW_BATCH_PARTS_MAX ? n : DW_BATCH_PARTS_MAX - 1;
+    for (uint32_t k = last; k > at; k--) picked[k] = picked[k - 1];
+    picked[at] = i;
+    return n < DW_BATCH_PARTS_MAX ? n + 1 : n;
+}
+
+static uint32_t pick_small(const view *v, uint32_t first, uint32_t picked[]) {
+    dw_step_group group = v->looks[first].group;
+    uint32_t n = 0;
+    if (group == DW_STEP_ALONE) {
+        picked[0] = first;
+        return 1;
+    }
+    for (uint32_t i = 0; i < v->n; i++) {
+        if (concerns(v, i) && v->looks[i].group == group) n = insert(v, i, picked, n);
+    }
+    return n;
+}
+
+uint32_t dw_schedule_pick(dw_schedule *s, const dw_job_look *looks, uint32_t n, uint32_t picked[]) {
+    if (n == 0) return 0;
+    view v = {.looks = looks, .n = n, .lowest = lowest_class(s, looks, n)};
+    dw_model_turn *turn = next_model(s, looks, n, v.lowest);
+    v.model = turn->model;
+    uint32_t prefill = first_of(&v, true), small = first_of(&v, false), n_picked = 1;
+    s->steps++;
+    if (prefill != UINT32_MAX && (turn->prefill_next || small == UINT32_MAX)) {
+        picked[0] = prefill;
+        turn->prefill_next = false;
+        turn->ended = s->steps;
+        return 1;
+    }
+    n_picked = pick_small(&v, small, picked);
+    turn->prefill_next = prefill != UINT32_MAX; /* then the model stays the next one */
+    if (!turn->prefill_next) turn->ended = s->steps;
+    return n_picked;
+}
