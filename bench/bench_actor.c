@@ -43,7 +43,7 @@ static void hear_text(void *context, const char *text, size_t size) {
 void bench_actor_init(const bench_house *house, dw_priority priority, bench_loop_actor *out) {
     dw_error err;
     dw_observer observer = {.on_text = hear_text, .context = out};
-    dw_actor_options actor = {.name = "bench", .observer = &observer, .priority = priority};
+    dw_actor_options actor = {.name = "bench", .observer = &observer, .owner = 1, .priority = priority};
     memset(out, 0, sizeof *out);
     bench_must(dw_actor_create(house->runtime, house->loop, &actor, &out->actor, &err), &err);
 }

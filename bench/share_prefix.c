@@ -22,7 +22,7 @@ static double ask(pair *p, bench_loop_actor *actor, uint32_t shared_salt, uint32
     bench_prompt prompt = {.shared_salt = shared_salt, .n_shared = p->n_shared, .own_salt = own_salt, .n_own = p->n_own};
     bench_prompt_of(dw_runtime_model(p->house.runtime, NULL), &prompt, p->tokens);
     bench_turn turn = bench_order(actor, (loop_head){.work = LOOP_TALK, .n = 1, .flags = p->flags, .seed = own_salt}, p->tokens, p->n_shared + p->n_own);
-    *reused = (double)(p->n_shared + p->n_own) - (double)turn.result.tokens_evaluated;
+    *reused = (double)turn.result.tokens_shared;
     bench_turn_end(&turn);
     return turn.first_text_us / 1000;
 }
