@@ -11,8 +11,9 @@ Rows, with --json one object a line (bench/rows.py says what is in it):
   prefix_cold     ms to the first token of a prompt of 2,020 tokens that nobody had before
   prefix_second   the same of another session whose first 2,000 tokens are the same
   prefix_reused   tokens of it that needed no evaluation
-    beside llama-server with its prompt cache: the second request in the slot of the first, and in another one; default, and --swa-full.
-    Ours is an actor of the same owner, which has no such place to be in
+    beside llama-server with its prompt cache, default and --swa-full: the second request in the slot of the first, in another one, and
+    a third request in a third one (only when others work does it save the first prompt in the memory where other slots find it).
+    Ours is another actor of the same owner, for all three
 
 ratio = ours / theirs, taken pair by pair (ours[i] was measured right beside theirs[i]); ours, theirs and ratio are medians.
 """
@@ -23,6 +24,7 @@ import rows
 from server import Server
 
 PARTS = ("forks", "prefix")
+SLOTS = {"same slot": 0, "other slot": 1, "third slot": 2}
 CACHES = {"windowed caches": False, "full caches": True}
 
 
@@ -61,14 +63,15 @@ def asked(server: Server, out: rows.Rows, slot: int, shared: dict, salt: int) ->
 
 
 def served(options, out: rows.Rows, shared: dict, extra: list) -> dict:
-    """Cold, then the same beginning again in that slot, then in another one."""
+    """Cold, then the same beginning again in that slot, then in others."""
     tokens = shared["shared_tokens"] + shared["own_tokens"]
-    salt = out.next_salt(8)
-    with Server(options, 2, (tokens + 1 + 255) // 256 * 256, "mapped", extra) as server:
-        asked(server, out, 0, {**shared, "shared_salt": salt}, salt + 1)  # warms
-        asked(server, out, 1, {**shared, "shared_salt": salt + 2}, salt + 3)
-        return {kind: asked(server, out, slot, {**shared, "shared_salt": salt + 4}, salt + 5 + i)
-                for i, (kind, slot) in enumerate((("cold", 0), ("same slot", 0), ("other slot", 1)))}
+    salts = iter(range(out.next_salt(16), sys.maxsize))
+    with Server(options, 3, (tokens + 1 + 255) // 256 * 256, "mapped", extra) as server:
+        # Warms, and every slot has had another prompt: one that is named and empty does not look into the common cache.
+        for slot in SLOTS.values():
+            asked(server, out, slot, {**shared, "shared_salt": next(salts)}, next(salts))
+        measured = {**shared, "shared_salt": next(salts)}
+        return {kind: asked(server, out, slot, measured, next(salts)) for kind, slot in (("cold", 0), *SLOTS.items())}
 
 
 def prefix(options, out: rows.Rows) -> None:
@@ -87,7 +90,7 @@ def prefix(options, out: rows.Rows) -> None:
                 out.add_series(one, mode=mode, **shared)
         for server, got in theirs.items():
             out.add_series(series["prefix_cold"], [got["cold"]["first_token_us"][0] / 1000], server, mode=mode, **shared)
-            for slot in ("same slot", "other slot"):
+            for slot in SLOTS:
                 against = f"{server}, {slot}"
                 told = {"mode": mode, "ours_reused": reused, "theirs_reused": got[slot]["cached"][0], **shared}
                 out.add_series(series["prefix_second"], [got[slot]["first_token_us"][0] / 1000], against, **told)
