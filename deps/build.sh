@@ -62,7 +62,7 @@ name_prefixes() {
     compilers=$("$CC" --version | head -n 1; "$CXX" --version | head -n 1; uname -sm)
     wasmtime_key=$( { echo "$recipe"; rustc --version; uname -sm; grep -hv '^ *#' "$here/Cargo.toml" "$here/Cargo.lock"; } | key_of)
     llama_key=$( { echo "$recipe $llama_version vulkan=$vulkan cuda=$cuda metal=$metal"; echo "$compilers"
-                   native_flags; grep -v '^ *#' "$here/llama/CMakeLists.txt"; } | key_of)
+                   native_flags; grep -v '^ *#' "$here/llama/CMakeLists.txt"; cat "$here/llama/relax.h"; } | key_of)
     WASMTIME_PREFIX=$deps/wasmtime-$wasmtime_version-$wasmtime_key
     LLAMA_PREFIX=$deps/llama-$llama_version-$llama_key
     BENCH_PREFIX=$deps/llama-bench-$llama_version-$llama_key
@@ -193,7 +193,7 @@ llama_configure() { # source folder, build folder, extra options...
     [ "$cuda" = 0 ] || set -- "$@" -DDW_CUDA=ON
     [ "$metal" = 0 ] || set -- "$@" -DDW_METAL=ON
     step "$log" cmake -S "$here/llama" -B "$to" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-        -DDW_LLAMA_SOURCE="$from" "$@"
+        -DDW_LLAMA_SOURCE="$from" -DDW_LLAMA_VERSION="crate$llama_version" "$@"
 }
 
 build_llama() {

@@ -77,18 +77,18 @@ static_assert(sizeof(dw_completion) == 32, "dw_completion is 32 bytes");
     X(DW_OP_INTERRUPTED, 6, 0, "result0 = 1 when the user asked this turn to stop")                                                   \
     X(DW_OP_SLEEP, 7, 0, "completes after arg0 nanoseconds")                                                                          \
     /* session */                                                                                                                   \
-    X(DW_OP_SESSION_OPEN, 16, 0, "opens a session with the model named ptr0[len0] (len0 0: the default model); arg0 = seed; flag FAST; "\
-                                "result0 = handle, result1 = context tokens, result2 = vocabulary size")                              \
+    X(DW_OP_SESSION_OPEN, 16, 0, "opens a session with the model named ptr0[len0] (len0 0: the default model); arg0 = seed; flags FAST, "\
+                                "SHARED; result0 = handle, result1 = context tokens, result2 = vocabulary size")                              \
     X(DW_OP_SESSION_CLOSE, 17, 0, "closes it; the handle is dead")                                                                    \
     X(DW_OP_SESSION_LENGTH, 18, 0, "result0 = tokens in the log, result1 = of these with KV rows, result2 = context tokens")          \
     X(DW_OP_SESSION_TOKENS, 19, 0, "copies tokens arg0 .. arg0+len0-1 of the log to ptr0 (i32 elements); result0 = copied")           \
     X(DW_OP_SESSION_REWIND, 20, 0, "shortens the log to arg0 tokens")                                                                 \
     X(DW_OP_SESSION_FORK, 21, 0, "a second session with the same past; result0 = handle")                                             \
     X(DW_OP_SESSION_SYNC, 22, 0, "makes the log equal to ptr0[len0] (i32 elements): keeps the common prefix, the rest becomes pending; "\
-                                "result0 = tokens kept that have KV rows, result1 = pending")                                         \
+                                "result0 = tokens that have KV rows then (of a fast session also those it shares), result1 = pending")                                         \
     /* forward and generate */                                                                                                      \
     X(DW_OP_FORWARD, 32, 1, "appends the tokens ptr0[len0] (i32), evaluates everything pending (the last token once more if nothing is), and delivers the rows asked for in "   \
-                           "ptr1[len1] (dw_row, elements); result0 = tokens evaluated, result1 = length of the log")                  \
+                           "ptr1[len1] (dw_row, elements); result0 = tokens evaluated or shared, result1 = length of the log")                  \
     X(DW_OP_GENERATE, 33, 0, "appends the tokens ptr0[len0] (i32), then makes up to n tokens as dw_generate_options at ptr1[len1] says; "  \
                             "text goes to ptr2[len2]; result0 = text bytes, result1 = tokens made, result2 = dw_end_reason | stop index << 8") \
     /* text */                                                                                                                      \
@@ -110,7 +110,9 @@ enum {
     DW_FLAG_FAST = 1,     /* SESSION_OPEN: may be batched with others; bits then depend on them */
     DW_FLAG_SPECIAL = 2,  /* TOKENIZE: add what the model wants around a text (BOS, ...) */
     DW_FLAG_CONTROL = 4,  /* TOKENIZE: control tokens written in the text are recognised (never for text of others); DETOKENIZE: show them */
-    DW_FLAG_COPY = 8      /* COMPUTE: take the explicit-copy path, for comparison */
+    DW_FLAG_COPY = 8,     /* COMPUTE: take the explicit-copy path, for comparison */
+    DW_FLAG_SHARED = 16   /* SESSION_OPEN: rows of a common prefix may go to, and come from, sessions of other owners that have this flag too. How
+                           * fast an answer comes can tell others that a prefix was evaluated here, so this is for prompts that are no secret */
 };
 
 /* TOKEN_INFO */

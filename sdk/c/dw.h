@@ -82,7 +82,7 @@ typedef struct dw_session {
 } dw_session;
 
 /* Opens a session with an empty log. model NULL: the node's default model. seed: of everything sampled in it. flags: 0, or
- * DW_FLAG_FAST. DW_E_NOT_FOUND: no such model; DW_E_LIMIT: too many sessions. */
+ * DW_FLAG_FAST, DW_FLAG_SHARED (rows of a common prefix are shared with other owners' sessions that have it). DW_E_NOT_FOUND: no such model; DW_E_LIMIT: too many sessions. */
 int32_t dw_session_open(const char *model, uint64_t seed, uint16_t flags, dw_session *out) DW_CHECKED;
 /* Closes it and sets the handle to 0. One that is not open is fine. */
 int32_t dw_session_close(dw_session *session);

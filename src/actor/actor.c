@@ -71,11 +71,13 @@ dw_status dw_actor_create(dw_runtime *runtime, dw_program *program, const dw_act
     dw_actor *actor = NULL;
     dw_status status = dw_actor_shell(runtime, program, options->name, options->arguments, options->observer, &actor, err);
     if (status != DW_OK) return status;
+    actor->priority = options->priority;
+    status = dw_runtime_owner(runtime, options->owner, &actor->owner, err);
     dw_wasi_state *wasi = &actor->image.wasi;
     wasi->birth_realtime_ns = options->birth_realtime_ns ? options->birth_realtime_ns : dw_os_realtime_ns();
     wasi->turn_realtime_ns = wasi->birth_realtime_ns;
     if (options->random_seed) memcpy(wasi->random_seed, options->random_seed, sizeof wasi->random_seed);
-    else status = dw_os_random(wasi->random_seed, sizeof wasi->random_seed, err);
+    else if (status == DW_OK) status = dw_os_random(wasi->random_seed, sizeof wasi->random_seed, err);
     if (status == DW_OK) status = dw_actor_live(actor, err); /* image 0 becomes the actor's image */
     if (status != DW_OK) {
         dw_actor_destroy(actor);
@@ -200,6 +202,7 @@ dw_status dw_actor_digest_of(dw_actor *actor, dw_actor_digest *out, dw_error *er
     status = dw_hash_of(dw_region_base(dw_instance_region(actor->instance)), (size_t)actor->image.memory_bytes, &out->memory);
     if (status == DW_OK) status = dw_hasher_create(&kv);
     if (status == DW_OK) status = dw_hasher_create(&tokens);
+    dw_actor_sessions_keep(actor);
     for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) {
         dw_session *session = actor->sessions[i]->session;
         uint32_t n_tokens = 0;
@@ -207,6 +210,7 @@ dw_status dw_actor_digest_of(dw_actor *actor, dw_actor_digest *out, dw_error *er
         if (n_tokens) status = dw_hasher_update(tokens, log, n_tokens * sizeof *log);
         if (status == DW_OK) status = hash_rows(kv, session, dw_model_info_view(dw_session_model(session))->n_layers);
     }
+    dw_actor_sessions_let_go(actor);
     if (status == DW_OK) status = dw_hasher_finish(kv, &out->kv);
     if (status == DW_OK) status = dw_hasher_finish(tokens, &out->tokens);
     dw_hasher_destroy(kv);

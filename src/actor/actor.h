@@ -16,7 +16,8 @@
  * 3. A turn's outputs (reply) are given out only after commit; streamed text goes to the observer at once.
  * 4. A message whose turn failed by the guest's own doing (trap, negative return, exit, time) is consumed and its status given to the sender;
  *    one whose turn was interrupted from outside (DW_E_CANCELLED) stays in the mailbox and is handled again.
- * Threads: a runtime and its actors are used by one thread, except dw_actor_interrupt and dw_actor_stop (any thread).
+ * Threads: each actor is used by one thread at a time, different actors of a runtime by different threads at once; dw_actor_interrupt and
+ * dw_actor_stop by any thread. A runtime's functions by any thread; it is destroyed after all its actors.
  */
 #ifndef DW_ACTOR_ACTOR_H
 #define DW_ACTOR_ACTOR_H
@@ -36,12 +37,14 @@ typedef struct dw_runtime_options {
     unsigned threads;          /* of the device; 0 = all */
     const char *cache_folder;  /* compiled programs, program sources by hash; NULL = dw_os_cache_folder */
     uint32_t context_tokens, sessions_max; /* of each model; 0 = the model module's defaults */
+    bool repack;               /* dw_model_options.repack, of each model */
+    uint64_t kv_bytes_max;     /* of each model's KV rows; 0 = no bound */
 } dw_runtime_options;
 
 dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out, dw_error *err) DW_MUST_USE;
 void dw_runtime_destroy(dw_runtime *runtime); /* after its actors */
 
-/* Opens a model and starts its engine. `name` is what guests open it by; the first one is the default. */
+/* Opens a model and starts its engine, while actors run. `name` is what guests open it by; the first one is the default. */
 dw_status dw_runtime_add_model(dw_runtime *runtime, const char *name, const char *path, dw_error *err) DW_MUST_USE;
 dw_model *dw_runtime_model(dw_runtime *runtime, const char *name); /* NULL name: the default; NULL when there is none. Borrowed */
 dw_device *dw_runtime_device(dw_runtime *runtime);
@@ -61,12 +64,17 @@ typedef struct dw_observer {
     void *context;
 } dw_observer;
 
+/* Numbers from here on are given to actors without an owner. */
+#define DW_OWNERS_END (UINT64_C(1) << 63)
+
 typedef struct dw_actor_options {
     const char *name;                 /* 1..DW_ACTOR_NAME_BYTES_MAX bytes of letters, digits, "-_./" */
     uint64_t birth_realtime_ns;       /* 0 = now */
     const uint8_t *random_seed;       /* [32]; NULL = from the system */
     const dw_observer *observer;      /* of initialisation and of all turns; copied */
     const char *const *arguments;     /* of the program (argv); NULL = its name. Part of the actor: the same again after a thaw */
+    uint64_t owner;                   /* whose sessions share prefixes (model.h); below DW_OWNERS_END; 0 = an owner of its own, with its forks */
+    dw_priority priority;             /* of its sessions */
 } dw_actor_options;
 
 /* The first turn of a fresh actor also runs the program's initialisation. Retains the program. */
@@ -90,6 +98,7 @@ typedef struct dw_turn_result {
     uint64_t run_ns, commit_ns;
     uint64_t dirty_bytes;       /* pages written in this turn */
     uint64_t tokens_evaluated, tokens_generated;
+    uint64_t tokens_shared;     /* rows of prompts that were taken from another session instead of computed */
     uint64_t model_ns;          /* of the model's steps for this turn; those of several sessions add up */
     uint64_t enters;            /* calls of the door */
     uint64_t copied_bytes;      /* tensor bytes that had to be copied between guest and device (I1) */
@@ -110,6 +119,8 @@ typedef struct dw_thaw_options {
     const dw_observer *observer;
     const char *name;            /* NULL: the name in the checkpoint */
     dw_program *program;         /* NULL: found by hash */
+    uint64_t owner;              /* as in dw_actor_options: a checkpoint does not say whose it is, nor what was granted */
+    dw_priority priority;
 } dw_thaw_options;
 
 typedef struct dw_thaw_report {

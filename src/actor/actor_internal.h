@@ -20,6 +20,7 @@ typedef struct runtime_model {
 typedef struct compute_device {
     char name[32];
     dw_device *device;
+    dw_os_mutex *mutex;  /* one computation at a time */
 } compute_device;
 
 struct dw_runtime {
@@ -30,15 +31,21 @@ struct dw_runtime {
     dw_model_options model_options;
     dw_device *engine_device; /* the models' */
     dw_engine *engine;
+    /* Entries are added under the mutex, and stay as and where they are. */
+    dw_os_mutex *models_mutex, *compute_mutex;
     runtime_model models[MODELS_MAX];
     size_t n_models;
-    compute_device compute[COMPUTE_DEVICES_MAX]; /* opened when first asked for; used by the turn's thread only */
+    compute_device compute[COMPUTE_DEVICES_MAX]; /* opened when first asked for */
     size_t n_compute;
+    _Atomic uint64_t next_owner;
     dw_device *device; /* the default device for looking at it; first of compute */
 };
 
 runtime_model *dw_runtime_find_model(dw_runtime *runtime, const char *name, size_t length); /* length 0 = default; NULL = none */
-dw_status dw_runtime_compute_device(dw_runtime *runtime, const char *name, size_t length, dw_device **out, dw_error *err) DW_MUST_USE;
+size_t dw_runtime_n_models(dw_runtime *runtime); /* those that are open now: models[0 ..] */
+dw_status dw_runtime_compute_device(dw_runtime *runtime, const char *name, size_t length, compute_device **out, dw_error *err) DW_MUST_USE;
+/* Of an actor: what its options say, or an owner of its own. */
+dw_status dw_runtime_owner(dw_runtime *runtime, uint64_t wanted, uint64_t *out, dw_error *err) DW_MUST_USE;
 
 /* --- actor.c: state ------------------------------------------------------------------------------------------ */
 
@@ -74,6 +81,8 @@ struct dw_actor {
     dw_program *program;
     char name[DW_ACTOR_NAME_BYTES_MAX + 1];
     dw_observer observer;
+    uint64_t owner;
+    dw_priority priority;
     char **arguments;             /* NULL-terminated, owned */
     dw_actor_image image;         /* as last committed */
     bool initialized;             /* start function and _initialize are part of the image */
@@ -118,6 +127,9 @@ void dw_actor_close_session(dw_actor *actor, actor_session *session);
 void dw_actor_sessions_begin(dw_actor *actor);
 void dw_actor_sessions_commit(dw_actor *actor);
 dw_status dw_actor_sessions_rollback(dw_actor *actor, dw_error *err) DW_MUST_USE;
+/* While the actor's rows are looked at, nobody may evict them (model.h). */
+void dw_actor_sessions_keep(dw_actor *actor);
+void dw_actor_sessions_let_go(dw_actor *actor);
 void dw_actor_sessions_destroy(dw_actor *actor);
 
 /* mailbox.c */

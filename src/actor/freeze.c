@@ -94,8 +94,10 @@ dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_repor
     dw_checkpoint_session sessions[DW_SESSIONS_PER_ACTOR_MAX];
     dw_status status = dw_actor_usable(actor, err);
     if (status == DW_OK) status = dw_actor_live(actor, err);
-    for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) status = describe_session(actor->sessions[i], &sessions[i], err);
     if (status != DW_OK) return status;
+    dw_actor_sessions_keep(actor);
+    for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) status = describe_session(actor->sessions[i], &sessions[i], err);
+    if (status != DW_OK) goto out;
     if (dw_state_encode_mailbox(&actor->mailbox, &mailbox_section, &mailbox_bytes) != DW_OK ||
         dw_state_encode_actor(actor, &section, &section_bytes) != DW_OK) {
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory to freeze an actor");
@@ -117,6 +119,8 @@ dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_repor
             if (report) *report = own;
         }
     }
+out:
+    dw_actor_sessions_let_go(actor);
     free(mailbox_section);
     free(section);
     return status;
@@ -149,11 +153,12 @@ static dw_status check_program(const dw_checkpoint_state *state, const dw_progra
 
 /* The model of the runtime that this session's rows belong to. The reason given is that of the default model. */
 static dw_status find_model(dw_runtime *runtime, const dw_checkpoint_session *session, runtime_model **out, bool *exact, dw_error *err) {
-    if (runtime->n_models == 0) {
+    size_t n_models = dw_runtime_n_models(runtime);
+    if (n_models == 0) {
         return dw_fail(err, DW_E_NOT_FOUND, "the checkpoint holds a session with model '%s' and no model is open: name one with --model", session->model_name);
     }
     dw_status first = DW_OK;
-    for (size_t i = 0; i < runtime->n_models; i++) {
+    for (size_t i = 0; i < n_models; i++) {
         dw_status status = dw_checkpoint_session_fits(session, runtime->models[i].model, exact, i == 0 ? err : NULL);
         if (status == DW_OK) {
             *out = &runtime->models[i];
@@ -198,7 +203,8 @@ static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t
     status = dw_checkpoint_kv_sources(checkpoint, index, sources, from->n_layers);
     if (status == DW_OK) {
         dw_session_image image = {.tokens = from->tokens, .n_tokens = from->n_tokens, .n_rows = from->n_rows,
-                                  .backing = dw_checkpoint_backing(checkpoint), .layers = sources, .sampler = from->sampler, .fast = from->fast};
+                                  .backing = dw_checkpoint_backing(checkpoint), .layers = sources, .sampler = from->sampler, .fast = from->fast,
+                                  .owner = actor->owner, .priority = actor->priority};
         status = dw_session_restore(model->model, &image, &session, err);
     }
     free(sources);
@@ -242,8 +248,10 @@ static dw_status thaw_checked(dw_runtime *runtime, dw_checkpoint *checkpoint, co
     }
     if (status == DW_OK) {
         actor->initialized = section.initialized;
-        status = thaw_state(actor, checkpoint, report, err);
+        actor->priority = options->priority;
+        status = dw_runtime_owner(runtime, options->owner, &actor->owner, err);
     }
+    if (status == DW_OK) status = thaw_state(actor, checkpoint, report, err);
     if (status == DW_OK) dw_handle_set_clock(actor->handles, section.clock);
     dw_state_free_arguments(section.arguments);
     if (status != DW_OK) {
@@ -317,6 +325,8 @@ dw_status dw_actor_fork(dw_actor *actor, const char *name, dw_actor **out, dw_fo
     if (status != DW_OK) return status;
     child->initialized = actor->initialized;
     child->turns = actor->turns;
+    child->owner = actor->owner;
+    child->priority = actor->priority;
     child->has_parent = actor->has_parent;
     child->parent = actor->parent;
     status = dw_actor_image_clone(&actor->image, &child->image, err);

@@ -86,7 +86,8 @@ static dw_status op_session_open(dw_actor *actor, dw_guest_memory *memory, opera
     runtime_model *model = dw_runtime_find_model(actor->runtime, name, op->request.len0);
     if (!model) return DW_E_NOT_FOUND;
     if (actor->n_sessions == DW_SESSIONS_PER_ACTOR_MAX) return DW_E_LIMIT;
-    dw_session_options options = {.fast = (op->request.flags & DW_FLAG_FAST) != 0, .seed = op->request.arg0};
+    dw_session_options options = {.fast = (op->request.flags & DW_FLAG_FAST) != 0, .granted = (op->request.flags & DW_FLAG_SHARED) != 0,
+                                  .owner = actor->owner, .priority = actor->priority, .seed = op->request.arg0};
     dw_session *session = NULL;
     status = dw_session_create(model->model, &options, &session, NULL);
     actor_session *added = NULL;
@@ -286,7 +287,7 @@ static const operation_kind kinds[] = {
     {DW_OP_CANCEL, 0, USES_ARG0, false, NULL, op_cancel},
     {DW_OP_INTERRUPTED, 0, 0, false, NULL, op_interrupted},
     {DW_OP_SLEEP, 0, USES_ARG0, false, NULL, op_sleep},
-    {DW_OP_SESSION_OPEN, DW_FLAG_FAST, USES_0 | USES_ARG0, false, NULL, op_session_open},
+    {DW_OP_SESSION_OPEN, DW_FLAG_FAST | DW_FLAG_SHARED, USES_0 | USES_ARG0, false, NULL, op_session_open},
     {DW_OP_SESSION_CLOSE, 0, USES_HANDLE, true, NULL, op_session_close},
     {DW_OP_SESSION_LENGTH, 0, USES_HANDLE, true, NULL, op_session_length},
     {DW_OP_SESSION_TOKENS, 0, USES_HANDLE | USES_0 | USES_ARG0, true, NULL, op_session_tokens},

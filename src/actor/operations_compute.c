@@ -7,7 +7,7 @@
 #include "device/compute.h"
 
 typedef struct compute_plan {
-    dw_device *device;
+    compute_device *compute;
     dw_compute_tensor tensors[DW_COMPUTE_TENSORS_MAX];
     dw_compute_node nodes[DW_COMPUTE_NODES_MAX];
     uint32_t n_tensors, n_nodes;
@@ -56,7 +56,7 @@ static dw_status read_plan(dw_actor *actor, const dw_guest_memory *memory, const
         plan->n_nodes = options.n_nodes;
         status = dw_guest_read(memory, options.nodes, plan->nodes, options.n_nodes * sizeof plan->nodes[0]);
     }
-    if (status == DW_OK) status = dw_runtime_compute_device(actor->runtime, name, options.device_len, &plan->device, NULL);
+    if (status == DW_OK) status = dw_runtime_compute_device(actor->runtime, name, options.device_len, &plan->compute, NULL);
     return status;
 }
 
@@ -91,7 +91,7 @@ dw_status dw_compute_operation(dw_actor *actor, dw_guest_memory *memory, operati
     dw_status status = read_plan(actor, memory, &op->request, &plan);
     if (status != DW_OK) return status;
     dw_region *region = dw_guest_region(memory);
-    uint64_t align = dw_max_u64(dw_device_info_view(plan.device)->wrap_align_bytes, dw_os_page_bytes());
+    uint64_t align = dw_max_u64(dw_device_info_view(plan.compute->device)->wrap_align_bytes, dw_os_page_bytes());
     plan.first = dw_round_down_u64(plan.first, align);
     if (!dw_round_up_u64(plan.end, align, &plan.end) || plan.end > dw_guest_size(memory)) return DW_E_RANGE;
     for (uint32_t i = 0; i < plan.n_tensors; i++) plan.tensors[i].offset -= plan.first;
@@ -107,7 +107,9 @@ dw_status dw_compute_operation(dw_actor *actor, dw_guest_memory *memory, operati
                                   .copy = (op->request.flags & DW_FLAG_COPY) != 0};
     dw_compute_report report = {0};
     dw_error err;
-    status = dw_compute_run(plan.device, &request, &report, &err);
+    dw_os_mutex_lock(plan.compute->mutex); /* of actors on other threads, one after the other */
+    status = dw_compute_run(plan.compute->device, &request, &report, &err);
+    dw_os_mutex_unlock(plan.compute->mutex);
     if (status != DW_OK) dw_log(DW_LOG_WARN, "compute", "actor=%s status=%s reason=%s", actor->name, dw_status_name(status), err.text);
     dw_status returned = dw_region_return(region, window);
     op->completion.result1 = report.compute_ns;

@@ -255,7 +255,8 @@ static dw_status deliver_row(dw_guest_memory *memory, const row_result *row, con
 }
 
 static void deliver_forward(dw_guest_memory *memory, operation *op) {
-    op->completion.result0 = op->job.n_evaluated;
+    /* Both: what a turn sees must not depend on who else is there (actor.h rule 2). */
+    op->completion.result0 = op->job.n_evaluated + op->job.n_shared;
     op->completion.result1 = op->log_length;
     for (uint32_t i = 0; i < op->job.n_rows && op->completion.status == DW_OK; i++) {
         op->completion.status = deliver_row(memory, &op->rows[i], &op->row_requests[i]);
@@ -285,6 +286,7 @@ void dw_job_deliver(dw_actor *actor, dw_guest_memory *memory, operation *op) {
     if (actor->result) {
         actor->result->tokens_evaluated += op->job.n_evaluated;
         actor->result->tokens_generated += op->job.n_generated;
+        actor->result->tokens_shared += op->job.n_shared;
         actor->result->model_ns += op->job.prefill_ns + op->job.decode_ns;
     }
     if (op->job.status != DW_OK && op->job.status != DW_E_CANCELLED) {

@@ -22,14 +22,20 @@ dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out,
     dw_runtime *runtime = calloc(1, sizeof *runtime);
     if (!runtime) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a runtime");
     runtime->threads = options->threads;
-    runtime->model_options = (dw_model_options){.context_tokens = options->context_tokens, .sessions_max = options->sessions_max};
+    runtime->model_options = (dw_model_options){.context_tokens = options->context_tokens, .sessions_max = options->sessions_max,
+                                                .repack = options->repack, .kv_bytes_max = options->kv_bytes_max};
     snprintf(runtime->device_name, sizeof runtime->device_name, "%s", options->device ? options->device : "cpu");
+    atomic_init(&runtime->next_owner, DW_OWNERS_END);
     dw_status status = make_cache_folders(runtime, options->cache_folder, err);
+    if (status == DW_OK) status = dw_os_mutex_create(&runtime->models_mutex, err);
+    if (status == DW_OK) status = dw_os_mutex_create(&runtime->compute_mutex, err);
     if (status == DW_OK) {
         dw_wasm_engine_options wasm = {.cache_folder = runtime->cache_folder};
         status = dw_wasm_engine_create(&wasm, &runtime->wasm, err);
     }
-    if (status == DW_OK) status = dw_runtime_compute_device(runtime, NULL, 0, &runtime->device, err);
+    compute_device *first = NULL;
+    if (status == DW_OK) status = dw_runtime_compute_device(runtime, NULL, 0, &first, err);
+    if (status == DW_OK) runtime->device = first->device;
     if (status != DW_OK) {
         dw_runtime_destroy(runtime);
         return status;
@@ -39,13 +45,21 @@ dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out,
 }
 
 
+static void close_compute(compute_device *compute) {
+    dw_device_close(compute->device);
+    if (compute->mutex) dw_os_mutex_destroy(compute->mutex);
+    *compute = (compute_device){0};
+}
+
 void dw_runtime_destroy(dw_runtime *runtime) {
     if (!runtime) return;
     dw_engine_destroy(runtime->engine);
     for (size_t i = 0; i < runtime->n_models; i++) dw_model_close(runtime->models[i].model);
     dw_device_close(runtime->engine_device);
-    for (size_t i = 0; i < runtime->n_compute; i++) dw_device_close(runtime->compute[i].device);
+    for (size_t i = 0; i < runtime->n_compute; i++) close_compute(&runtime->compute[i]);
     dw_wasm_engine_destroy(runtime->wasm);
+    if (runtime->models_mutex) dw_os_mutex_destroy(runtime->models_mutex);
+    if (runtime->compute_mutex) dw_os_mutex_destroy(runtime->compute_mutex);
     free(runtime);
 }
 
@@ -53,9 +67,23 @@ dw_device *dw_runtime_device(dw_runtime *runtime) { return runtime->device; }
 
 /* --- models -------------------------------------------------------------------------------------------------- */
 
+dw_status dw_runtime_owner(dw_runtime *runtime, uint64_t wanted, uint64_t *out, dw_error *err) {
+    if (wanted >= DW_OWNERS_END) return dw_fail(err, DW_E_RANGE, "an owner's number is below 2^63");
+    *out = wanted != 0 ? wanted : atomic_fetch_add(&runtime->next_owner, 1);
+    return DW_OK;
+}
+
+size_t dw_runtime_n_models(dw_runtime *runtime) {
+    dw_os_mutex_lock(runtime->models_mutex);
+    size_t n = runtime->n_models;
+    dw_os_mutex_unlock(runtime->models_mutex);
+    return n;
+}
+
 runtime_model *dw_runtime_find_model(dw_runtime *runtime, const char *name, size_t length) {
-    if (length == 0) return runtime->n_models ? &runtime->models[0] : NULL;
-    for (size_t i = 0; i < runtime->n_models; i++) {
+    size_t n = dw_runtime_n_models(runtime);
+    if (length == 0) return n ? &runtime->models[0] : NULL;
+    for (size_t i = 0; i < n; i++) {
         const char *own = runtime->models[i].name;
         if (strlen(own) == length && memcmp(own, name, length) == 0) return &runtime->models[i];
     }
@@ -75,23 +103,65 @@ static dw_status start_engine(dw_runtime *runtime, dw_error *err) {
     return status == DW_OK ? dw_engine_create(runtime->engine_device, &runtime->engine, err) : status;
 }
 
+static dw_status check_addition(dw_runtime *runtime, const char *name, size_t length, dw_error *err) {
+    if (dw_runtime_n_models(runtime) == MODELS_MAX) return dw_fail(err, DW_E_LIMIT, "%d models are open already", MODELS_MAX);
+    if (dw_runtime_find_model(runtime, name, length)) return dw_fail(err, DW_E_EXISTS, "a model named '%s' is open already", name);
+    return DW_OK;
+}
+
+/* Somebody else may have added one while this one was being opened. */
+static dw_status publish(dw_runtime *runtime, const runtime_model *model, dw_error *err) {
+    dw_status status = DW_OK;
+    dw_os_mutex_lock(runtime->models_mutex);
+    for (size_t i = 0; i < runtime->n_models && status == DW_OK; i++) {
+        if (strcmp(runtime->models[i].name, model->name) == 0) status = dw_fail(err, DW_E_EXISTS, "a model named '%s' is open already", model->name);
+    }
+    if (status == DW_OK && runtime->n_models == MODELS_MAX) status = dw_fail(err, DW_E_LIMIT, "%d models are open already", MODELS_MAX);
+    if (status == DW_OK) runtime->models[runtime->n_models++] = *model;
+    dw_os_mutex_unlock(runtime->models_mutex);
+    return status;
+}
+
 dw_status dw_runtime_add_model(dw_runtime *runtime, const char *name, const char *path, dw_error *err) {
     size_t length = strlen(name);
     if (length == 0 || length >= MODEL_NAME_BYTES) return dw_fail(err, DW_E_INVALID, "a model's name has 1 to %d bytes", MODEL_NAME_BYTES - 1);
-    if (runtime->n_models == MODELS_MAX) return dw_fail(err, DW_E_LIMIT, "%d models are open already", MODELS_MAX);
-    if (dw_runtime_find_model(runtime, name, length)) return dw_fail(err, DW_E_EXISTS, "a model named '%s' is open already", name);
+    dw_status status = check_addition(runtime, name, length, err);
+    if (status != DW_OK) return status;
     runtime_model model = {0};
     memcpy(model.name, name, length + 1);
-    dw_status status = start_engine(runtime, err);
+    dw_os_mutex_lock(runtime->models_mutex);
+    status = start_engine(runtime, err);
+    dw_os_mutex_unlock(runtime->models_mutex);
     if (status == DW_OK) status = dw_model_open(path, runtime->engine_device, &runtime->model_options, &model.model, err);
-    if (status != DW_OK) return status;
-    runtime->models[runtime->n_models++] = model;
-    return DW_OK;
+    if (status == DW_OK) status = publish(runtime, &model, err);
+    if (status != DW_OK) dw_model_close(model.model);
+    return status;
 }
 
 /* --- devices for the guests' own computations ---------------------------------------------------------------- */
 
-dw_status dw_runtime_compute_device(dw_runtime *runtime, const char *name, size_t length, dw_device **out, dw_error *err) {
+/* The one of this name, opened now if need be. Lock held. */
+static dw_status open_compute(dw_runtime *runtime, const char *name, compute_device **out, dw_error *err) {
+    for (size_t i = 0; i < runtime->n_compute; i++) {
+        *out = &runtime->compute[i];
+        if (strcmp((*out)->name, name) == 0) return DW_OK;
+    }
+    if (runtime->n_compute == COMPUTE_DEVICES_MAX) return dw_fail(err, DW_E_LIMIT, "%d devices are open already", COMPUTE_DEVICES_MAX);
+    dw_device_options options = {.threads = runtime->threads};
+    compute_device *added = &runtime->compute[runtime->n_compute];
+    dw_status status = dw_os_mutex_create(&added->mutex, err);
+    if (status == DW_OK) status = dw_device_open(name, &options, &added->device, err);
+    if (status != DW_OK) {
+        close_compute(added);
+        return status;
+    }
+    snprintf(added->name, sizeof added->name, "%s", name);
+    runtime->n_compute++;
+    *out = added;
+    return DW_OK;
+}
+
+dw_status dw_runtime_compute_device(dw_runtime *runtime, const char *name, size_t length, compute_device **out, dw_error *err) {
     char wanted[sizeof runtime->device_name];
     if (length >= sizeof wanted) return dw_fail(err, DW_E_NOT_FOUND, "no device has a name of %zu bytes", length);
     if (length) {
@@ -100,21 +170,10 @@ dw_status dw_runtime_compute_device(dw_runtime *runtime, const char *name, size_
     } else {
         memcpy(wanted, runtime->device_name, sizeof wanted);
     }
-    for (size_t i = 0; i < runtime->n_compute; i++) {
-        if (strcmp(runtime->compute[i].name, wanted) == 0) {
-            *out = runtime->compute[i].device;
-            return DW_OK;
-        }
-    }
-    if (runtime->n_compute == COMPUTE_DEVICES_MAX) return dw_fail(err, DW_E_LIMIT, "%d devices are open already", COMPUTE_DEVICES_MAX);
-    dw_device_options options = {.threads = runtime->threads};
-    compute_device *added = &runtime->compute[runtime->n_compute];
-    dw_status status = dw_device_open(wanted, &options, &added->device, err);
-    if (status != DW_OK) return status;
-    memcpy(added->name, wanted, sizeof added->name);
-    runtime->n_compute++;
-    *out = added->device;
-    return DW_OK;
+    dw_os_mutex_lock(runtime->compute_mutex);
+    dw_status status = open_compute(runtime, wanted, out, err);
+    dw_os_mutex_unlock(runtime->compute_mutex);
+    return status;
 }
 
 /* --- programs ------------------------------------------------------------------------------------------------ */

@@ -79,27 +79,13 @@ void dw_actor_sessions_commit(dw_actor *actor) {
 /* Back to the noted numbers. Tokens that were pending at the beginning may have got rows since: these go too, because the shape
  * in which a row is computed belongs to its bits (model.h rule 2). */
 static dw_status restore_numbers(actor_session *session, dw_error *err) {
-    uint32_t n_pending = session->start_tokens - session->start_rows, n_tokens = 0;
-    int32_t *log = NULL;
-    dw_status status = DW_OK;
     if (session->saved) {
         dw_session_destroy(session->session);
         session->session = session->saved;
         session->saved = NULL;
     }
-    if (n_pending > 0 && dw_session_rows(session->session) > session->start_rows) {
-        const int32_t *tokens = dw_session_tokens(session->session, &n_tokens);
-        log = malloc(session->start_tokens * sizeof *log);
-        if (!log) return dw_fail(err, DW_E_NO_MEMORY, "no memory to roll a session back");
-        memcpy(log, tokens, session->start_tokens * sizeof *log);
-        status = dw_session_rewind(session->session, session->start_rows, err);
-        uint32_t n_reused = 0;
-        if (status == DW_OK) status = dw_session_sync(session->session, log, session->start_tokens, &n_reused, err);
-    } else {
-        status = dw_session_rewind(session->session, session->start_tokens, err);
-    }
+    dw_status status = dw_session_rewind_rows(session->session, session->start_tokens, session->start_rows, err);
     dw_session_set_sampler_state(session->session, session->start_sampler);
-    free(log);
     return status;
 }
 
@@ -128,6 +114,14 @@ dw_status dw_actor_sessions_rollback(dw_actor *actor, dw_error *err) {
     actor->n_sessions = kept;
     dw_handle_set_clock(actor->handles, actor->start_clock);
     return status;
+}
+
+void dw_actor_sessions_keep(dw_actor *actor) {
+    for (size_t i = 0; i < actor->n_sessions; i++) dw_session_keep(actor->sessions[i]->session);
+}
+
+void dw_actor_sessions_let_go(dw_actor *actor) {
+    for (size_t i = 0; i < actor->n_sessions; i++) dw_session_let_go(actor->sessions[i]->session);
 }
 
 void dw_actor_sessions_destroy(dw_actor *actor) {

@@ -56,6 +56,7 @@
 #define DW_BATCH_PARTS_MAX 64u                           /* sessions in one batch */
 #define DW_CLASS_STREAK_MAX 15u                          /* steps that a class may go before lower ones that wait */
 #define DW_BATCH_SMALL_TOKENS_MAX 16u                    /* a session with no more than these to evaluate joins a batch; more is prefill */
+#define DW_SHARE_ROWS_MIN 64u                            /* rows that sharing a prefix has to save: what it costs is a map per layer and extent */
 
 /* GGUF */
 #define DW_GGUF_KEYS_MAX 65536u

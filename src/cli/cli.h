@@ -49,7 +49,9 @@ typedef struct dw_option {
 /* Options that several verbs have; every verb has --json and --help by itself. */
 #define DW_OPTION_MODEL {"model", DW_OPTION_TEXT, "PATH|NAME", "a GGUF file, or the name of one in the cache folder's models/; default $DRIFTWOOD_MODEL, else the first there"}
 #define DW_OPTION_DEVICE {"device", DW_OPTION_TEXT, "NAME", "where models and tensors are computed: cpu (default), vulkan, ...; `driftwood doctor` lists them"}
+#define DW_OPTION_KV_BUDGET {"kv-budget", DW_OPTION_TEXT, "SIZE", "memory for KV rows, as 512M or 4G; default no bound"}
 #define DW_OPTION_THREADS {"threads", DW_OPTION_NUMBER, "N", "threads of the CPU device; default all"}
+#define DW_OPTION_REPACK {"repack", DW_OPTION_FLAG, NULL, "copy weights into the layout this processor multiplies fastest, where it has one: faster, for memory as large as those weights"}
 #define DW_OPTION_AT {"at", DW_OPTION_NUMBER, "NS", "the time the program sees for the first message, nanoseconds since 1970, each next one a second later (an actor's time never goes back); default now"}
 #define DW_OPTION_END {NULL, DW_OPTION_FLAG, NULL, NULL}
 
@@ -72,6 +74,8 @@ void dw_args_free(dw_args *args);
 /* Asking for an option that the verb did not declare is our own mistake and asserted. The last of several values counts. */
 bool dw_args_flag(const dw_args *args, const char *name);
 const char *dw_args_text(const dw_args *args, const char *name);                         /* NULL = not given */
+/* A size as "4096", "512M" or "4G" (K, M, G, T: powers of 1024); 0 when not given. */
+dw_status dw_args_bytes(dw_cli *cli, const dw_args *args, const char *name, uint64_t *out, dw_error *err) DW_MUST_USE;
 uint64_t dw_args_number(const dw_args *args, const char *name, uint64_t otherwise);
 /* All values, in order, NULL-terminated; valid until the next call. */
 const char *const *dw_args_texts(const dw_args *args, const char *name, size_t *count);
@@ -128,7 +132,7 @@ void dw_list_free(char **names, size_t count);
 dw_status dw_path_join(char out[DW_PATH_BYTES], const char *folder, const char *name, dw_error *err) DW_MUST_USE;
 
 typedef enum dw_model_need { DW_MODEL_NONE, DW_MODEL_IF_THERE, DW_MODEL_NEEDED } dw_model_need;
-/* A runtime as --device, --threads and --model say. IF_THERE: no model is no error; --model none = none. */
+/* A runtime as --device, --threads, --repack and --model say. IF_THERE: no model is no error; --model none = none. */
 dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime **out, dw_error *err) DW_MUST_USE;
 /* What a checkpoint needs: a model when it holds sessions. It is ready to use then: tokenizer loaded, fingerprint known. */
 dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *checkpoint, dw_runtime **out, dw_error *err) DW_MUST_USE;
@@ -168,6 +172,7 @@ json_t *dw_json_turn(const dw_watch *watch, const char *message, const dw_turn_r
 void dw_say_reply(const dw_watch *watch, const dw_turn_result *result);
 
 json_t *dw_json_digest(const dw_actor_digest *digest);
+json_t *dw_json_kv(const dw_model_kv_use *use);
 json_t *dw_json_use(const dw_actor_use *use);
 json_t *dw_json_freeze(const char *path, const dw_checkpoint_report *report);
 json_t *dw_json_thaw(const dw_thaw_report *report);

@@ -205,8 +205,10 @@ dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, 
     *out = NULL;
     uint64_t threads = dw_args_number(args, "threads", 0);
     if (threads > 4096) return dw_cli_usage(cli, err, "--threads must be at most 4096");
-    dw_runtime_options options = {.device = dw_args_text(args, "device"), .threads = (unsigned)threads};
-    dw_status status = dw_runtime_create(&options, &runtime, err);
+    dw_runtime_options options = {.device = dw_args_text(args, "device"), .threads = (unsigned)threads, .repack = dw_args_flag(args, "repack")};
+    dw_status status = dw_args_bytes(cli, args, "kv-budget", &options.kv_bytes_max, err);
+    if (status != DW_OK) return status;
+    status = dw_runtime_create(&options, &runtime, err);
     if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood doctor` lists the devices of this machine.");
     if (status == DW_OK) status = add_model(cli, args, need, runtime, err);
     if (status != DW_OK) {

@@ -139,11 +139,13 @@ static const given *last_given(const dw_args *args, const char *name) {
     return NULL;
 }
 
-bool dw_args_flag(const dw_args *args, const char *name) { return last_given(args, name) != NULL; }
+/* A few options are shared by verbs of which not all have them: helpers ask, and get "not given". */
+static bool has_option(const dw_args *args, const char *name) { return find_option(args->verb, name, strlen(name)) != NULL; }
+
+bool dw_args_flag(const dw_args *args, const char *name) { return has_option(args, name) && last_given(args, name) != NULL; }
 
 const char *dw_args_text(const dw_args *args, const char *name) {
-    /* A few options are shared by verbs of which not all have them: helpers ask, and get "not given". */
-    if (!find_option(args->verb, name, strlen(name))) return NULL;
+    if (!has_option(args, name)) return NULL;
     const given *found = last_given(args, name);
     return found ? found->value : NULL;
 }
@@ -210,4 +212,23 @@ void dw_verb_help(const dw_cli *cli, const dw_verb *verb) {
     printf("\nOptions:\n");
     print_options(verb->options);
     print_options(common_options);
+}
+
+dw_status dw_args_bytes(dw_cli *cli, const dw_args *args, const char *name, uint64_t *out, dw_error *err) {
+    static const char units[] = "KMGT";
+    const char *text = dw_args_text(args, name);
+    *out = 0;
+    if (!text) return DW_OK;
+    char digits[32];
+    uint64_t factor = 1;
+    size_t length = strspn(text, "0123456789");
+    const char *unit = text[length] && text[length + 1] == '\0' ? strchr(units, text[length]) : NULL;
+    bool whole = length > 0 && length < sizeof digits && (unit || text[length] == '\0');
+    if (whole) {
+        memcpy(digits, text, length);
+        digits[length] = '\0';
+        if (unit) factor <<= 10 * (unit - units + 1);
+        whole = parse_number(digits, out) && dw_mul_u64(*out, factor, out);
+    }
+    return whole ? DW_OK : dw_cli_usage(cli, err, "--%s needs a size like 512M or 4G, not \"%.60s\"", name, text);
 }

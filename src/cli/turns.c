@@ -136,11 +136,11 @@ void dw_say_reply(const dw_watch *watch, const dw_turn_result *result) {
 }
 
 json_t *dw_json_turn(const dw_watch *watch, const char *message, const dw_turn_result *r) {
-    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "message", dw_json_text(message, strlen(message)), "reply",
+    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "message", dw_json_text(message, strlen(message)), "reply",
                      dw_json_text(r->reply ? r->reply : "", r->reply ? r->reply_size : 0), "turn", (json_int_t)r->turn, "run_ms", dw_json_ms(r->run_ns),
                      "commit_ms", dw_json_ms(r->commit_ns), "first_text_ms", watch->first_text_ns ? dw_json_ms(watch->first_text_ns) : json_null(),
-                     "tokens_evaluated", (json_int_t)r->tokens_evaluated, "tokens_generated", (json_int_t)r->tokens_generated, "dirty_bytes",
-                     (json_int_t)r->dirty_bytes, "enters", (json_int_t)r->enters, "copied_bytes", (json_int_t)r->copied_bytes);
+                     "tokens_evaluated", (json_int_t)r->tokens_evaluated, "tokens_shared", (json_int_t)r->tokens_shared,
+                     "tokens_generated", (json_int_t)r->tokens_generated, "dirty_bytes", (json_int_t)r->dirty_bytes, "enters", (json_int_t)r->enters, "copied_bytes", (json_int_t)r->copied_bytes);
 }
 
 dw_status dw_take_turns(dw_watch *watch, const char *const *messages, size_t count, uint64_t realtime_ns, json_t *turns, dw_error *err) {
@@ -162,6 +162,12 @@ dw_status dw_take_turns(dw_watch *watch, const char *const *messages, size_t cou
 
 json_t *dw_json_digest(const dw_actor_digest *digest) {
     return json_pack("{s:o, s:o, s:o}", "memory", dw_json_hash(&digest->memory), "kv", dw_json_hash(&digest->kv), "tokens", dw_json_hash(&digest->tokens));
+}
+
+json_t *dw_json_kv(const dw_model_kv_use *use) {
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "sessions", (json_int_t)use->sessions, "kv_bytes", (json_int_t)use->kv_bytes, "own_bytes",
+                     (json_int_t)use->own_bytes, "shared_bytes", (json_int_t)use->shared_bytes, "budget_bytes", (json_int_t)use->budget_bytes, "evictions",
+                     (json_int_t)use->evictions, "refused", (json_int_t)use->refused);
 }
 
 json_t *dw_json_use(const dw_actor_use *use) {

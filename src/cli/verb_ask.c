@@ -35,6 +35,8 @@ static const dw_option options[] = {
     DW_OPTION_MODEL,
     DW_OPTION_DEVICE,
     DW_OPTION_THREADS,
+    DW_OPTION_REPACK,
+    DW_OPTION_KV_BUDGET,
     DW_OPTION_END,
 };
 

@@ -59,12 +59,13 @@ static void check_devices(doctor *d) {
         } else {
             dw_cli_say(d->cli, "%13scannot see our memory in place: %s; bytes are copied, and counted\n", "", info->reason);
         }
+        if (info->repacks[0]) dw_cli_say(d->cli, "%13srepacks weights of %s (--repack)\n", "", info->repacks);
         (void)json_array_append_new(
-            list, json_pack("{s:s, s:o, s:s, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "name", info->name, "description",
+            list, json_pack("{s:s, s:o, s:s, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:s}", "name", info->name, "description",
                             dw_json_text(info->description, strlen(info->description)), "backend", info->backend, "kind", kind_text(info->kind), "can_wrap",
                             (int)info->can_wrap, "addresses_are_host", (int)info->addresses_are_host, "wrap_bytes_max", dw_json_u64(info->wrap_bytes_max),
                             "wrap_align_bytes", dw_json_u64(info->wrap_align_bytes), "memory_bytes", dw_json_u64(info->memory_bytes),
-                            "memory_free_bytes", dw_json_u64(info->memory_free_bytes), "reason", dw_json_text(info->reason, strlen(info->reason))));
+                            "memory_free_bytes", dw_json_u64(info->memory_free_bytes), "reason", dw_json_text(info->reason, strlen(info->reason)), "repacks", info->repacks));
     }
     if (n == 0) advise(d, true, "No compute device at all: the build is broken. Remove build/ and run ./run again.");
     put(d->report, "devices", list);

@@ -8,17 +8,20 @@
 
 typedef struct models_run {
     dw_cli *cli;
+    bool repack;
     dw_device *device;
     json_t *models;
     size_t n_usable;
 } models_run;
 
 static json_t *json_of(const dw_model_info *info) {
-    return json_pack("{s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:b}", "path", dw_json_text(info->path, strlen(info->path)), "name",
+    return json_pack("{s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:b}", "path", dw_json_text(info->path, strlen(info->path)), "name",
                      dw_json_text(info->name, strlen(info->name)), "architecture", info->architecture, "type", info->file_type, "file_bytes",
                      (json_int_t)info->file_bytes, "parameters", (json_int_t)info->n_parameters, "layers", (json_int_t)info->n_layers, "vocabulary",
                      (json_int_t)info->n_vocab, "context_tokens", (json_int_t)info->context_train_tokens, "kv_bytes_per_token",
-                     (json_int_t)info->kv_bytes_per_token, "kv_type", info->kv_type, "chat_template", (int)info->has_chat_template, "usable", 1);
+                     (json_int_t)info->kv_bytes_per_token, "kv_type", info->kv_type, "chat_template", (int)info->has_chat_template, "weights", info->weights,
+                     "weights_mapped_bytes", (json_int_t)info->weights_wrapped_bytes, "weights_repacked_bytes", (json_int_t)info->weights_repacked_bytes,
+                     "usable", 1);
 }
 
 /* A file that is no usable model is a line of the answer, not an error. */
@@ -27,7 +30,7 @@ static dw_status show_model(models_run *run, const char *path, dw_error *err) {
     dw_error why = {0};
     char size[DW_SIZE_TEXT_BYTES], kv[DW_SIZE_TEXT_BYTES];
     json_t *entry;
-    dw_status status = dw_model_open(path, run->device, NULL, &model, &why);
+    dw_status status = dw_model_open(path, run->device, &(dw_model_options){.repack = run->repack}, &model, &why);
     if (status == DW_E_NO_MEMORY) return dw_fail(err, status, "%s", why.text);
     if (status == DW_OK) {
         const dw_model_info *info = dw_model_info_view(model);
@@ -37,6 +40,10 @@ static dw_status show_model(models_run *run, const char *path, dw_error *err) {
         dw_cli_say(run->cli, "\n  %s, %s, %.0f million parameters, %s, context %u tokens, %s KV per token (%s)\n  %s\n", info->architecture, info->file_type,
                    (double)info->n_parameters / 1e6, dw_size_text(info->file_bytes, size), info->context_train_tokens,
                    dw_size_text(info->kv_bytes_per_token, kv), info->kv_type, path);
+        if (run->repack) {
+            dw_cli_say(run->cli, "  repacked: %s in a copy, %s used in the file's map\n", dw_size_text(info->weights_repacked_bytes, size),
+                       dw_size_text(info->weights_wrapped_bytes, kv));
+        }
     } else {
         entry = json_pack("{s:o, s:b, s:s, s:o}", "path", dw_json_text(path, strlen(path)), "usable", 0, "status", dw_status_name(status), "reason",
                           dw_json_text(why.text, strlen(why.text)));
@@ -66,7 +73,7 @@ static dw_status show_all(models_run *run, dw_error *err) {
 }
 
 static dw_status run_models(dw_cli *cli, const dw_args *args, dw_error *err) {
-    models_run run = {.cli = cli, .models = json_array()};
+    models_run run = {.cli = cli, .repack = dw_args_flag(args, "repack"), .models = json_array()};
     const char *path = dw_args_operand(args, 0);
     dw_status status = run.models ? dw_device_open("cpu", NULL, &run.device, err) : dw_fail(err, DW_E_NO_MEMORY, "no memory for the list of models");
     if (status == DW_OK && path && !dw_os_exists(path)) status = dw_fail(err, DW_E_NOT_FOUND, "there is no file \"%.120s\"", path);
@@ -80,7 +87,7 @@ static dw_status run_models(dw_cli *cli, const dw_args *args, dw_error *err) {
     return dw_cli_finish(cli, json_pack("{s:o}", "models", run.models), err);
 }
 
-static const dw_option options[] = {DW_OPTION_END};
+static const dw_option options[] = {DW_OPTION_REPACK, DW_OPTION_END};
 
 const dw_verb dw_verb_models = {
     .name = "models",
@@ -89,7 +96,8 @@ const dw_verb dw_verb_models = {
     .operands_max = 1,
     .text = "Lists the GGUF files in the cache folder's models/ and the one that DRIFTWOOD_MODEL names, with family,\n"
             "type, size, context and the KV bytes that one token costs. With a path it looks at that file only; the\n"
-            "exit code is 1 when the file is not usable, and the reason is printed.",
+            "exit code is 1 when the file is not usable, and the reason is printed. With --repack it says how much memory\n"
+            "that option would cost for each.",
     .options = options,
     .run = run_models,
 };

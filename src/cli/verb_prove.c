@@ -168,6 +168,7 @@ static const dw_option options[] = {
     {"quick", DW_OPTION_FLAG, NULL, "leave out the sizes above 256 MiB and the largest matrices"},
     DW_OPTION_DEVICE,
     DW_OPTION_THREADS,
+    DW_OPTION_KV_BUDGET,
     DW_OPTION_END,
 };
 

@@ -94,6 +94,15 @@ static dw_status take_lines(dw_watch *watch, uint64_t at, json_t *turns, dw_erro
     }
 }
 
+/* The default model's KV rows. */
+static json_t *json_of_model(dw_runtime *runtime) {
+    dw_model *model = dw_runtime_model(runtime, NULL);
+    dw_model_kv_use use;
+    if (!model) return json_null();
+    dw_model_kv_use_now(model, &use);
+    return dw_json_kv(&use);
+}
+
 static dw_status run_actor(dw_cli *cli, const dw_args *args, dw_runtime *runtime, dw_program *program, dw_error *err) {
     char name[DW_ACTOR_NAME_BYTES_MAX + 1];
     dw_watch watch = {.cli = cli, .stream = true};
@@ -121,7 +130,8 @@ static dw_status run_actor(dw_cli *cli, const dw_args *args, dw_runtime *runtime
     }
     if (status == DW_OK) status = dw_actor_use_now(watch.actor, &use, err);
     if (status != DW_OK) goto out;
-    status = dw_cli_finish(cli, json_pack("{s:s, s:O, s:o, s:o}", "actor", name, "turns", turns, "frozen", frozen ? frozen : json_null(), "use", dw_json_use(&use)), err);
+    status = dw_cli_finish(cli, json_pack("{s:s, s:O, s:o, s:o, s:o}", "actor", name, "turns", turns, "frozen", frozen ? frozen : json_null(), "use", dw_json_use(&use),
+                                          "kv", json_of_model(runtime)), err);
     frozen = NULL;
 out:
     json_decref(frozen);
@@ -162,6 +172,8 @@ static const dw_option options[] = {
     DW_OPTION_MODEL,
     DW_OPTION_DEVICE,
     DW_OPTION_THREADS,
+    DW_OPTION_REPACK,
+    DW_OPTION_KV_BUDGET,
     DW_OPTION_END,
 };
 

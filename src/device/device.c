@@ -63,9 +63,12 @@ static bool split_name(const char *name, char backend[32], size_t *index) {
 static dw_status start_threads(dw_device *device, dw_error *err) {
     ggml_backend_cpu_set_n_threads(device->backend, (int)device->threads);
     if (device->threads < 2) return DW_OK;
-    /* Without a pool ggml makes its threads anew for each graph. Default polling: a thread that spins at full poll starves
-     * its neighbours on a shared machine (measured: 50 -> 18 tokens/s once). */
+    /* Without a pool ggml makes its threads anew for each graph. */
     struct ggml_threadpool_params params = ggml_threadpool_params_default((int)device->threads);
+    /* Waiting for the next graph: some milliseconds of spinning bridge the gap between two steps, then a thread sleeps. ggml's default of
+     * 50 decodes no faster and spins for 150 ms and more behind each answer. Until the first graph they sleep: loading wants the cores. */
+    params.poll = 4;
+    params.paused = true;
     device->pool = ggml_threadpool_new(&params);
     if (device->pool == NULL) return dw_fail(err, DW_E_SYSTEM, "cannot start %u compute threads", device->threads);
     ggml_backend_cpu_set_threadpool(device->backend, device->pool);
@@ -163,13 +166,27 @@ dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool w
     return status;
 }
 
-dw_status dw_device_allocate(dw_device *device, uint64_t size, dw_buffer **out, dw_error *err) {
+static dw_status allocate(dw_device *device, ggml_backend_buffer_type_t type, uint64_t size, dw_buffer **out, dw_error *err) {
     *out = NULL;
     if (size == 0 || size > SIZE_MAX) return dw_fail(err, DW_E_INVALID, "nothing to allocate");
-    ggml_backend_buffer_t ggml = ggml_backend_buft_alloc_buffer(ggml_backend_dev_buffer_type(device->ggml), (size_t)size);
+    ggml_backend_buffer_t ggml = ggml_backend_buft_alloc_buffer(type, (size_t)size);
     if (ggml == NULL) return dw_fail(err, DW_E_NO_MEMORY, "device %s has no %llu bytes", device->info.name, (unsigned long long)size);
     dw_status status = buffer_of(device, ggml, size, false, out, err);
     if (status == DW_OK) dw_device_count_allocation(device, size);
+    return status;
+}
+
+dw_status dw_device_allocate(dw_device *device, uint64_t size, dw_buffer **out, dw_error *err) {
+    return allocate(device, ggml_backend_dev_buffer_type(device->ggml), size, out, err);
+}
+
+struct ggml_backend_buffer_type *dw_device_repacks(dw_device *device, const struct ggml_tensor *weight) {
+    return dw_device_repacks_of(device->ggml, weight);
+}
+
+dw_status dw_device_allocate_repacked(dw_device *device, struct ggml_backend_buffer_type *type, uint64_t size, dw_buffer **out, dw_error *err) {
+    dw_status status = allocate(device, type, size, out, err);
+    if (status == DW_OK) ggml_backend_buffer_set_usage((*out)->ggml, GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
     return status;
 }
 

@@ -3,6 +3,7 @@
  *   device   one ggml backend device: "cpu", "vulkan" (= "vulkan0"), "vulkan1", later "cuda", "metal"
  *   wrap     a device buffer over host memory that somebody else owns: the same pages, no copy (I1)
  *   buffer   memory that a device allocated itself, or a wrap
+ *   repack   a private copy of a weight in another order of its numbers, for which the processor has a faster product (opt-in)
  *   ledger   bytes wrapped, copied in, copied out, allocated; per device
  *
  * Rules
@@ -27,6 +28,7 @@
 struct ggml_tensor;
 struct ggml_cgraph;
 struct ggml_backend_buffer;
+struct ggml_backend_buffer_type;
 struct ggml_backend;
 
 typedef struct dw_device dw_device;
@@ -46,6 +48,7 @@ typedef struct dw_device_info {
     uint64_t tensor_align_bytes; /* of a tensor's offset in a buffer */
     uint64_t tensor_bytes_max;   /* of one tensor that an operation reads or writes (maxStorageBufferRange) */
     uint64_t memory_bytes, memory_free_bytes;
+    char repacks[96];         /* weight types for which a repacked product is there: "q4_0 q4_K"; "" for none */
     char reason[128];         /* why it cannot wrap, or is not usable; "" when all is well */
 } dw_device_info;
 
@@ -74,6 +77,12 @@ void dw_device_count_release(dw_device *device, uint64_t bytes);
 dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool writable, dw_buffer **out, dw_error *err) DW_MUST_USE;
 /* Memory of the device's own. */
 dw_status dw_device_allocate(dw_device *device, uint64_t size, dw_buffer **out, dw_error *err) DW_MUST_USE;
+/* The buffer type in which products with this weight (its type and shape; it needs no memory) run on a repacked copy, NULL where none of
+ * the device's is for it. A tensor there is written whole, can't be read back, and serves as the first factor of a product alone. */
+struct ggml_backend_buffer_type *dw_device_repacks(dw_device *device, const struct ggml_tensor *weight);
+/* Memory in a buffer type that dw_device_repacks gave; dw_repacked_bytes is what a weight takes there. */
+dw_status dw_device_allocate_repacked(dw_device *device, struct ggml_backend_buffer_type *type, uint64_t size, dw_buffer **out, dw_error *err) DW_MUST_USE;
+uint64_t dw_repacked_bytes(struct ggml_backend_buffer_type *type, const struct ggml_tensor *weight);
 void dw_buffer_destroy(dw_buffer *buffer);
 uint64_t dw_buffer_size(const dw_buffer *buffer);
 void *dw_buffer_base(const dw_buffer *buffer); /* device address, rule 3 */

@@ -130,6 +130,7 @@ static void describe(const struct backend_row *row, size_t index, ggml_backend_d
     } else {
         snprintf(info->reason, sizeof info->reason, "%s cannot import host memory; data is copied, and counted", info->backend);
     }
+    dw_device_repack_types(device, info->repacks, sizeof info->repacks);
     info->tensor_bytes_max = info->kind == DW_DEVICE_CPU ? UINT64_MAX : largest_tensor_bytes(device);
 }
 

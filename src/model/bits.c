@@ -16,12 +16,15 @@ enum {
     ROWS_TRIED = 1024,    /* of a weight matrix: kernels go by columns, and by rows only up to a tile */
     WIDTH_MAX = DW_BATCH_PARTS_MAX,
     PRODUCTS_TRIED = 24,
+    LARGE_PRODUCT = 1 << 24, /* elements of a matrix that is tried at few widths */
     LAYERS_TRIED = 2,
     SLOTS_OPENED = 5,     /* the third one is left out of the batch: two runs */
     PARTS_TRIED = SLOTS_OPENED - 1,
     CHUNK_TOKENS = 2 * DW_PREFILL_CHUNK_TOKENS_MIN + 32,
     EXPERTS_COLUMNS = 4,  /* measured: sorted by expert, from 8 columns on another kernel is taken */
 };
+
+_Static_assert((int)DW_BITS_TYPES >= (int)GGML_TYPE_COUNT, "a type has no place");
 
 static uint64_t random_next(uint64_t *state) { return *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407); } /* Knuth, MMIX */
 
@@ -49,7 +52,9 @@ static bool product_open(product *p, dw_device *device, struct ggml_tensor *w, u
     p->allocator = ggml_gallocr_new(ggml_backend_get_default_buffer_type(dw_device_backend(device)));
     if (p->context == NULL || p->allocator == NULL) return false;
     p->graph = ggml_new_graph_custom(p->context, 16, false);
-    int64_t rows = w->ne[1] <= ROWS_TRIED ? w->ne[1] : ROWS_TRIED - 64 + w->ne[1] % 64;
+    /* A repacked matrix is used whole. */
+    bool whole = w->ne[1] <= ROWS_TRIED || !ggml_backend_buffer_is_host(w->buffer);
+    int64_t rows = whole ? w->ne[1] : ROWS_TRIED - 64 + w->ne[1] % 64;
     struct ggml_tensor *some = rows == w->ne[1] ? w : ggml_view_2d(p->context, w, w->ne[0], rows, w->nb[1], 0);
     p->x = ggml_new_tensor_2d(p->context, GGML_TYPE_F32, w->ne[0], n);
     ggml_set_input(p->x);
@@ -74,16 +79,21 @@ static bool width_keeps(dw_device *device, struct ggml_tensor *w, uint32_t n, co
 
 /* False also when there is no memory to find out. */
 static bool every_width_keeps(dw_device *device, struct ggml_tensor *w) {
-    static const uint32_t widths[] = {2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 48, 64};
-    size_t input = (size_t)w->ne[0], rows_max = (size_t)(w->ne[1] < ROWS_TRIED ? w->ne[1] : ROWS_TRIED);
+    static const uint32_t all_widths[] = {2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 48, 64}, few_widths[] = {2, 5, 8, 33};
+    bool whole = w->ne[1] <= ROWS_TRIED || !ggml_backend_buffer_is_host(w->buffer);
+    size_t input = (size_t)w->ne[0], rows_max = (size_t)(whole ? w->ne[1] : ROWS_TRIED);
     float *x = malloc(input * WIDTH_MAX * sizeof *x), *alone = malloc(rows_max * WIDTH_MAX * sizeof *alone), *y = malloc(rows_max * WIDTH_MAX * sizeof *y);
+    bool large = input * rows_max > LARGE_PRODUCT;
+    const uint32_t *widths = large ? few_widths : all_widths;
+    size_t n_widths = large ? sizeof few_widths / sizeof few_widths[0] : sizeof all_widths / sizeof all_widths[0];
+    size_t n_columns = large ? 33 : WIDTH_MAX;
     product one = {0};
     uint64_t state = 1;
     bool keeps = x != NULL && alone != NULL && y != NULL && product_open(&one, device, w, 1);
     for (size_t i = 0; keeps && i < input * WIDTH_MAX; i++) x[i] = (float)(int32_t)(random_next(&state) >> 32) / (float)(1 << 30);
-    for (size_t i = 0; keeps && i < WIDTH_MAX; i++) keeps = product_run(&one, x + i * input, alone + i * (size_t)one.y->ne[0]);
+    for (size_t i = 0; keeps && i < n_columns; i++) keeps = product_run(&one, x + i * input, alone + i * (size_t)one.y->ne[0]);
     product_close(&one);
-    for (size_t i = 0; keeps && i < sizeof widths / sizeof widths[0]; i++) keeps = width_keeps(device, w, widths[i], x, alone, y);
+    for (size_t i = 0; keeps && i < n_widths; i++) keeps = width_keeps(device, w, widths[i], x, alone, y);
     free(x);
     free(alone);
     free(y);

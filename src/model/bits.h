@@ -15,10 +15,11 @@
 
 #include <stdbool.h>
 #include "base/base.h"
-#include "ggml.h"
+
+enum { DW_BITS_TYPES = 64 };       /* at least as many as ggml has */
 
 typedef struct dw_bits {
-    bool wide[GGML_TYPE_COUNT];   /* products with weights of this type have the bits of single columns at every width */
+    bool wide[DW_BITS_TYPES];       /* products with weights of this type have the bits of single columns at every width */
     uint32_t experts_columns;     /* tokens at a time that products with experts may take for the same to hold */
     bool attention_by_rows;       /* attention of one token is one pass over all rows, not one part a thread: bits do not depend on the number of threads */
     bool batches;                 /* a narrow batch of single tokens gives each the bits it has alone: exact sessions may be batched */

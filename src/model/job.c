@@ -76,10 +76,10 @@ static dw_status check_job(const dw_job *job, dw_error *err) {
 
 dw_status dw_job_begin(dw_job *job, dw_error *err) {
     dw_session *session = job->session;
-    bool idle = false;
     job->state = NULL;
-    if (!atomic_compare_exchange_strong(&session->busy, &idle, true)) return dw_fail(err, DW_E_BUSY, "a job of this session has not ended");
-    dw_status status = check_job(job, err);
+    dw_status status = dw_session_take(session, err);
+    if (status != DW_OK) return status;
+    status = check_job(job, err);
     job_state *state = status == DW_OK ? calloc(1, sizeof *state) : NULL;
     if (status == DW_OK && state == NULL) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a job");
     if (status != DW_OK) goto out;
@@ -88,6 +88,7 @@ dw_status dw_job_begin(dw_job *job, dw_error *err) {
     state->sampler_before = session->sampler;
     status = dw_session_append(session, job->tokens, job->n_tokens, err);
     if (status != DW_OK) goto out;
+    dw_job_share(job, state->tokens_before);
     state->prompt_end = session->n_tokens;
     state->tracks_text = job->on_text != NULL || job->n_stops > 0;
     state->context_is_full = session->n_tokens == session->model->info.context_tokens;

@@ -12,8 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct kv_extent {
+/* A backing object and who has it. */
+typedef struct kv_object {
     dw_backing *backing;   /* a reference of ours */
+    uint32_t holders;      /* extents, each of another slot */
+    uint64_t bytes;        /* held: of the pages of all areas that rows were written to. 0 for a checkpoint */
+} kv_object;
+
+typedef struct kv_extent {
+    kv_object *object;
     uint64_t *offsets;     /* [n_areas] where each area's row 0 lies in the backing; NULL: as in the slot */
     uint32_t first_row;
     uint32_t end_row;      /* with offsets: rows that are there; else UINT32_MAX */
@@ -28,6 +35,7 @@ typedef struct kv_slot {
     uint32_t n_extents;
     kv_extent extents[DW_KV_EXTENTS_MAX];
     dw_buffer *wrap;       /* of the slot, on devices that wrap each slot */
+    uint64_t private_bytes; /* held: copies behind tail_row, while the tail is private */
     uint64_t copied_bytes;
 } kv_slot;
 
@@ -37,6 +45,7 @@ struct dw_kv_arena {
     dw_region *region;
     dw_buffer *wrap;       /* of the whole arena, where the device follows host addresses */
     uint64_t area_bytes, stride;
+    uint64_t held_bytes;   /* of all objects and private copies */
     uint32_t n_areas;
     kv_slot *slots;
 };
@@ -157,7 +166,7 @@ static dw_status map_areas(dw_kv_arena *arena, dw_kv_slot slot, const kv_extent 
         uint64_t at = area * arena->area_bytes;
         if (begin < mapped_end) {
             uint64_t from = (extent->offsets == NULL ? at : extent->offsets[area]) + begin;
-            status = map_at(arena, slot, at + begin, mapped_end - begin, extent->backing, from, mode, err);
+            status = map_at(arena, slot, at + begin, mapped_end - begin, extent->object->backing, from, mode, err);
         }
         uint64_t zeros = dw_max_u64(mapped_end, begin);
         if (status == DW_OK && zeros_behind && zeros < end) status = map_at(arena, slot, at + zeros, end - zeros, NULL, 0, DW_EXTENT_PRIVATE, err);
@@ -169,7 +178,7 @@ static dw_status map_areas(dw_kv_arena *arena, dw_kv_slot slot, const kv_extent 
 static dw_status map_extents(dw_kv_arena *arena, dw_kv_slot slot, const kv_slot *s, dw_error *err) {
     const kv_extent *last = &s->extents[s->n_extents - 1];
     uint32_t n_overlaid = last->offsets == NULL ? s->n_extents - 1 : s->n_extents;
-    dw_status status = map_whole(arena, slot, last->offsets == NULL ? last->backing : NULL, DW_EXTENT_PRIVATE, err);
+    dw_status status = map_whole(arena, slot, last->offsets == NULL ? last->object->backing : NULL, DW_EXTENT_PRIVATE, err);
     for (uint32_t i = 0; status == DW_OK && i < n_overlaid; i++) {
         uint64_t end = i + 1 < s->n_extents ? page_of(arena, s->extents[i + 1].first_row) : arena->area_bytes;
         status = map_areas(arena, slot, &s->extents[i], page_of(arena, s->extents[i].first_row), end, DW_EXTENT_PRIVATE, false, err);
@@ -179,10 +188,53 @@ static dw_status map_extents(dw_kv_arena *arena, dw_kv_slot slot, const kv_slot 
 
 /* --- extents ------------------------------------------------------------------------------------------------- */
 
-static void drop_extents(kv_slot *s, uint32_t keep) {
+static dw_status make_object(dw_backing *backing, kv_object **out, dw_error *err) {
+    *out = calloc(1, sizeof **out);
+    if (*out == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a KV object");
+    (*out)->backing = dw_backing_retain(backing);
+    (*out)->holders = 1;
+    return DW_OK;
+}
+
+/* A new memory object with the layout of a slot. */
+static dw_status make_memory_object(const dw_kv_arena *arena, kv_object **out, dw_error *err) {
+    dw_backing *backing = NULL;
+    *out = NULL;
+    dw_status status = dw_backing_create_memory("driftwood-kv", arena->stride, &backing, err);
+    if (status == DW_OK) status = make_object(backing, out, err);
+    dw_backing_release(backing);
+    return status;
+}
+
+static void release_object(dw_kv_arena *arena, kv_object *object) {
+    if (object == NULL || --object->holders > 0) return;
+    arena->held_bytes -= object->bytes;
+    dw_backing_release(object->backing);
+    free(object);
+}
+
+/* Bytes of the pages that rows [first, end) lie on, in all areas. */
+static uint64_t bytes_of_rows(const dw_kv_arena *arena, uint32_t first, uint32_t end) {
+    return end > first ? arena->n_areas * (page_end_of(arena, end) - page_of(arena, first)) : 0;
+}
+
+/* Pages that were written once stay, whatever happens to their rows. */
+static void count_written(dw_kv_arena *arena, uint64_t *held, uint64_t bytes) {
+    if (bytes <= *held) return;
+    arena->held_bytes += bytes - *held;
+    *held = bytes;
+}
+
+/* The private copies were mapped over. */
+static void count_private_dropped(dw_kv_arena *arena, kv_slot *s) {
+    arena->held_bytes -= s->private_bytes;
+    s->private_bytes = 0;
+}
+
+static void drop_extents(dw_kv_arena *arena, kv_slot *s, uint32_t keep) {
     while (s->n_extents > keep) {
         kv_extent *extent = &s->extents[--s->n_extents];
-        dw_backing_release(extent->backing);
+        release_object(arena, extent->object);
         free(extent->offsets);
         memset(extent, 0, sizeof *extent);
     }
@@ -195,7 +247,7 @@ static dw_status copy_extent(const dw_kv_arena *arena, const kv_extent *from, kv
         if (to->offsets == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a KV extent");
         memcpy(to->offsets, from->offsets, arena->n_areas * sizeof to->offsets[0]);
     }
-    dw_backing_retain(to->backing);
+    to->object->holders++;
     return DW_OK;
 }
 
@@ -220,15 +272,16 @@ static dw_status take_slot(dw_kv_arena *arena, dw_kv_slot *out, dw_error *err) {
 /* The slot's own new object, written in place, over the whole slot. Replaces whatever was mapped. */
 static dw_status start_afresh(dw_kv_arena *arena, dw_kv_slot slot, dw_error *err) {
     kv_slot *s = &arena->slots[slot];
-    dw_backing *backing = NULL;
-    dw_status status = dw_backing_create_memory("driftwood-kv", arena->stride, &backing, err);
-    if (status == DW_OK) status = map_whole(arena, slot, backing, DW_EXTENT_SHARED, err);
+    kv_object *object = NULL;
+    dw_status status = make_memory_object(arena, &object, err);
+    if (status == DW_OK) status = map_whole(arena, slot, object->backing, DW_EXTENT_SHARED, err);
     if (status != DW_OK) {
-        dw_backing_release(backing);
+        release_object(arena, object);
         return status;
     }
-    drop_extents(s, 0);
-    s->extents[0] = (kv_extent){.backing = backing, .end_row = UINT32_MAX};
+    drop_extents(arena, s, 0);
+    count_private_dropped(arena, s);
+    s->extents[0] = (kv_extent){.object = object, .end_row = UINT32_MAX};
     s->n_extents = 1;
     s->shared_tail = true;
     s->tail_row = s->sealed = 0;
@@ -247,18 +300,37 @@ dw_status dw_kv_open(dw_kv_arena *arena, dw_kv_slot *out, dw_error *err) {
     return status;
 }
 
+/* If this fails the pages stay until the slot is mapped over. */
+static void unmap_slot(dw_kv_arena *arena, dw_kv_slot slot) {
+    if (dw_region_size(arena->region) <= slot_offset(arena, slot)) return;
+    uint64_t size = dw_min_u64(arena->stride, dw_region_size(arena->region) - slot_offset(arena, slot));
+    dw_error err;
+    if (dw_region_unmap(arena->region, slot_offset(arena, slot), size, &err) != DW_OK) dw_log(DW_LOG_WARN, "kv_close", "error=\"%s\"", err.text);
+}
+
+/* A slot without rows and without maps that mean anything: it gets its own object before the next row. */
+static void forget_rows(dw_kv_arena *arena, kv_slot *s) {
+    dw_buffer_destroy(s->wrap); /* device.h rule 1 */
+    s->wrap = NULL;
+    drop_extents(arena, s, 0);
+    count_private_dropped(arena, s);
+    s->shared_tail = false;
+    s->rows = s->sealed = 0;
+    s->tail_row = 1; /* above the rows: not writable as it is */
+}
+
+void dw_kv_release(dw_kv_arena *arena, dw_kv_slot slot) {
+    kv_slot *s = slot_of(arena, slot);
+    if (s == NULL) return;
+    forget_rows(arena, s);
+    unmap_slot(arena, slot);
+}
+
 void dw_kv_close(dw_kv_arena *arena, dw_kv_slot slot) {
     kv_slot *s = slot_of(arena, slot);
     if (s == NULL) return;
-    dw_buffer_destroy(s->wrap);
-    drop_extents(s, 0);
+    dw_kv_release(arena, slot);
     memset(s, 0, sizeof *s);
-    /* If this fails the pages stay until the slot is taken again and mapped over. */
-    if (dw_region_size(arena->region) > slot_offset(arena, slot)) {
-        uint64_t size = dw_min_u64(arena->stride, dw_region_size(arena->region) - slot_offset(arena, slot));
-        dw_error err;
-        if (dw_region_unmap(arena->region, slot_offset(arena, slot), size, &err) != DW_OK) dw_log(DW_LOG_WARN, "kv_close", "error=\"%s\"", err.text);
-    }
 }
 
 /* --- sealing and forking ------------------------------------------------------------------------------------- */
@@ -285,15 +357,17 @@ static dw_status seal(dw_kv_arena *arena, dw_kv_slot slot, dw_error *err) {
     if (first == 0) keep = 0;
     uint64_t copied = 0;
     kv_extent extent = {.first_row = first, .end_row = UINT32_MAX};
-    dw_status status = dw_backing_create_memory("driftwood-kv", arena->stride, &extent.backing, err);
-    if (status == DW_OK) status = copy_rows(arena, slot, first, extent.backing, &copied, err);
+    dw_status status = make_memory_object(arena, &extent.object, err);
+    if (status == DW_OK) status = copy_rows(arena, slot, first, extent.object->backing, &copied, err);
     if (status != DW_OK) goto out;
     dw_buffer_destroy(s->wrap); /* device.h rule 1 */
     s->wrap = NULL;
-    status = first == 0 ? map_whole(arena, slot, extent.backing, DW_EXTENT_SHARED, err)
+    status = first == 0 ? map_whole(arena, slot, extent.object->backing, DW_EXTENT_SHARED, err)
                         : map_areas(arena, slot, &extent, page_of(arena, first), arena->area_bytes, DW_EXTENT_SHARED, false, err);
     if (status != DW_OK) goto out;
-    drop_extents(s, keep);
+    drop_extents(arena, s, keep);
+    count_private_dropped(arena, s);
+    count_written(arena, &extent.object->bytes, bytes_of_rows(arena, first, s->rows));
     s->extents[s->n_extents++] = extent;
     s->shared_tail = true;
     s->tail_row = first;
@@ -301,20 +375,14 @@ static dw_status seal(dw_kv_arena *arena, dw_kv_slot slot, dw_error *err) {
     s->copied_bytes += copied;
     return DW_OK;
 out:
-    dw_backing_release(extent.backing);
+    release_object(arena, extent.object);
     return status;
 }
 
-dw_status dw_kv_fork(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_kv_slot *out, dw_error *err) {
-    kv_slot *p = slot_of(arena, parent);
-    if (p == NULL) return dw_fail(err, DW_E_INVALID, "no such KV slot");
-    if (n_rows > p->rows) return dw_fail(err, DW_E_RANGE, "fork at row %u of %u", n_rows, p->rows);
-    if (n_rows == 0) return dw_kv_open(arena, out, err);
-    dw_kv_slot slot = 0;
-    dw_status status = take_slot(arena, &slot, err);
-    if (status != DW_OK) return status;
-    kv_slot *child = &arena->slots[slot];
-    if (n_rows > p->tail_row) status = seal(arena, parent, err);
+/* The parent's first n_rows rows, all private, in a slot without rows or extents. After a failure it has no extents either, whatever is mapped. */
+static dw_status fork_into(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_kv_slot slot, dw_error *err) {
+    kv_slot *p = &arena->slots[parent], *child = &arena->slots[slot];
+    dw_status status = n_rows > p->tail_row ? seal(arena, parent, err) : DW_OK;
     uint32_t n = extents_below(p, n_rows);
     for (uint32_t i = 0; status == DW_OK && i < n; i++) {
         status = copy_extent(arena, &p->extents[i], &child->extents[i], err);
@@ -322,13 +390,56 @@ dw_status dw_kv_fork(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_
     }
     if (status == DW_OK) status = map_extents(arena, slot, child, err);
     if (status != DW_OK) {
-        dw_kv_close(arena, slot);
+        drop_extents(arena, child, 0);
         return status;
     }
+    child->shared_tail = false;
     child->rows = child->tail_row = n_rows;
+    child->sealed = 0;
     if (p->shared_tail && n == p->n_extents && n_rows > p->sealed) p->sealed = n_rows;
-    *out = slot;
     return DW_OK;
+}
+
+static dw_status check_fork(const dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_error *err) {
+    const kv_slot *p = slot_of(arena, parent);
+    if (p == NULL) return dw_fail(err, DW_E_INVALID, "no such KV slot");
+    if (n_rows > p->rows) return dw_fail(err, DW_E_RANGE, "fork at row %u of %u", n_rows, p->rows);
+    return DW_OK;
+}
+
+dw_status dw_kv_fork(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_kv_slot *out, dw_error *err) {
+    dw_kv_slot slot = 0;
+    dw_status status = check_fork(arena, parent, n_rows, err);
+    if (status == DW_OK && n_rows == 0) return dw_kv_open(arena, out, err);
+    if (status == DW_OK) status = take_slot(arena, &slot, err);
+    if (status != DW_OK) return status;
+    status = fork_into(arena, parent, n_rows, slot, err);
+    if (status != DW_OK) dw_kv_close(arena, slot);
+    else *out = slot;
+    return status;
+}
+
+uint32_t dw_kv_rows_to_give(const dw_kv_arena *arena, dw_kv_slot slot) {
+    const kv_slot *s = slot_of(arena, slot);
+    if (s == NULL) return 0;
+    return s->shared_tail || s->rows < s->tail_row ? s->rows : s->tail_row;
+}
+
+dw_status dw_kv_share(dw_kv_arena *arena, dw_kv_slot *slot, dw_kv_slot donor, uint32_t n_rows, dw_error *err) {
+    kv_slot *s = slot_of(arena, *slot);
+    dw_status status = check_fork(arena, donor, n_rows, err);
+    if (status == DW_OK && (s == NULL || *slot == donor || n_rows == 0)) status = dw_fail(err, DW_E_INVALID, "no such KV slot to share rows with");
+    if (status != DW_OK) return status;
+    if (s->rows > 0) {
+        dw_kv_slot made = 0;
+        status = dw_kv_fork(arena, donor, n_rows, &made, err);
+        if (status != DW_OK) return status;
+        dw_kv_close(arena, *slot);
+        *slot = made;
+        return DW_OK;
+    }
+    forget_rows(arena, s);
+    return fork_into(arena, donor, n_rows, *slot, err);
 }
 
 /* --- restoring ----------------------------------------------------------------------------------------------- */
@@ -354,8 +465,12 @@ dw_status dw_kv_restore(dw_kv_arena *arena, dw_backing *backing, const uint64_t 
     if (status == DW_OK) status = take_slot(arena, &slot, err);
     if (status != DW_OK) return status;
     kv_slot *s = &arena->slots[slot];
-    kv_extent image = {.backing = backing, .offsets = (uint64_t *)(uintptr_t)offsets, .end_row = n_rows}; /* copied, not written */
-    status = copy_extent(arena, &image, &s->extents[0], err);
+    kv_extent image = {.offsets = (uint64_t *)(uintptr_t)offsets, .end_row = n_rows}; /* copied, not written */
+    status = make_object(backing, &image.object, err);
+    if (status == DW_OK) {
+        status = copy_extent(arena, &image, &s->extents[0], err);
+        release_object(arena, image.object);
+    }
     if (status == DW_OK) {
         s->n_extents = 1;
         status = map_extents(arena, slot, s, err);
@@ -371,9 +486,18 @@ dw_status dw_kv_restore(dw_kv_arena *arena, dw_backing *backing, const uint64_t 
 
 /* --- rows ---------------------------------------------------------------------------------------------------- */
 
+void dw_kv_reserve(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows) {
+    kv_slot *s = slot_of(arena, slot);
+    if (s == NULL) return;
+    uint64_t *held = s->shared_tail ? &s->extents[s->n_extents - 1].object->bytes : &s->private_bytes;
+    count_written(arena, held, bytes_of_rows(arena, s->tail_row, n_rows));
+}
+
 void dw_kv_commit(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows) {
     kv_slot *s = slot_of(arena, slot);
-    if (s != NULL && n_rows > s->rows) s->rows = n_rows;
+    if (s == NULL || n_rows <= s->rows) return;
+    s->rows = n_rows;
+    dw_kv_reserve(arena, slot, n_rows);
 }
 
 void dw_kv_rewind(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows) {
@@ -397,22 +521,25 @@ static dw_status make_tail_private(dw_kv_arena *arena, dw_kv_slot slot, dw_error
     uint32_t cut_row = keep < s->n_extents ? s->extents[keep].first_row : s->shared_tail ? last->first_row : s->tail_row;
     if (!s->shared_tail && s->tail_row < cut_row) cut_row = s->tail_row;
     uint64_t cut = page_of(arena, cut_row);
-    dw_status status = cut == 0 && last->offsets == NULL ? map_whole(arena, slot, last->backing, DW_EXTENT_PRIVATE, err)
+    dw_status status = cut == 0 && last->offsets == NULL ? map_whole(arena, slot, last->object->backing, DW_EXTENT_PRIVATE, err)
                                                          : map_areas(arena, slot, last, cut, arena->area_bytes, DW_EXTENT_PRIVATE, true, err);
     if (status != DW_OK) return status;
-    drop_extents(s, keep);
+    drop_extents(arena, s, keep);
+    count_private_dropped(arena, s);
     s->shared_tail = false;
     s->tail_row = s->rows;
     s->sealed = 0;
     return DW_OK;
 }
 
+/* Rows below may not be written in place. */
+static uint32_t writable_from(const kv_slot *s) { return s->shared_tail && s->sealed > s->tail_row ? s->sealed : s->tail_row; }
+
 dw_status dw_kv_writable(dw_kv_arena *arena, dw_kv_slot slot, dw_buffer **out, uint64_t *offset, dw_error *err) {
     kv_slot *s = slot_of(arena, slot);
     if (s == NULL) return dw_fail(err, DW_E_INVALID, "no such KV slot");
-    uint32_t writable_from = s->shared_tail ? (s->sealed > s->tail_row ? s->sealed : s->tail_row) : s->tail_row;
     dw_status status = DW_OK;
-    if (s->rows < writable_from) {
+    if (s->rows < writable_from(s)) {
         dw_buffer_destroy(s->wrap); /* device.h rule 1 */
         s->wrap = NULL;
         status = make_tail_private(arena, slot, err);
@@ -432,28 +559,26 @@ void *dw_kv_area(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t layer, int 
 
 /* --- use ----------------------------------------------------------------------------------------------------- */
 
-static void add_run(void *context, void *run, size_t size) {
-    (void)run;
-    *(uint64_t *)context += size;
+uint64_t dw_kv_held_bytes(const dw_kv_arena *arena) { return arena->held_bytes; }
+
+uint64_t dw_kv_growth(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows) {
+    const kv_slot *s = slot_of(arena, slot);
+    if (s == NULL || n_rows <= s->rows) return 0;
+    if (s->rows < writable_from(s)) return bytes_of_rows(arena, s->rows, n_rows); /* in an object or copies yet to be made */
+    uint64_t held = s->shared_tail ? s->extents[s->n_extents - 1].object->bytes : s->private_bytes;
+    uint64_t bytes = bytes_of_rows(arena, s->tail_row, n_rows);
+    return bytes > held ? bytes - held : 0;
 }
 
+/* Objects that nobody else has, whole; of the slot's own tail that others have too, the pages behind what they map; private copies. */
 dw_status dw_kv_use_now(const dw_kv_arena *arena, dw_kv_slot slot, dw_kv_use *out, dw_error *err) {
     const kv_slot *s = slot_of(arena, slot);
     if (s == NULL) return dw_fail(err, DW_E_INVALID, "no such KV slot");
-    *out = (dw_kv_use){.copied_bytes = s->copied_bytes, .extents = s->n_extents};
-    uint64_t end = page_end_of(arena, s->rows);
-    if (s->shared_tail) {
-        /* Pages of our object, but for those that only sealed rows lie on: they live on in the forks. */
-        uint64_t begin = s->sealed > s->tail_row ? page_of(arena, s->sealed) : page_of(arena, s->tail_row);
-        if (begin < end) out->own_bytes = arena->n_areas * (end - begin);
-        return DW_OK;
+    *out = (dw_kv_use){.own_bytes = s->private_bytes, .copied_bytes = s->copied_bytes, .extents = s->n_extents};
+    for (uint32_t i = 0; i < s->n_extents; i++) {
+        if (s->extents[i].object->holders == 1) out->own_bytes += s->extents[i].object->bytes;
     }
-    dw_status status = DW_OK;
-    for (uint32_t area = 0; status == DW_OK && area < arena->n_areas && end > 0; area++) {
-        status = dw_os_private_pages(area_address(arena, slot, area), (size_t)end, add_run, &out->own_bytes, err);
-    }
-    if (status != DW_E_UNSUPPORTED) return status;
-    uint64_t begin = page_of(arena, s->tail_row); /* where the system does not tell: every page with a row of ours */
-    out->own_bytes = begin < end && s->rows > s->tail_row ? arena->n_areas * (end - begin) : 0;
+    bool tail_is_shared = s->shared_tail && s->extents[s->n_extents - 1].object->holders > 1;
+    if (tail_is_shared) out->own_bytes += bytes_of_rows(arena, writable_from(s), s->rows);
     return DW_OK;
 }

@@ -1,4 +1,5 @@
 /* linear.c: products with weights. One place, because which kernel a device takes depends on how many columns come at once (bits.h). */
+#include "ggml-backend.h"
 #include "ggml.h"
 #include "model/graph_internal.h"
 
@@ -11,9 +12,21 @@ static tensor *narrow_product(dw_graph *g, tensor *w, tensor *x) {
     return ggml_reshape_2d(g->context, y, y->ne[0], x->ne[1]);
 }
 
+/* A repacked matrix takes no third dimension: its columns come one by one. */
+static bool is_repacked(const dw_graph *g, const tensor *w) { return dw_graph_on_host(g) && w->buffer != NULL && !ggml_backend_buffer_is_host(w->buffer); }
+
+static tensor *single_products(dw_graph *g, tensor *w, tensor *x) {
+    tensor *y = NULL;
+    for (int64_t i = 0; i < x->ne[1]; i++) {
+        tensor *column = ggml_mul_mat(g->context, w, ggml_view_2d(g->context, x, x->ne[0], 1, x->nb[1], (size_t)i * x->nb[1]));
+        y = y == NULL ? column : ggml_concat(g->context, y, column, 1);
+    }
+    return y;
+}
+
 tensor *dw_linear(dw_graph *g, tensor *w, tensor *bias, tensor *x) {
     bool narrow = g->shape.narrow && x->ne[1] > 1 && !g->model.bits->wide[w->type];
-    tensor *y = narrow ? narrow_product(g, w, x) : ggml_mul_mat(g->context, w, x);
+    tensor *y = !narrow ? ggml_mul_mat(g->context, w, x) : is_repacked(g, w) ? single_products(g, w, x) : narrow_product(g, w, x);
     return bias != NULL ? ggml_add(g->context, y, bias) : y;
 }
 
@@ -33,7 +46,10 @@ tensor *dw_linear_experts(dw_graph *g, tensor *w, tensor *x, tensor *experts) {
 }
 
 size_t dw_linear_nodes(const dw_graph *g) {
+    enum { PRODUCTS = 9 }; /* of a layer, at most; those with experts are three */
     if (!g->shape.narrow) return 0;
-    size_t pieces = g->shape.n_tokens / (g->model.bits->experts_columns > 0 ? g->model.bits->experts_columns : 1) + 1;
-    return (size_t)g->shape.n_layers * (16 + 3 * 4 * pieces);
+    size_t n = g->shape.n_tokens > g->shape.n_wanted ? g->shape.n_tokens : g->shape.n_wanted;
+    size_t at_once = g->model.bits->experts_columns > 0 ? g->model.bits->experts_columns : 1;
+    size_t single = g->model.weights->repacked.bytes > 0 ? 3 * n : 0;
+    return (g->shape.n_layers + (size_t)1) * PRODUCTS * (2 + single + 4 * (n / at_once + 1));
 }

@@ -117,10 +117,13 @@ dw_status dw_model_open(const char *path, dw_device *device, const dw_model_opti
     if (status != DW_OK) goto out;
     describe_sizes(model);
     status = choose_context(model, options, err);
-    if (status == DW_OK) status = dw_weights_open(model->gguf, model->family, &model->hp, device, &model->weights, err);
+    model->kv_bytes_max = options != NULL ? options->kv_bytes_max : 0;
+    if (status == DW_OK) status = dw_weights_open(model->gguf, model->family, &model->hp, device, options != NULL && options->repack, &model->weights, err);
     if (status != DW_OK) goto out;
     model->info.weights_wrapped_bytes = model->weights.wrapped_bytes;
     model->info.weights_copied_bytes = model->weights.copied_bytes;
+    model->info.weights_repacked_bytes = model->weights.repacked.bytes;
+    model->info.weights = model->weights.repacked.bytes > 0 ? "repacked" : "mapped";
     /* Early: it loads on its own thread while the rest is made ready. */
     status = dw_vocab_create(model->gguf, &model->vocab, err);
     if (status == DW_OK) status = open_arena(model, options, err);

@@ -6,6 +6,11 @@
  *   slot      where a session's rows lie in the model's arena (kv.h)
  *   job       one request to the engine: a forward pass or a whole generation
  *   exact     a session whose bits depend on nobody else: batched only where that keeps them (bits.h). `fast` sessions are batched freely
+ *   prefilled the leading rows of a session that were evaluated in prefill chunks alone, from row 0 on without a gap: their bits are the
+ *             same however the prompt was cut (rule 2)
+ *   share     to take the rows of a common prefix from another session, by the maps of a fork, instead of computing them
+ *   owner     whom a session belongs to. Sessions of one owner share; those of different owners only if both are `granted`, because how fast
+ *             an answer comes tells whether somebody else has evaluated the same prefix
  *
  * Rules
  * 1. Rows are append-only: a committed row is never written again (kv.h says how fork, rewind and thaw keep that true).
@@ -17,8 +22,12 @@
  *    keeps the tokens it delivered.
  * 4. A sampled token is state: it is in the log and never derived again.
  * 5. One job per session at a time (DW_E_BUSY). No session function may be called while a job of that session is with the engine.
- * Threads: a model is opened and closed by one thread, while the engine of its device evaluates nothing. dw_engine_submit/cancel from any. Session functions from one thread at a time per
- * model while no job of that session is outstanding; they synchronise with the engine thread inside.
+ * 6. Sharing does not change what an exact session computes: it takes rows only when its job begins, only such as it would have computed
+ *    with the same bits (prefilled ones, of exact sessions), and in place of rows that were prefilled themselves; what remains is at least one whole
+ *    chunk. A fast session takes any committed rows while it has none of its own. Rows that came from a file are given to fast sessions of
+ *    the same owner alone: nobody but him has reason to trust that file.
+ * Threads: a model is opened and closed by one thread, while the engine of its device evaluates nothing. dw_engine_submit/cancel from any. Each session is used by one thread at a time, different
+ * sessions of a model by different threads at once; what one session does to another (sharing, eviction) is done under the model's lock.
  */
 #ifndef DW_MODEL_MODEL_H
 #define DW_MODEL_MODEL_H
@@ -38,6 +47,8 @@ typedef struct dw_model dw_model;
 typedef struct dw_model_options {
     uint32_t context_tokens;  /* longest session; 0 = what the model was trained for, at most 32768 */
     uint32_t sessions_max;    /* slots in the arena; 0 = 32. Only addresses are reserved */
+    bool repack;              /* weights that have a faster product in another layout here go into a private copy of that layout */
+    uint64_t kv_bytes_max;    /* memory for KV rows; 0 = no bound. See dw_model_kv_use_now */
 } dw_model_options;
 
 /* Opens on a device, which must outlive the model. Architectures without a family row are refused by name with the list of those that have one. */
@@ -55,6 +66,8 @@ typedef struct dw_model_info {
     uint64_t n_parameters;
     uint64_t file_bytes;
     uint64_t weights_wrapped_bytes, weights_copied_bytes; /* I1: what was mapped and what had to be copied to the device */
+    uint64_t weights_repacked_bytes; /* copied because it was asked for; 0 also where nothing has a repacked product */
+    const char *weights;             /* "mapped", or "repacked": products of repacked weights round differently, so a profile names it */
     uint32_t kv_row_bytes;         /* of K (and of V) of one token in one layer: n_heads_kv * head_dim * 2 */
     uint64_t kv_bytes_per_token;
     const char *kv_type;           /* "F16" */
@@ -64,10 +77,18 @@ const dw_model_info *dw_model_info_view(const dw_model *model);
 dw_vocab *dw_model_vocab(dw_model *model);     /* borrowed */
 dw_device *dw_model_device(dw_model *model);   /* borrowed */
 
+/* KV rows of all sessions. kv_bytes counts each session's rows as if it were alone; own_bytes is memory that one session holds, shared_bytes what
+ * several do, counted once: together what the rows take. Rows that a checkpoint's file holds take none.
+ * When an evaluation would take more than the budget, idle fast sessions lose their rows, lowest class first, among these the one longest unused
+ * (never one of a higher class than the session that asks); their tokens stay, pending. An exact session's rows stay, because recomputed
+ * they may have other bits. If that is not enough, the job ends with DW_E_FULL. */
+typedef struct dw_model_kv_use { uint64_t sessions, kv_bytes, own_bytes, shared_bytes, budget_bytes, evictions, refused; } dw_model_kv_use;
+void dw_model_kv_use_now(const dw_model *model, dw_model_kv_use *out);
+
 /* What must be equal for KV rows to be this model's. The weights' hash is cached by the file's identity in the cache folder. */
 typedef struct dw_model_fingerprint { dw_hash weights, tokenizer, hyperparameters; } dw_model_fingerprint;
 dw_status dw_model_fingerprint_of(dw_model *model, dw_model_fingerprint *out, dw_error *err) DW_MUST_USE;
-/* What must also be equal for bit-exact continuation: "build=...;isa=...;device=...;threads=any;kv=F16;chunk=256/64". Threads are named
+/* What must also be equal for bit-exact continuation: "build=...;isa=...;device=...;threads=any;kv=F16;weights=mapped;chunk=256/64". Threads are named
  * where bits depend on how many there are: the CPU with more threads than the model has heads. */
 enum { DW_PROFILE_BYTES = 256 };
 void dw_model_profile(const dw_model *model, char out[DW_PROFILE_BYTES]);
@@ -76,10 +97,16 @@ void dw_model_profile(const dw_model *model, char out[DW_PROFILE_BYTES]);
 
 typedef struct dw_session dw_session;
 
-/* Whose steps come first: a class goes before the lower ones (schedule.h). */
+/* The class of whoever a session works for: the smaller, the sooner it is served (schedule.h) and the later it has to give way (budget.c). */
 typedef enum dw_priority { DW_PRIORITY_REALTIME = -1, DW_PRIORITY_NORMAL = 0, DW_PRIORITY_BACKGROUND = 1 } dw_priority;
 
-typedef struct dw_session_options { bool fast; uint64_t seed; dw_priority priority; } dw_session_options;
+typedef struct dw_session_options {
+    bool fast;
+    bool granted;          /* its rows may be given to sessions of any owner, and it takes from any that is granted too */
+    uint64_t owner;        /* whose; 0 = shares with nobody */
+    dw_priority priority;
+    uint64_t seed;
+} dw_session_options;
 
 dw_status dw_session_create(dw_model *model, const dw_session_options *options, dw_session **out, dw_error *err) DW_MUST_USE;
 void dw_session_destroy(dw_session *session);
@@ -93,13 +120,16 @@ bool dw_session_is_fast(const dw_session *session);
 
 /* Shortens the log to n tokens (DW_E_RANGE above its length); rows beyond are dropped. */
 dw_status dw_session_rewind(dw_session *session, uint32_t n_tokens, dw_error *err) DW_MUST_USE;
-/* Makes the log equal to tokens[n]: keeps the common prefix (*n_reused tokens of it have rows), drops the rest, appends the new ones as pending. */
+/* Back to n_tokens of which at most n_rows keep their rows; the others are pending again. */
+dw_status dw_session_rewind_rows(dw_session *session, uint32_t n_tokens, uint32_t n_rows, dw_error *err) DW_MUST_USE;
+/* Makes the log equal to tokens[n]: keeps the common prefix, drops the rest, appends the new ones as pending. *n_reused tokens have rows then: its
+ * own, and those that a fast session shares. An exact one shares when a job begins, because until then it could still be rewound. */
 dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n_tokens, uint32_t *n_reused, dw_error *err) DW_MUST_USE;
 /* A second session with the same past; shares the committed rows' pages. Nothing is copied but the log. */
 dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) DW_MUST_USE;
 
 /* For checkpoints. Rows of a layer lie contiguously: K (which 0) or V (which 1), [rows, n_heads_kv, head_dim] F16.
- * The view is of live memory: valid until the session's next change. */
+ * The view is of live memory: valid until the session's next change, and on while other threads use the model's sessions only if it is kept. */
 dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int which, const void **out, uint64_t *bytes) DW_MUST_USE;
 /* Where the rows of one layer's K or V begin in a backing object (page-aligned offset; the object reaches at least to the page
  * end behind the last row). */
@@ -110,10 +140,16 @@ typedef struct dw_session_image {
     const dw_kv_source *layers;       /* [n_layers] */
     dw_sampler_state sampler;
     bool fast;
+    uint64_t owner;                   /* as in dw_session_options; granted it never is, rule 6 */
+    dw_priority priority;
 } dw_session_image;
 dw_status dw_session_restore(dw_model *model, const dw_session_image *image, dw_session **out, dw_error *err) DW_MUST_USE;
 
-/* Bytes of a session: all rows; of these, memory that only this session holds. */
+/* While a session is kept its rows stay where they are: for who looks at views of them. Calls nest; free at once. */
+void dw_session_keep(dw_session *session);
+void dw_session_let_go(dw_session *session);
+
+/* Bytes of a session: all rows; memory that only this session holds, so would be free without it; the rest of the rows' bytes. */
 typedef struct dw_session_use { uint64_t kv_bytes, own_bytes, shared_bytes; uint32_t extents; } dw_session_use;
 dw_status dw_session_use_now(const dw_session *session, dw_session_use *out, dw_error *err) DW_MUST_USE;
 
@@ -156,6 +192,7 @@ typedef struct dw_job {
     dw_status status;
     dw_error error;
     uint32_t n_evaluated, n_generated;          /* tokens: prompt rows computed in this job; tokens made */
+    uint32_t n_shared;                          /* rows that the session had not and took from another one */
     uint64_t prefill_ns, decode_ns;
     dw_end_reason end_reason;
     uint32_t stop_index;                        /* with DW_END_STOP */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ggml.h"
+#include "os/os.h"
 
 /* What one dimension of a tensor must be. */
 typedef enum size_of { ONE, WIDTH, Q_WIDTH, KV_WIDTH, QKV_WIDTH, Q_NORM, K_NORM, FEED, UP, EXPERTS, EXPERT_FEED, VOCAB, HALF_ROT } size_of;
@@ -23,6 +24,7 @@ typedef struct loader {
     const dw_family *family;
     const dw_hyperparameters *hp;
     dw_device *device;
+    bool repack;
     dw_weights *weights;
     layer_form form;
     /* Tensors made so far, with their places in the file. */
@@ -277,12 +279,44 @@ static dw_status copy_rest(loader *l, const size_t *rest, size_t n_rest) {
     return status;
 }
 
+/* A tied output as a tensor of its own, over the embedding's bytes, where it will be repacked: rows are looked up in the other. */
+static void untie_output(loader *l) {
+    dw_weights *w = l->weights;
+    if (w->output != w->embedding || dw_device_repacks(l->device, w->embedding) == NULL) return;
+    w->output = ggml_dup_tensor(w->context, w->embedding);
+    ggml_set_name(w->output, "output.weight");
+    l->made[l->n_made] = w->output;
+    l->sources[l->n_made++] = l->sources[0];
+}
+
+/* What is multiplied with, and not looked up in. */
+static bool is_product(const loader *l, const struct ggml_tensor *tensor) { return tensor->ne[1] > 1 && tensor != l->weights->embedding; }
+
+static dw_status repack_products(loader *l) {
+    uint64_t begin_ns = dw_os_monotonic_ns();
+    untie_output(l);
+    dw_repack_weight *products = calloc(l->n_made, sizeof *products);
+    if (products == NULL) return dw_fail(l->err, DW_E_NO_MEMORY, "no memory for weights");
+    const uint8_t *file = dw_gguf_data(l->gguf, &(uint64_t){0});
+    size_t n = 0;
+    for (size_t i = 0; i < l->n_made; i++) {
+        if (is_product(l, l->made[i])) products[n++] = (dw_repack_weight){.tensor = l->made[i], .data = file + l->sources[i]->offset};
+    }
+    dw_status status = dw_repack(l->device, products, n, &l->weights->repacked, l->err);
+    free(products);
+    dw_log(DW_LOG_INFO, "weights", "repacked_bytes=%llu ms=%llu", (unsigned long long)l->weights->repacked.bytes,
+           (unsigned long long)(dw_os_monotonic_ns() - begin_ns) / 1000000);
+    return status;
+}
+
 static dw_status place_all(loader *l) {
     size_t *rest = calloc(l->n_made, sizeof *rest);
     if (rest == NULL) return dw_fail(l->err, DW_E_NO_MEMORY, "no memory for weights");
     size_t n_rest = 0;
-    dw_status status = wrap_file(l);
+    dw_status status = l->repack ? repack_products(l) : DW_OK;
+    if (status == DW_OK) status = wrap_file(l);
     for (size_t i = 0; status == DW_OK && i < l->n_made; i++) {
+        if (l->made[i]->buffer != NULL) continue; /* repacked */
         if (l->weights->wrap != NULL && dw_buffer_place(l->weights->wrap, l->made[i], l->sources[i]->offset, NULL) == DW_OK) {
             l->weights->wrapped_bytes += l->sources[i]->bytes;
         } else {
@@ -294,10 +328,10 @@ static dw_status place_all(loader *l) {
     return status;
 }
 
-dw_status dw_weights_open(const dw_gguf *gguf, const dw_family *family, const dw_hyperparameters *hp, dw_device *device, dw_weights *out,
-                          dw_error *err) {
+dw_status dw_weights_open(const dw_gguf *gguf, const dw_family *family, const dw_hyperparameters *hp, dw_device *device, bool repack,
+                          dw_weights *out, dw_error *err) {
     memset(out, 0, sizeof *out);
-    loader l = {.gguf = gguf, .family = family, .hp = hp, .device = device, .weights = out, .err = err};
+    loader l = {.gguf = gguf, .family = family, .hp = hp, .device = device, .repack = repack, .weights = out, .err = err};
     size_t most = (size_t)hp->n_layers * N_LAYER_TENSORS + N_MODEL_TENSORS;
     /* A layer has at least one tensor in the file: what is allocated here is bounded by the file. */
     if (hp->n_layers > dw_gguf_n_tensors(gguf)) return dw_fail(err, DW_E_FORMAT, "%u layers and %llu tensors", hp->n_layers, (unsigned long long)dw_gguf_n_tensors(gguf));
@@ -323,6 +357,7 @@ out:
 void dw_weights_close(dw_weights *weights) {
     dw_buffer_destroy(weights->wrap);
     dw_buffer_destroy(weights->own);
+    dw_repack_release(&weights->repacked);
     if (weights->context != NULL) ggml_free(weights->context);
     free(weights->layers);
     memset(weights, 0, sizeof *weights);

@@ -1,7 +1,9 @@
 /* weights.h: the tensors of one model, on its device.
  *
  * The file's map is wrapped (I1: no copy). Tensors that cannot lie in the wrap (the device does not import, the file's alignment is too
- * small) are copied to memory of the device, and counted.
+ * small) are copied to memory of the device, and counted. With `repack` the matrices that have a faster product in another layout on this
+ * processor are copied into it, and counted apart; where output and embedding are one tensor in the file, the output becomes a second
+ * one, since rows cannot be looked up in such a copy.
  * Threads: immutable after opening.
  */
 #ifndef DW_MODEL_WEIGHTS_H
@@ -9,6 +11,7 @@
 
 #include "device/device.h"
 #include "model/family.h"
+#include "model/repack.h"
 
 /* NULL where the family or the file has no such tensor. Matrices are [input, output] in ggml's order (rows are outputs), experts'
  * [input, output, n_experts]. A norm's bias is there for DW_NORM_LAYER. */
@@ -24,19 +27,20 @@ typedef struct dw_layer_weights {
 } dw_layer_weights;
 
 typedef struct dw_weights {
-    struct ggml_tensor *embedding, *output, *output_bias, *output_norm, *output_norm_bias; /* output == embedding where they are tied */
+    struct ggml_tensor *embedding, *output, *output_bias, *output_norm, *output_norm_bias; /* output == embedding where they are tied and not repacked */
     struct ggml_tensor *rope_factors; /* divisors of rope's frequencies; of short and long ones those for this context */
     bool rope_is_long;
     const void *embedding_host;  /* the embedding's bytes in the file's map */
     dw_layer_weights *layers;
-    uint64_t wrapped_bytes, copied_bytes;
+    uint64_t wrapped_bytes, copied_bytes; /* repacked.bytes beside these */
     /* owned */
     struct ggml_context *context;
     dw_buffer *wrap, *own;
+    dw_repacked repacked;
 } dw_weights;
 
-dw_status dw_weights_open(const dw_gguf *gguf, const dw_family *family, const dw_hyperparameters *hp, dw_device *device, dw_weights *out,
-                          dw_error *err) DW_MUST_USE;
+dw_status dw_weights_open(const dw_gguf *gguf, const dw_family *family, const dw_hyperparameters *hp, dw_device *device, bool repack,
+                          dw_weights *out, dw_error *err) DW_MUST_USE;
 void dw_weights_close(dw_weights *weights); /* also of one that failed to open */
 
 #endif

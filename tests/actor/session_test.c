@@ -301,6 +301,57 @@ static void a_conversation_that_is_moved_equals_one_that_is_not(void **state) {
     dw_actor_destroy(twin.actor);
 }
 
+/* A session with these flags after a long prompt; how much of its rows is memory of its own. */
+static bool shares_a_long_prompt(dw_actor *actor, uint16_t flags) {
+    int32_t tokens[300];
+    dw_actor_use use;
+    dw_error err = {0};
+    for (int i = 0; i < 300; i++) tokens[i] = 260 + i * 7 % 250;
+    uint32_t at = fixture_put(actor, AT_TOKENS, tokens, sizeof tokens);
+    uint32_t handle = fixture_request(actor, (dw_request){.op = DW_OP_SESSION_OPEN, .flags = flags}).result0;
+    dw_completion done = fixture_request(actor, (dw_request){.op = DW_OP_FORWARD, .handle = handle, .ptr0 = at, .len0 = 300});
+    assert_int_equal(done.result0, 300); /* what a guest sees does not tell */
+    assert_ok(dw_actor_use_now(actor, &use, &err), err);
+    return use.kv_shared_bytes > use.kv_own_bytes;
+}
+
+static dw_actor *owned(fixture *f, const char *name, uint64_t owner) {
+    dw_actor_options options = {.name = name, .owner = owner};
+    dw_actor *actor = NULL;
+    dw_error err = {0};
+    assert_ok(dw_actor_create(f->runtime, f->probe, &options, &actor, &err), err);
+    return actor;
+}
+
+static void actors_share_within_an_owner_with_forks_and_where_both_grant_it(void **state) {
+    fixture *f = *state;
+    dw_error err = {0};
+    dw_actor *fork = NULL, *thawed = NULL, *nobody = NULL;
+    char path[512];
+    fixture_path(f, "owner.drift", path);
+    dw_actor *first = fixture_actor(f, "first-owner");
+    assert_ok(dw_actor_fork(first, "first-fork", &fork, NULL, &err), err); /* before there is anything to inherit */
+    assert_false(shares_a_long_prompt(first, 0));
+    assert_true(shares_a_long_prompt(fork, 0));
+    dw_actor *others[] = {owned(f, "other", 0), owned(f, "granted", 0), owned(f, "taker", 0), owned(f, "ask", 7), owned(f, "same", 7)};
+    assert_false(shares_a_long_prompt(others[0], DW_FLAG_SHARED)); /* nobody else has granted it yet */
+    assert_true(shares_a_long_prompt(others[1], DW_FLAG_SHARED));
+    assert_false(shares_a_long_prompt(others[2], 0));
+    assert_false(shares_a_long_prompt(others[3], 0));
+    assert_true(shares_a_long_prompt(others[4], 0));
+    /* A checkpoint does not say whose it is. */
+    assert_ok(dw_actor_freeze(others[3], path, NULL, &err), err);
+    dw_thaw_options options = {.program = f->probe, .name = "thawed"};
+    assert_ok(dw_actor_thaw(f->runtime, path, &options, &thawed, NULL, &err), err);
+    assert_false(shares_a_long_prompt(thawed, 0));
+    dw_actor_options out_of_range = {.name = "nobody", .owner = DW_OWNERS_END};
+    assert_int_equal(dw_actor_create(f->runtime, f->probe, &out_of_range, &nobody, &err), DW_E_RANGE);
+    for (int i = 0; i < 5; i++) dw_actor_destroy(others[i]);
+    dw_actor_destroy(first);
+    dw_actor_destroy(fork);
+    dw_actor_destroy(thawed);
+}
+
 /* Hugging Face's reader over the checkpoint of a live actor, beside dumps of the actor's own memory. */
 static void safetensors_reads_the_rows_that_the_actor_holds(void **state) {
     if (DW_TEST_PYTHON[0] == '\0') skip();
@@ -360,6 +411,7 @@ int main(void) {
         cmocka_unit_test(a_cancelled_job_leaves_the_last_row),
         cmocka_unit_test(a_generation_interrupted_in_its_prompt_does_not_claim_it),
         cmocka_unit_test(a_conversation_that_is_moved_equals_one_that_is_not),
+        cmocka_unit_test(actors_share_within_an_owner_with_forks_and_where_both_grant_it),
         cmocka_unit_test(safetensors_reads_the_rows_that_the_actor_holds),
     };
     return cmocka_run_group_tests(tests, setup, fixture_teardown);

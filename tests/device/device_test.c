@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "device/compute.h"
+#include "ggml.h"
 #include "os/os.h"
 
 static const char *device_name = "cpu";
@@ -170,6 +171,56 @@ static void a_chain_of_nodes_runs_in_order(void **state) {
     dw_os_unmap(window, (size_t)bytes);
 }
 
+/* A matrix of one type that repacks, written whole, times columns, beside the same matrix in plain memory. */
+static void repacked_weights_give_the_same_product(void **state) {
+    (void)state;
+    enum { COLUMNS = 512, ROWS = 64, N = 3 };
+    const char *repacks = dw_device_info_view(device)->repacks;
+    if (strstr(repacks, "q4_0") == NULL) {
+        printf("no repack kernel for q4_0 on this processor\n");
+        skip();
+    }
+    static float source[ROWS * COLUMNS], x[N * COLUMNS], out[2][N * ROWS];
+    static uint8_t packed[ROWS * COLUMNS];
+    uint64_t random = 5;
+    for (int i = 0; i < ROWS * COLUMNS; i++) source[i] = (float)next_random(&random) / 2147483648.0f - 0.5f;
+    for (int i = 0; i < N * COLUMNS; i++) x[i] = (float)next_random(&random) / 2147483648.0f - 0.5f;
+    size_t bytes = ggml_quantize_chunk(GGML_TYPE_Q4_0, source, packed, 0, ROWS, COLUMNS, NULL);
+    for (int repack = 0; repack < 2; repack++) {
+        struct ggml_context *context = ggml_init((struct ggml_init_params){.mem_size = 16 * ggml_tensor_overhead() + ggml_graph_overhead(), .no_alloc = true});
+        struct ggml_tensor *w = ggml_new_tensor_2d(context, GGML_TYPE_Q4_0, COLUMNS, ROWS);
+        struct ggml_tensor *b = ggml_new_tensor_2d(context, GGML_TYPE_F32, COLUMNS, N);
+        struct ggml_tensor *y = ggml_mul_mat(context, w, b);
+        struct ggml_cgraph *graph = ggml_new_graph(context);
+        struct ggml_backend_buffer_type *type = dw_device_repacks(device, w);
+        dw_buffer *weights = NULL, *plain = NULL;
+        uint64_t before = dw_device_ledger(device).copied_in;
+        assert_non_null(type);
+        assert_null(dw_device_repacks(device, b)); /* F32 */
+        if (repack) assert_int_equal(dw_device_allocate_repacked(device, type, dw_repacked_bytes(type, w), &weights, NULL), DW_OK);
+        else assert_int_equal(dw_device_allocate(device, bytes, &weights, NULL), DW_OK);
+        assert_int_equal(dw_device_allocate(device, sizeof x + sizeof out[0], &plain, NULL), DW_OK);
+        assert_int_equal(dw_buffer_place(weights, w, 0, NULL), DW_OK);
+        assert_int_equal(dw_buffer_place(plain, b, 0, NULL), DW_OK);
+        assert_int_equal(dw_buffer_place(plain, y, sizeof x, NULL), DW_OK);
+        assert_int_equal(dw_tensor_write(device, w, packed, 0, bytes), DW_OK);
+        assert_int_equal(dw_device_ledger(device).copied_in - before, bytes);
+        if (repack) assert_memory_not_equal(dw_buffer_base(weights), packed, bytes); /* in another order */
+        assert_int_equal(dw_tensor_write(device, b, x, 0, sizeof x), DW_OK);
+        ggml_build_forward_expand(graph, y);
+        assert_int_equal(dw_device_supports(device, graph, NULL), DW_OK);
+        assert_int_equal(dw_device_compute(device, graph, NULL), DW_OK);
+        assert_int_equal(dw_tensor_read(device, y, out[repack], 0, sizeof out[0]), DW_OK);
+        dw_buffer_destroy(weights);
+        dw_buffer_destroy(plain);
+        ggml_free(context);
+    }
+    for (int i = 0; i < N * ROWS; i++) {
+        float difference = out[0][i] - out[1][i];
+        assert_true(difference < 1e-3f && difference > -1e-3f); /* sums of 512 products below 0.25; the order of additions alone differs */
+    }
+}
+
 static void malformed_requests_are_refused(void **state) {
     (void)state;
     uint64_t bytes = 4 * dw_os_page_bytes();
@@ -240,6 +291,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(wrap_shares_pages_in_both_directions),
         cmocka_unit_test(wrap_is_the_hosts_address_where_info_says_so),
         cmocka_unit_test(a_chain_of_nodes_runs_in_order),
+        cmocka_unit_test(repacked_weights_give_the_same_product),
         cmocka_unit_test(malformed_requests_are_refused),
         cmocka_unit_test(unknown_devices_are_refused_with_those_that_exist),
         cmocka_unit_test(the_list_begins_with_the_cpu),

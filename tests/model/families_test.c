@@ -109,6 +109,27 @@ static void variants_of_files_equal_libllama(void **state) {
     assert_true(good);
 }
 
+/* --- short and long rope ------------------------------------------------------------------------------------- */
+
+static dw_model_fingerprint fingerprint_with(const made_model *m, uint32_t context) {
+    dw_model_fingerprint fingerprint;
+    dw_error err = {0};
+    dw_model *model = open_model(made_model_path(m), context);
+    if (dw_model_fingerprint_of(model, &fingerprint, &err) != DW_OK) fail_msg("%s", err.text);
+    dw_model_close(model);
+    return fingerprint;
+}
+
+/* A checkpoint's rows are thawed only where they would be computed with the same factors. */
+static void rows_of_short_rope_are_not_those_of_long_rope(void **state) {
+    (void)state;
+    const made_model *m = made_model_named("v_llama_longrope");
+    dw_model_fingerprint brief = fingerprint_with(m, 256), limit = fingerprint_with(m, m->rope_original), above = fingerprint_with(m, m->rope_original + 1);
+    assert_memory_equal(&brief, &limit, sizeof brief);
+    assert_memory_equal(&above.weights, &brief.weights, sizeof brief.weights);
+    assert_memory_not_equal(&above.hyperparameters, &brief.hyperparameters, sizeof brief.hyperparameters);
+}
+
 /* --- weight types -------------------------------------------------------------------------------------------- */
 
 /* All that hold weights: whatever ggml can quantise to and read back. */
@@ -193,6 +214,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(every_family_equals_libllama_with_a_real_vocabulary),
         cmocka_unit_test(no_family_is_without_a_test),
         cmocka_unit_test(variants_of_files_equal_libllama),
+        cmocka_unit_test(rows_of_short_rope_are_not_those_of_long_rope),
         cmocka_unit_test(every_weight_type_equals_libllama),
         cmocka_unit_test(unequal_layers_equal_padded_ones),
         cmocka_unit_test(gate_and_up_in_one_matrix_equal_two),

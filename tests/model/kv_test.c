@@ -91,6 +91,17 @@ static dw_status fork_slot(world *w, dw_kv_slot parent, uint32_t n, dw_kv_slot *
     return DW_OK;
 }
 
+/* The slot's rows become the donor's first n; its number may change. */
+static dw_status share_rows(world *w, dw_kv_slot *slot, dw_kv_slot donor, uint32_t n, dw_error *err) {
+    dw_kv_slot before = *slot;
+    dw_status status = dw_kv_share(w->arena, slot, donor, n, err);
+    if (status != DW_OK) return status;
+    w->slots[before].open = false;
+    w->slots[*slot] = w->slots[donor];
+    w->slots[*slot].rows = n;
+    return DW_OK;
+}
+
 static void rewind_slot(world *w, dw_kv_slot slot, uint32_t n) {
     dw_kv_rewind(w->arena, slot, n);
     w->slots[slot].rows = n;
@@ -129,6 +140,17 @@ static uint32_t n_open(const world *w) {
     return n;
 }
 
+/* What the arena counts is what its slots have: nothing is forgotten, nothing counted twice. */
+static void check_held(const world *w) {
+    uint64_t own = 0;
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        dw_kv_use use = {0};
+        if (w->slots[i].open) assert_int_equal(dw_kv_use_now(w->arena, i, &use, NULL), DW_OK);
+        own += use.own_bytes;
+    }
+    assert_true(own <= dw_kv_held_bytes(w->arena));
+}
+
 static void random_step(world *w) {
     uint32_t slot = pick_open(w), action = roll(100);
     dw_kv_slot made = 0;
@@ -147,6 +169,14 @@ static void random_step(world *w) {
         uint32_t n = roll(3) == 0 ? roll(p->rows + 1) : p->rows;
         assert_int_equal(fork_slot(w, slot, n, &made, NULL), DW_OK);
         w->slots[made].open = true;
+    } else if (action < 75) {
+        uint32_t donor = pick_open(w), to = slot;
+        if (donor == slot || w->slots[donor].rows == 0) return;
+        dw_status status = share_rows(w, &to, donor, roll(w->slots[donor].rows) + 1, NULL);
+        if (status != DW_OK) assert_true(full && p->rows > 0 && status == DW_E_LIMIT);
+    } else if (action < 78) {
+        dw_kv_release(w->arena, slot);
+        p->rows = 0;
     } else if (action < 85) {
         rewind_slot(w, slot, roll(p->rows + 1));
     } else if (action < 92 && !full) {
@@ -168,8 +198,13 @@ static void any_tree_keeps_every_row(uint32_t row_bytes) {
     for (int step = 0; step < 3000; step++) {
         random_step(w);
         if (step % 10 == 0) check_all(w);
+        check_held(w);
     }
     check_all(w);
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        if (w->slots[i].open) close_slot(w, i);
+    }
+    assert_int_equal(dw_kv_held_bytes(w->arena), 0);
     world_free(w);
 }
 
@@ -311,6 +346,13 @@ static dw_status restore(world *w, dw_kv_slot slots[3], dw_error *err) {
     return status;
 }
 
+static dw_status share_in_place(world *w, dw_kv_slot slots[3], dw_error *err) {
+    rewind_slot(w, slots[1], 0);
+    return share_rows(w, &slots[1], slots[2], 100, err); /* seals the donor, too */
+}
+
+static dw_status share_for_own_rows(world *w, dw_kv_slot slots[3], dw_error *err) { return share_rows(w, &slots[1], slots[2], 100, err); }
+
 static dw_status open_one(world *w, dw_kv_slot slots[3], dw_error *err) {
     (void)slots;
     dw_kv_slot made;
@@ -323,7 +365,7 @@ static void every_failure_leaves_the_others_whole(void **state) {
     (void)state;
     static const struct { const char *name; operation run; } operations[] = {
         {"fork with seal", fork_with_seal}, {"write after rewind into shared rows", write_after_rewind_into_shared},
-        {"write after rewind through extents", write_after_rewind_through_extents}, {"restore", restore}, {"open", open_one},
+        {"write after rewind through extents", write_after_rewind_through_extents}, {"restore", restore}, {"open", open_one}, {"share in place", share_in_place}, {"share for own rows", share_for_own_rows},
     };
     for (size_t o = 0; o < sizeof operations / sizeof operations[0]; o++) {
         uint64_t k = 1;

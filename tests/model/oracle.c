@@ -20,27 +20,27 @@ static void quiet(enum ggml_log_level level, const char *text, void *context) {
     (void)context;
 }
 
-static struct llama_model *load(const char *path) {
+static struct llama_model *load(const char *path, bool repack) {
     llama_log_set(quiet, NULL);
     /* Without devices libllama stays on the CPU, whatever graphics hardware there is. */
     static ggml_backend_dev_t none[] = {NULL};
     struct llama_model_params mp = llama_model_default_params();
     mp.devices = none;
     mp.n_gpu_layers = 0;
-    mp.use_extra_bufts = false;
+    mp.use_extra_bufts = repack;
     return llama_model_load_from_file(path, mp);
 }
 
 bool oracle_loads(const char *path) {
-    struct llama_model *model = load(path);
+    struct llama_model *model = load(path, false);
     llama_model_free(model);
     return model != NULL;
 }
 
-oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) {
+static oracle *open_with(const char *path, uint32_t context_tokens, int threads, bool repack) {
     oracle *o = calloc(1, sizeof *o);
     if (o == NULL) abort();
-    o->model = load(path);
+    o->model = load(path, repack);
     if (o->model == NULL) {
         free(o);
         return NULL;
@@ -59,6 +59,9 @@ oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) {
     o->n_vocab = (uint32_t)llama_vocab_n_tokens(llama_model_get_vocab(o->model));
     return o;
 }
+
+oracle *oracle_open(const char *path, uint32_t context_tokens, int threads) { return open_with(path, context_tokens, threads, false); }
+oracle *oracle_open_repacked(const char *path, uint32_t context_tokens, int threads) { return open_with(path, context_tokens, threads, true); }
 
 void oracle_close(oracle *o) {
     if (o == NULL) return;

@@ -11,6 +11,8 @@ typedef struct oracle oracle;
 oracle *oracle_open(const char *path, uint32_t context_tokens, int threads);
 /* Only whether it can be: some files that libllama loads crash it when it goes on. */
 bool oracle_loads(const char *path);
+/* The same with its weights repacked where it would by default. */
+oracle *oracle_open_repacked(const char *path, uint32_t context_tokens, int threads);
 void oracle_close(oracle *o);
 /* Forgets everything. */
 void oracle_reset(oracle *o);

@@ -170,13 +170,101 @@ static void a_type_that_holds_no_weights_is_refused(void **state) {
     expect(open_there(&err), DW_E_UNSUPPORTED, &err, "tensor blk.0.attn_q.weight is i32");
 }
 
-int main(void) {
+/* --- damage -------------------------------------------------------------------------------------------------- */
+
+static uint64_t random_state;
+
+static uint64_t next_random(void) {
+    random_state = random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return random_state >> 33;
+}
+
+static uint8_t *read_whole(size_t *size) {
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    *size = (size_t)ftell(file);
+    rewind(file);
+    uint8_t *bytes = malloc(*size);
+    assert_non_null(bytes);
+    assert_int_equal(fread(bytes, 1, *size, file), *size);
+    fclose(file);
+    return bytes;
+}
+
+static size_t find(const uint8_t *bytes, size_t size, const char *text) {
+    size_t at = 0, length = strlen(text);
+    while (at + length < size && memcmp(bytes + at, text, length) != 0) at++;
+    assert_true(at + length < size);
+    return at;
+}
+
+/* What opens must also run. */
+static bool opens_and_runs(void) {
+    dw_model *model = NULL;
+    dw_session *session = NULL;
+    dw_error err = {0};
+    dw_model_options options = {.context_tokens = 256, .sessions_max = 1};
+    if (dw_model_open(path, device, &options, &model, &err) != DW_OK) {
+        assert_true(err.text[0] != 0);
+        return false;
+    }
+    const int32_t token = 0;
+    float *logits = malloc(dw_model_info_view(model)->n_vocab * sizeof logits[0]);
+    assert_non_null(logits);
+    assert_int_equal(dw_session_create(model, NULL, &session, NULL), DW_OK);
+    dw_row_request row = {.index = DW_ROW_LAST, .logits = logits};
+    dw_job job = {.kind = DW_JOB_FORWARD, .session = session, .tokens = &token, .n_tokens = 1, .rows = &row, .n_rows = 1};
+    assert_int_equal(dw_job_run(&job, &err), DW_OK);
+    dw_session_destroy(session);
+    dw_model_close(model);
+    free(logits);
+    return true;
+}
+
+/* Keys and tensor descriptions with a number changed: refused, or a model that runs. The sanitizers watch. */
+static void damaged_keys_and_tensors_are_refused_or_run(void **state) {
+    (void)state;
+    static const uint32_t numbers[] = {0, 1, 2, 3, 5, 64, 255, 256, 257, 512, 65536, 0x7fffffffu, 0x80000000u, 0xffffffffu};
+    enum { N_EACH = 60 };
+    uint32_t opened = 0, refused = 0;
+    random_state = 20261125;
+    for (const made_model *m = made_families; m->name != NULL; m++) {
+        made_model whole = small(m);
+        size_t size = 0;
+        whole.n_vocab = 300;
+        assert_true(made_model_write(&whole, path));
+        uint8_t *bytes = read_whole(&size);
+        size_t begin = find(bytes, size, "general.architecture"), end = find(bytes, size, "blk.1.") + 200;
+        for (int i = 0; i < N_EACH; i++) {
+            uint32_t before, number = numbers[next_random() % (sizeof numbers / sizeof numbers[0])];
+            size_t at = begin + next_random() % (end - begin);
+            memcpy(&before, bytes + at, sizeof before);
+            if (next_random() % 2) memcpy(bytes + at, &number, sizeof number);
+            else bytes[at] = (uint8_t)next_random();
+            FILE *file = fopen(path, "wb");
+            assert_non_null(file);
+            assert_int_equal(fwrite(bytes, 1, size, file), size);
+            fclose(file);
+            if (opens_and_runs()) opened++;
+            else refused++;
+            memcpy(bytes + at, &before, sizeof before);
+        }
+        free(bytes);
+    }
+    printf("%u damaged files refused, %u opened and ran\n", refused, opened);
+    assert_true(refused > 100 && opened > 10);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_missing_tensor_is_refused_by_name),
         cmocka_unit_test(a_tensor_without_a_place_is_refused_by_name),
         cmocka_unit_test(another_architecture_is_refused_with_the_list),
         cmocka_unit_test(what_cannot_be_is_refused_by_key),
         cmocka_unit_test(a_type_that_holds_no_weights_is_refused),
+        cmocka_unit_test(damaged_keys_and_tensors_are_refused_or_run),
     };
     setvbuf(stdout, NULL, _IOLBF, 0);
     snprintf(path, sizeof path, "%s/refused.gguf", DW_TEST_BUILD);

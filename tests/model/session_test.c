@@ -647,7 +647,7 @@ static void model_describes_itself(void **state) {
     assert_true(info->weights_wrapped_bytes > 0 && info->weights_wrapped_bytes < info->file_bytes);
     dw_model_profile(model, profile);
     printf("%s\n", profile);
-    assert_non_null(strstr(profile, "threads=any;kv=F16;chunk=256/64"));
+    assert_non_null(strstr(profile, "threads=any;kv=F16;weights=mapped;chunk=256/64"));
     assert_int_equal(dw_model_fingerprint_of(model, &one, NULL), DW_OK);
     assert_int_equal(dw_model_fingerprint_of(model, &two, NULL), DW_OK);
     assert_memory_equal(&one, &two, sizeof one);

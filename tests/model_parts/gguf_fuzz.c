@@ -26,7 +26,7 @@ static void touch(dw_gguf_string text) {
 static void read_array(const dw_gguf *gguf, const char *name, uint64_t count) {
     dw_gguf_strings strings;
     dw_gguf_string text;
-    bool found;
+    bool found, truth;
     uint64_t value;
     double number;
     if (dw_gguf_array_strings(gguf, name, &strings, &found, NULL) == DW_OK) {
@@ -48,6 +48,7 @@ static void read_array(const dw_gguf *gguf, const char *name, uint64_t count) {
     for (uint64_t i = 0; i < count; i += 1 + count / 16) {
         if (dw_gguf_array_u64(gguf, name, i, &value, NULL) == DW_OK) sum += value;
         if (dw_gguf_array_f64(gguf, name, i, &number, NULL) == DW_OK) sum += number > 0;
+        if (dw_gguf_array_bool(gguf, name, i, &truth, NULL) == DW_OK) sum += truth;
     }
     must(count == 0 || dw_gguf_array_u64(gguf, name, count, &value, NULL) == DW_E_RANGE, "an array has an element behind its end");
 }

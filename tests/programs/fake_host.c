@@ -463,7 +463,7 @@ static void finish_generate(operation *op, uint32_t n_max) {
 enum { H = 1, P0 = 2, P1 = 4, P2 = 8, A0 = 16 }; /* fields that an operation uses; the others must be zero */
 static const struct { uint16_t op, flags, uses; } kinds[] = {
     {DW_OP_MESSAGE, 0, P0}, {DW_OP_REPLY, 0, P0}, {DW_OP_EMIT, 0, P0}, {DW_OP_LOG, 0, P0 | A0}, {DW_OP_CANCEL, 0, A0},
-    {DW_OP_INTERRUPTED, 0, 0}, {DW_OP_SLEEP, 0, A0}, {DW_OP_SESSION_OPEN, DW_FLAG_FAST, P0 | A0}, {DW_OP_SESSION_CLOSE, 0, H},
+    {DW_OP_INTERRUPTED, 0, 0}, {DW_OP_SLEEP, 0, A0}, {DW_OP_SESSION_OPEN, DW_FLAG_FAST | DW_FLAG_SHARED, P0 | A0}, {DW_OP_SESSION_CLOSE, 0, H},
     {DW_OP_SESSION_LENGTH, 0, H}, {DW_OP_SESSION_TOKENS, 0, H | P0 | A0}, {DW_OP_SESSION_REWIND, 0, H | A0}, {DW_OP_SESSION_FORK, 0, H},
     {DW_OP_SESSION_SYNC, 0, H | P0}, {DW_OP_FORWARD, 0, H | P0 | P1}, {DW_OP_GENERATE, 0, H | P0 | P1 | P2},
     {DW_OP_TOKENIZE, DW_FLAG_SPECIAL | DW_FLAG_CONTROL, H | P0 | P1}, {DW_OP_DETOKENIZE, DW_FLAG_CONTROL, H | P0 | P1},
