@@ -15,6 +15,7 @@
 #   DW_TEST_PROGRAMS   built guests (NAME.wasm)      DW_TEST_DRIFTWOOD the command line program
 #   DW_TEST_MODEL      GGUF, or empty                DW_TEST_PYTHON    Python with safetensors, numpy, or empty
 #   DW_TEST_VOCABULARIES  llama.cpp's ggml-vocab-*.gguf, or empty
+#   DW_TEST_EMBEDDING_MODEL   GGUF of an encoder, with what it was converted from beside it, or empty
 # and runs with Wasmtime's signal handlers in charge (ASAN_OPTIONS) and with Mesa's CPU driver as
 # the Vulkan device, so that results do not depend on what graphics hardware a machine has.
 # Executables also have them compiled in as string macros of the same names.
@@ -41,6 +42,7 @@ set(dw_places
   "DW_TEST_DRIFTWOOD=${CMAKE_BINARY_DIR}/driftwood"
   "DW_TEST_MODEL=${DW_MODEL}"
   "DW_TEST_VOCABULARIES=${DW_VOCABULARIES}"
+  "DW_TEST_EMBEDDING_MODEL=${DW_EMBEDDING_MODEL}"
   "DW_TEST_PYTHON=${DW_PYTHON}")
 set(dw_test_environment ${dw_places}
   "ASAN_OPTIONS=handle_segv=0:handle_sigill=0:handle_sigfpe=0:handle_sigbus=0:allocator_may_return_null=1"

@@ -34,7 +34,7 @@ fi
 
 if [ "${1:-}" = tests ] && ! cmp -s "$here/../tests/requirements.txt" "$venv/tests-requirements.txt"; then
     echo "python: installing the packages of tests/requirements.txt into $venv" >&2
-    "$python" -m pip install -q --disable-pip-version-check --require-hashes \
+    "$python" -m pip install -q --disable-pip-version-check --require-hashes --no-deps \
         -r "$here/../tests/requirements.txt" >&2
     cp "$here/../tests/requirements.txt" "$venv/tests-requirements.txt"
 fi

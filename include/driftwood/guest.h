@@ -20,7 +20,7 @@
  * 2. Every request gets exactly one completion with its user_data, whatever happens to it. A request that is wrong completes with a status.
  * 3. Requests that need no waiting complete in the same call. Those of one session that arrive in one call are done in order.
  * 4. Records and option structs are copied once and the copy is checked: changing them while a request is outstanding does nothing. Texts,
- *    tokens and names are copied too. Logits and tensors are read and written in place, by the device itself where it can: such a part of guest
+ *    tokens and names are copied too. Logits, vectors and tensors are read and written in place, by the device itself where it can: such a part of guest
  *    memory is lent (a "window"). While a request with a window is outstanding, enter does not return: if the deadline passes first the
  *    request is cancelled, and completes as such. Requests without windows may stay outstanding while the guest runs; their small results
  *    (text, tokens, scores) are written by the enter that returns their completion.
@@ -91,6 +91,9 @@ static_assert(sizeof(dw_completion) == 32, "dw_completion is 32 bytes");
                            "ptr1[len1] (dw_row, elements); result0 = tokens evaluated or shared, result1 = length of the log")                  \
     X(DW_OP_GENERATE, 33, 0, "appends the tokens ptr0[len0] (i32), then makes up to n tokens as dw_generate_options at ptr1[len1] says; "  \
                             "text goes to ptr2[len2]; result0 = text bytes, result1 = tokens made, result2 = dw_end_reason | stop index << 8") \
+    X(DW_OP_EMBED, 34, 1, "embeds texts as dw_embed_options at ptr0[len0] says: vectors to ptr1[len1] (f32 elements, 64-byte aligned), one after the other; "  \
+                         "result0 = numbers of a vector, result1 = tokens evaluated, result2 = longest text the model takes, in tokens. DW_E_FULL: a text is longer, of result1 tokens; "  \
+                         "DW_E_RANGE: len1 is too small; with n_texts and len1 0 it only tells result0 and result2")                     \
     /* text */                                                                                                                      \
     X(DW_OP_TOKENIZE, 48, 0, "text ptr0[len0] to tokens ptr1[len1] (i32 elements) with the vocabulary of session `handle`; flags SPECIAL, "  \
                             "CONTROL; result0 = tokens needed; DW_E_FULL when they do not fit (nothing is written)")                  \
@@ -162,6 +165,21 @@ typedef struct dw_text { uint32_t ptr, len; } dw_text;
 
 /* why a generation ended: result2 & 0xff */
 enum { DW_GENERATE_END_TOKEN = 1, DW_GENERATE_STOP = 2, DW_GENERATE_LENGTH = 3, DW_GENERATE_CONTEXT = 4 };
+
+/* --- embed --------------------------------------------------------------------------------------------------- */
+
+typedef struct dw_embed_options {
+    uint32_t size;               /* sizeof(dw_embed_options) */
+    uint32_t flags;              /* DW_EMBED_NORMALIZE, DW_EMBED_TOKENS */
+    uint32_t pooling;            /* DW_EMBED_MEAN, ...; 0: the model's own */
+    uint32_t model, model_len;   /* -> name; 0, 0: the default model */
+    uint32_t texts, n_texts;     /* -> dw_text[n_texts] */
+} dw_embed_options;
+enum {
+    DW_EMBED_NORMALIZE = 1,      /* scale each vector to length 1: a dot product is the cosine then */
+    DW_EMBED_TOKENS = 2          /* the texts are tokens (i32, len counts them), with the special ones that the model wants */
+};
+enum { DW_EMBED_MEAN = 1, DW_EMBED_CLS = 2 /* of the first token */, DW_EMBED_LAST = 3 };
 
 /* --- compute ------------------------------------------------------------------------------------------------- */
 

@@ -435,6 +435,33 @@ int32_t dw_generate(const dw_session *session, dw_generation *generation) {
     return status;
 }
 
+/* --- embed --------------------------------------------------------------------------------------------------- */
+
+dw_text dw_text_of(const char *text) { return (dw_text){.ptr = dw_address(text), .len = (uint32_t)strlen(text)}; }
+
+int32_t dw_embed(dw_embedding *embedding) {
+    dw_embedding *e = embedding;
+    uint32_t flags = (e->raw ? 0 : (uint32_t)DW_EMBED_NORMALIZE) | (e->are_tokens ? (uint32_t)DW_EMBED_TOKENS : 0);
+    dw_embed_options options = {.size = sizeof options, .flags = flags, .pooling = e->pooling, .texts = dw_address(e->texts), .n_texts = e->n_texts};
+    if (e->model) {
+        options.model = dw_address(e->model);
+        options.model_len = (uint32_t)strlen(e->model);
+    }
+    dw_request request = {.op = DW_OP_EMBED, .ptr0 = dw_address(&options), .len0 = sizeof options, .ptr1 = dw_address(e->vectors), .len1 = e->capacity};
+    dw_completion completion;
+    int32_t status = dw_call(&request, &completion);
+    e->dimensions = completion.result0;
+    e->n_tokens = (uint32_t)completion.result1;
+    e->context_tokens = (uint32_t)completion.result2;
+    return status;
+}
+
+float dw_dot(const float *a, const float *b, uint32_t n) {
+    float sum = 0;
+    for (uint32_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
 /* --- compute ------------------------------------------------------------------------------------------------- */
 
 dw_tensor dw_matrix(const float *data, uint32_t rows, uint32_t columns) {

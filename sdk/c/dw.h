@@ -168,6 +168,31 @@ dw_generation dw_generation_defaults(void);
  * The results are filled in whatever the status is. */
 int32_t dw_generate(const dw_session *session, dw_generation *generation) DW_CHECKED;
 
+/* --- embed: texts to vectors ------------------------------------------------------------------------------------ */
+
+/* {&text, length of it}, as an element of dw_embedding.texts. */
+dw_text dw_text_of(const char *text);
+
+typedef struct dw_embedding {
+    const char *model;                      /* of the node: an encoder, or a decoder, pooled; NULL: the default model */
+    const dw_text *texts; uint32_t n_texts; /* dw_text_of each; at most 1,024 */
+    bool are_tokens;                        /* the texts are i32 tokens (len counts them), special ones included */
+    bool raw;                               /* leave the vectors' lengths as they are; else each is scaled to length 1 */
+    uint32_t pooling;                       /* DW_EMBED_MEAN, DW_EMBED_CLS, DW_EMBED_LAST; 0: the model's own */
+    float *vectors; uint32_t capacity;      /* -> f32[n_texts][dimensions], 64-byte aligned; room for so many floats */
+    /* results, filled in whatever the status is */
+    uint32_t dimensions;                    /* numbers of one vector */
+    uint32_t n_tokens;                      /* evaluated; with DW_E_FULL those of the text that is too long */
+    uint32_t context_tokens;                /* of the longest text that the model takes */
+} dw_embedding;
+
+/* Each text to its vector; the device writes there itself where it can. With n_texts 0 and capacity 0 only `dimensions` and
+ * `context_tokens` are filled in. DW_E_FULL: a text is too long. DW_E_RANGE: `capacity` is too small. DW_E_UNSUPPORTED: the
+ * model's own pooling is not one of these; ask for another. */
+int32_t dw_embed(dw_embedding *embedding) DW_CHECKED;
+/* The inner product: of vectors of length 1, their cosine. */
+float dw_dot(const float *a, const float *b, uint32_t n);
+
 /* --- compute: tensor operations on your own memory ------------------------------------------------------------- */
 
 /* A row-major F32 matrix at `data`, which must be aligned to DW_TENSOR_ALIGN; on a page boundary more devices can work in place. */

@@ -39,6 +39,7 @@ typedef struct dw_runtime_options {
     uint32_t context_tokens, sessions_max; /* of each model; 0 = the model module's defaults */
     bool repack;               /* dw_model_options.repack, of each model */
     uint64_t kv_bytes_max;     /* of each model's KV rows; 0 = no bound */
+    dw_kv_type kv_type;        /* of each model's KV rows */
 } dw_runtime_options;
 
 dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out, dw_error *err) DW_MUST_USE;
@@ -74,7 +75,7 @@ typedef struct dw_actor_options {
     const dw_observer *observer;      /* of initialisation and of all turns; copied */
     const char *const *arguments;     /* of the program (argv); NULL = its name. Part of the actor: the same again after a thaw */
     uint64_t owner;                   /* whose sessions share prefixes (model.h); below DW_OWNERS_END; 0 = an owner of its own, with its forks */
-    dw_priority priority;             /* of its sessions */
+    dw_priority priority;             /* of its sessions and embeddings */
 } dw_actor_options;
 
 /* The first turn of a fresh actor also runs the program's initialisation. Retains the program. */

@@ -171,6 +171,9 @@ dw_status dw_generate_copy_in(dw_actor *actor, dw_guest_memory *memory, operatio
 dw_status dw_job_start(dw_actor *actor, operation *op) DW_MUST_USE;
 void dw_job_deliver(dw_actor *actor, dw_guest_memory *memory, operation *op);
 dw_status dw_tokens_copy_in(dw_guest_memory *memory, operation *op) DW_MUST_USE;
+/* operations_embed.c */
+dw_status dw_embed_copy_in(dw_actor *actor, dw_guest_memory *memory, operation *op) DW_MUST_USE;
+bool dw_embed_start(dw_actor *actor, operation *op);
 /* operations_compute.c */
 dw_status dw_compute_operation(dw_actor *actor, dw_guest_memory *memory, operation *op) DW_MUST_USE;
 

@@ -80,7 +80,7 @@ static dw_status describe_session(const actor_session *from, dw_checkpoint_sessi
     dw_model *model = from->model->model;
     const dw_model_info *info = dw_model_info_view(model);
     *to = (dw_checkpoint_session){.handle = from->handle, .fast = dw_session_is_fast(from->session), .n_layers = info->n_layers,
-                                  .n_heads_kv = info->n_heads_kv, .head_dim = info->head_dim,
+                                  .n_heads_kv = info->n_heads_kv, .head_dim = info->head_dim, .kv_type = info->kv_type,
                                   .n_rows = dw_session_rows(from->session), .sampler = dw_session_sampler_state(from->session)};
     to->tokens = dw_session_tokens(from->session, &to->n_tokens);
     snprintf(to->model_name, sizeof to->model_name, "%s", from->model->name);

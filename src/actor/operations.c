@@ -296,6 +296,7 @@ static const operation_kind kinds[] = {
     {DW_OP_SESSION_SYNC, 0, USES_HANDLE | USES_0, true, copy_tokens, op_session_sync},
     {DW_OP_FORWARD, 0, USES_HANDLE | USES_0 | USES_1, true, dw_forward_copy_in, NULL},
     {DW_OP_GENERATE, 0, USES_HANDLE | USES_0 | USES_1 | USES_2, true, dw_generate_copy_in, NULL},
+    {DW_OP_EMBED, 0, USES_0 | USES_1, false, dw_embed_copy_in, NULL},
     {DW_OP_TOKENIZE, DW_FLAG_SPECIAL | DW_FLAG_CONTROL, USES_HANDLE | USES_0 | USES_1, false, NULL, op_tokenize},
     {DW_OP_DETOKENIZE, DW_FLAG_CONTROL, USES_HANDLE | USES_0 | USES_1, false, NULL, op_detokenize},
     {DW_OP_TOKEN_INFO, 0, USES_HANDLE | USES_ARG0, false, NULL, op_token_info},
@@ -332,6 +333,7 @@ dw_status dw_operation_copy_in(dw_actor *actor, dw_guest_memory *memory, operati
 
 bool dw_operation_start(dw_actor *actor, dw_guest_memory *memory, operation *op) {
     const operation_kind *kind = find_kind(op->request.op);
+    if (kind->op == DW_OP_EMBED) return dw_embed_start(actor, op);
     if (!kind->run) {
         op->completion.status = dw_job_start(actor, op);
         return op->completion.status != DW_OK;

@@ -281,12 +281,18 @@ static void deliver_generate(dw_guest_memory *memory, operation *op, bool interr
     if (op->completion.status == DW_OK) op->completion.status = written != DW_OK ? written : cut ? DW_E_FULL : DW_OK;
 }
 
+static void deliver_embed(operation *op) {
+    op->completion.result1 = op->job.n_evaluated;
+    op->completion.result2 = dw_model_info_view(op->job.model)->context_tokens;
+}
+
 void dw_job_deliver(dw_actor *actor, dw_guest_memory *memory, operation *op) {
     op->completion.status = op->job.status;
     if (actor->result) {
         actor->result->tokens_evaluated += op->job.n_evaluated;
         actor->result->tokens_generated += op->job.n_generated;
         actor->result->tokens_shared += op->job.n_shared;
+        actor->result->copied_bytes += op->job.copied_bytes;
         actor->result->model_ns += op->job.prefill_ns + op->job.decode_ns;
     }
     if (op->job.status != DW_OK && op->job.status != DW_E_CANCELLED) {
@@ -294,5 +300,6 @@ void dw_job_deliver(dw_actor *actor, dw_guest_memory *memory, operation *op) {
     }
     if (!memory) return;
     if (op->job.kind == DW_JOB_FORWARD) deliver_forward(memory, op);
+    else if (op->job.kind == DW_JOB_EMBED) deliver_embed(op);
     else deliver_generate(memory, op, atomic_load(&actor->interrupted));
 }

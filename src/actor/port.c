@@ -49,6 +49,7 @@ static void free_operation(operation *op) {
     }
     free(op->rows);
     free(op->row_requests);
+    free(op->embed_texts);
     for (uint32_t i = 0; op->stops && i < op->generate.n_stops; i++) free(op->stops[i]);
     free(op->stops);
     free(op->tokens);

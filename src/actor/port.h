@@ -44,6 +44,7 @@ typedef struct operation {
     int32_t *tokens;
     row_result *rows;
     dw_row_request *row_requests;
+    dw_embed_text *embed_texts;
     dw_generate_options generate;
     char **stops;
     /* text of a generation, appended by the engine's thread under the lock */

@@ -23,7 +23,7 @@ dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out,
     if (!runtime) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a runtime");
     runtime->threads = options->threads;
     runtime->model_options = (dw_model_options){.context_tokens = options->context_tokens, .sessions_max = options->sessions_max,
-                                                .repack = options->repack, .kv_bytes_max = options->kv_bytes_max};
+                                                .kv_type = options->kv_type, .repack = options->repack, .kv_bytes_max = options->kv_bytes_max};
     snprintf(runtime->device_name, sizeof runtime->device_name, "%s", options->device ? options->device : "cpu");
     atomic_init(&runtime->next_owner, DW_OWNERS_END);
     dw_status status = make_cache_folders(runtime, options->cache_folder, err);

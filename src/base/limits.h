@@ -28,8 +28,9 @@
 #define DW_OUTSTANDING_MAX 1024u                         /* of one actor */
 #define DW_OUTSTANDING_BYTES_MAX (UINT64_C(64) << 20)    /* that the host keeps for these: copies, results, text */
 #define DW_COMPUTE_MULTIPLIES_MAX (UINT64_C(1) << 40)    /* in one compute request, which nothing can end early: 10,000 x 10,000 x 10,000 */
-#define DW_TURN_TOKENS_MAX 65536u                        /* tokens in one forward or sync request */
-#define DW_TEXT_BYTES_MAX (UINT64_C(4) << 20)            /* text in one tokenize/emit/reply request */
+#define DW_TURN_TOKENS_MAX 65536u                        /* tokens in one forward, sync or embed request */
+#define DW_EMBED_TEXTS_MAX 1024u                         /* texts in one embed request */
+#define DW_TEXT_BYTES_MAX (UINT64_C(4) << 20)            /* text in one tokenize/emit/reply/embed request */
 #define DW_STOP_STRINGS_MAX 16u
 #define DW_STOP_STRING_BYTES_MAX 256u
 #define DW_TOP_K_MAX 1024u
@@ -57,10 +58,13 @@
 #define DW_CLASS_STREAK_MAX 15u                          /* steps that a class may go before lower ones that wait */
 #define DW_BATCH_SMALL_TOKENS_MAX 16u                    /* a session with no more than these to evaluate joins a batch; more is prefill */
 #define DW_SHARE_ROWS_MIN 64u                            /* rows that sharing a prefix has to save: what it costs is a map per layer and extent */
+#define DW_EMBED_STEP_TOKENS 512u                        /* of texts that share one graph; a longer text has one of its own */
+#define DW_EMBED_STEP_TEXTS 64u                          /* that share one graph */
 
 /* GGUF */
 #define DW_GGUF_KEYS_MAX 65536u
-#define DW_GGUF_TENSORS_MAX 65536u
+#define DW_GGUF_TENSORS_MAX 65536u                       /* in all parts together */
+#define DW_GGUF_PARTS_MAX 1024u                          /* files of one model; names have five digits */
 #define DW_GGUF_STRING_BYTES_MAX (UINT64_C(16) << 20)
 #define DW_GGUF_KEY_BYTES_MAX 65535u                     /* GGUF specification */
 #define DW_GGUF_TENSOR_NAME_BYTES_MAX 63u                /* GGUF specification says 64; ggml keeps a NUL in its 64 */

@@ -1,4 +1,4 @@
-/* checkpoint.h: one actor at a turn boundary, as a file: the `.drift` format, version 1.
+/* checkpoint.h: one actor at a turn boundary, as a file: the `.drift` format, versions 1 and 2.
  *
  * docs/drift-format.md is the whole specification. In short: a .drift is a valid safetensors file: 8 bytes little-endian header length, a
  * JSON header padded with spaces so that data starts on a multiple of DW_DRIFT_PAGE_BYTES, then the sections (safetensors: tensors) in this
@@ -9,14 +9,15 @@
  *   table.<i>                  I32    [elements padded]                  functions in table i of those that the code changes
  *   per session <s> (its handle, decimal), in the order of the metadata's "sessions":
  *     tokens.<s>               I32    [n padded]                         the session's token log
- *     kv.<s>.k.<l>, .v.<l>     F16    [rows padded, n_heads_kv, head_dim] rows of layer l: K then V of layer 0, of layer 1, ...
+ *     kv.<s>.k.<l>, .v.<l>     F16    [rows padded, n_heads_kv, head_dim] rows of layer l: K then V of layer 0, of layer 1, ...; BF16 likewise;
+ *                              U8     [rows padded, row bytes]           of Q8_0, for which safetensors has no dtype
  *   mailbox                    U8     [bytes padded]                     messages not yet handled (written by src/actor)
  *   actor                      U8     [bytes padded]                     the rest of the actor's state (written by src/actor)
  *
  * `__metadata__` (all strings) begins with "hash.header": SHA-256 of the length prefix and the whole header with these 64 digits replaced
- * by '0'. It is the checkpoint's identity, since it covers everything else. Then "format" = "drift", "version" = "1", "program", "abi",
+ * by '0'. It is the checkpoint's identity, since it covers everything else. Then "format" = "drift", "version" = "1", or "2" where a session's rows are not F16, "program", "abi",
  * "actor.name", "turn", "parent" (identity of the checkpoint this one came from, or ""), "created_ns", "memory.bytes", "mailbox.bytes",
- * "actor.bytes", "globals", "tables" (only when there are any), "wasi", "sessions", per session "session.<s>" (JSON text: model fingerprint, profile, counts, geometry,
+ * "actor.bytes", "globals", "tables" (only when there are any), "wasi", "sessions", per session "session.<s>" (JSON text: model fingerprint, profile, counts, geometry, KV type,
  * sampler), and per section "hash.<section>" = SHA-256 of its bytes, padding included.
  *
  * Rules
@@ -40,7 +41,7 @@
 #include "region/region.h"
 #include "wasm/wasm.h"
 
-enum { DW_DRIFT_VERSION = 1 };
+enum { DW_DRIFT_VERSION = 2 }; /* the newest; a file without sessions of other KV types than F16 is of version 1 */
 
 typedef struct dw_checkpoint_session {
     dw_handle handle;              /* under which the guest knows the session */
@@ -49,6 +50,7 @@ typedef struct dw_checkpoint_session {
     char profile[DW_PROFILE_BYTES];
     bool fast;
     uint32_t n_tokens, n_rows, n_layers, n_heads_kv, head_dim;
+    dw_kv_type kv_type;
     dw_sampler_state sampler;
     const int32_t *tokens;         /* [n_tokens]; to write: borrowed; when read: in the mapped file */
 } dw_checkpoint_session;
@@ -72,7 +74,7 @@ typedef struct dw_checkpoint_state {
 
 /* --- writing ------------------------------------------------------------------------------------------------- */
 
-/* Gives the rows of session index `session`: [n_rows, n_heads_kv, head_dim] F16, valid until the next call. */
+/* Gives the rows of session index `session`: [n_rows, n_heads_kv, head_dim] of its KV type, valid until the next call. */
 typedef dw_status (*dw_checkpoint_rows)(void *context, size_t session, uint32_t layer, int which, const void **out, uint64_t *bytes);
 
 typedef struct dw_checkpoint_report {
@@ -103,6 +105,7 @@ bool dw_checkpoint_is_verified(const dw_checkpoint *checkpoint);
 /* What is inside; pointers lead into the mapped file and live as long as the checkpoint. */
 const dw_checkpoint_state *dw_checkpoint_view(const dw_checkpoint *checkpoint);
 const dw_hash *dw_checkpoint_identity(const dw_checkpoint *checkpoint);
+uint32_t dw_checkpoint_version(const dw_checkpoint *checkpoint); /* of the format, as the file says */
 uint64_t dw_checkpoint_file_bytes(const dw_checkpoint *checkpoint);
 /* The file as a backing, to map from (borrowed: retain it to keep it). */
 dw_backing *dw_checkpoint_backing(const dw_checkpoint *checkpoint);
@@ -118,7 +121,7 @@ typedef struct dw_checkpoint_section {
 size_t dw_checkpoint_sections(const dw_checkpoint *checkpoint, const dw_checkpoint_section **out);
 
 /* Why a session of a verified checkpoint does or does not fit a model: DW_OK; DW_E_MISMATCH with the reason (tokenizer, weights,
- * hyperparameters, geometry, context length, a token outside the vocabulary). *exact: the profile is the same too and the session is not
+ * hyperparameters, geometry, KV type, context length, a token outside the vocabulary). *exact: the profile is the same too and the session is not
  * a fast one, so that the continuation is bit for bit (I4). */
 dw_status dw_checkpoint_session_fits(const dw_checkpoint_session *session, dw_model *model, bool *exact, dw_error *err) DW_MUST_USE;
 

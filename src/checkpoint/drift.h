@@ -53,6 +53,9 @@ void dw_drift_layout_deinit(dw_drift_layout *layout);
 /* Index of layer 0 K of a session; layer l's K is 2 * l further, its V one behind that. */
 size_t dw_drift_first_kv(const dw_checkpoint_state *state, size_t session);
 uint64_t dw_drift_row_bytes(const dw_checkpoint_session *session);
+/* The one version that a state is written in: the lowest that can say it. */
+enum { DW_DRIFT_VERSION_F16 = 1 };
+uint32_t dw_drift_version_of(const dw_checkpoint_state *state);
 
 /* --- metadata ------------------------------------------------------------------------------------------------ */
 

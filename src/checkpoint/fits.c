@@ -21,6 +21,9 @@ static dw_status check_geometry(const dw_checkpoint_session *session, const dw_m
     if (session->n_layers != info->n_layers || session->n_heads_kv != info->n_heads_kv || session->head_dim != info->head_dim)
         return dw_fail(err, DW_E_MISMATCH, "geometry differs: the checkpoint has %" PRIu32 " layers of %" PRIu32 "x%" PRIu32 ", this model %" PRIu32 " of %" PRIu32 "x%" PRIu32,
                        session->n_layers, session->n_heads_kv, session->head_dim, info->n_layers, info->n_heads_kv, info->head_dim);
+    if (session->kv_type != info->kv_type)
+        return dw_fail(err, DW_E_MISMATCH, "KV rows differ: the checkpoint has %s, this model %s: open it with that type (--kv)", dw_kv_type_name(session->kv_type),
+                       dw_kv_type_name(info->kv_type));
     if (session->n_tokens > info->context_tokens)
         return dw_fail(err, DW_E_MISMATCH, "%" PRIu32 " tokens do not fit the model's context of %" PRIu32 " here: open it with a longer one", session->n_tokens,
                        info->context_tokens);

@@ -9,12 +9,19 @@
 
 #include "checkpoint/drift.h"
 
-enum { KV_ELEMENT_BYTES = 2, TOKEN_BYTES = 4, TABLE_ELEMENT_BYTES = 4 };
+enum { TOKEN_BYTES = 4, TABLE_ELEMENT_BYTES = 4 };
 
 /* --- rules ------------------------------------------------------------------------------------------------------- */
 
 uint64_t dw_drift_row_bytes(const dw_checkpoint_session *session) {
-    return (uint64_t)session->n_heads_kv * session->head_dim * KV_ELEMENT_BYTES;
+    return dw_kv_row_bytes(session->kv_type, session->n_heads_kv, session->head_dim);
+}
+
+uint32_t dw_drift_version_of(const dw_checkpoint_state *state) {
+    for (size_t i = 0; i < state->n_sessions; i++) {
+        if (state->sessions[i].kv_type != DW_KV_F16) return DW_DRIFT_VERSION;
+    }
+    return DW_DRIFT_VERSION_F16;
 }
 
 /* Rows are padded to a number of rows whose bytes are whole pages: page / gcd(row, page) rows. The page is a power of two, so the
@@ -31,6 +38,8 @@ static dw_status check_geometry(const dw_checkpoint_session *session, dw_status 
     if (session->n_layers > DW_LAYERS_MAX || session->n_heads_kv > DW_HEADS_MAX)
         return dw_fail(err, DW_E_LIMIT, "session.%" PRIu32 ": %" PRIu32 " layers of %" PRIu32 " heads, more than %u of %u", handle,
                        session->n_layers, session->n_heads_kv, DW_LAYERS_MAX, DW_HEADS_MAX);
+    if ((unsigned)session->kv_type >= DW_KV_TYPES || session->head_dim % dw_kv_type_block(session->kv_type) != 0)
+        return dw_fail(err, status, "session.%" PRIu32 ": heads of %" PRIu32 " elements cannot be of this KV type", handle, session->head_dim);
     uint64_t row_bytes = dw_drift_row_bytes(session); /* at most 2^10 * 2^32 * 2 */
     if (row_bytes > DW_DRIFT_KV_UNIT_BYTES_MAX || row_unit(row_bytes) * row_bytes > DW_DRIFT_KV_UNIT_BYTES_MAX)
         return dw_fail(err, DW_E_LIMIT, "session.%" PRIu32 ": rows of %" PRIu64 " bytes cannot be padded to pages within %" PRIu64 " bytes",
@@ -154,12 +163,14 @@ static void add_table(dw_drift_layout *layout, const dw_table_view *table, uint3
 
 static void add_kv(dw_drift_layout *layout, const dw_checkpoint_session *session, dw_drift_part part) {
     uint64_t row_bytes = dw_drift_row_bytes(session);
-    dw_checkpoint_section *section = add_section(layout, part, "F16", session->n_rows * row_bytes, row_unit(row_bytes) * row_bytes);
+    bool blocks = dw_kv_type_block(session->kv_type) > 1; /* safetensors has no dtype for these: plain bytes */
+    const char *dtype = blocks ? "U8" : dw_kv_type_name(session->kv_type);
+    dw_checkpoint_section *section = add_section(layout, part, dtype, session->n_rows * row_bytes, row_unit(row_bytes) * row_bytes);
     (void)snprintf(section->name, sizeof section->name, "kv.%" PRIu32 ".%c.%" PRIu32, session->handle, part.kind == DW_DRIFT_K ? 'k' : 'v', part.layer);
-    section->n_dims = 3;
+    section->n_dims = blocks ? 2 : 3;
     section->shape[0] = section->bytes / row_bytes;
-    section->shape[1] = session->n_heads_kv;
-    section->shape[2] = session->head_dim;
+    section->shape[1] = blocks ? row_bytes : session->n_heads_kv;
+    if (!blocks) section->shape[2] = session->head_dim;
 }
 
 static void add_session(dw_drift_layout *layout, const dw_checkpoint_session *session, uint32_t index) {

@@ -63,7 +63,7 @@ static void put_wasi(putter *to, const dw_wasi_state *wasi) {
     put_inner(to, "wasi", &inner);
 }
 
-static void put_session(putter *to, const dw_checkpoint_session *session) {
+static void put_session(putter *to, const dw_checkpoint_session *session, uint32_t version) {
     putter inner = {.object = json_object()};
     char name[sizeof session->model_name];
     dw_drift_clean(session->model_name, name, sizeof name); /* a model file's odd name must not make an actor unfreezable */
@@ -78,6 +78,7 @@ static void put_session(putter *to, const dw_checkpoint_session *session) {
     put_decimal(&inner, "layers", session->n_layers);
     put_decimal(&inner, "heads_kv", session->n_heads_kv);
     put_decimal(&inner, "head_dim", session->head_dim);
+    if (version > DW_DRIFT_VERSION_F16) put_text(&inner, "kv_type", dw_kv_type_name(session->kv_type));
     put_decimal(&inner, "sampler_seed", session->sampler.seed);
     put_decimal(&inner, "sampler_counter", session->sampler.counter);
     char key[KEY_BYTES];
@@ -92,7 +93,7 @@ static void put_sessions(putter *to, const dw_checkpoint_state *state) {
     for (size_t i = 0; i < state->n_sessions; i++)
         used += (size_t)snprintf(handles + used, sizeof handles - used, "%s%" PRIu32, i ? " " : "", state->sessions[i].handle);
     put_text(to, "sessions", handles);
-    for (size_t i = 0; i < state->n_sessions; i++) put_session(to, &state->sessions[i]);
+    for (size_t i = 0; i < state->n_sessions; i++) put_session(to, &state->sessions[i], dw_drift_version_of(state));
 }
 
 /* "i32:00010000 f64:3ff0000000000000": type and bits as one number, most significant digit first. */
@@ -129,7 +130,7 @@ static void put_tables(putter *to, const dw_checkpoint_state *state) {
 dw_status dw_drift_metadata_write(json_t *metadata, const dw_checkpoint_state *state, dw_error *err) {
     putter to = {.object = metadata};
     put_text(&to, "format", "drift");
-    put_decimal(&to, "version", DW_DRIFT_VERSION);
+    put_decimal(&to, "version", dw_drift_version_of(state));
     put_hash(&to, "program", &state->program);
     put_decimal(&to, "abi", state->abi_version);
     put_text(&to, "actor.name", state->actor_name);
@@ -235,16 +236,17 @@ dw_status dw_drift_take_hash(json_t *object, const char *key, dw_hash *out, dw_e
     return from.status;
 }
 
-static void take_format(taker *from) {
+/* The format's version, of those that this build reads. */
+static uint32_t take_format(taker *from) {
     const char *format = look(from, "format");
     if (format && strcmp(format, "drift") != 0) taking_failed(from, "format", "is not \"drift\"");
     drop(from, "format");
     uint64_t version = take_decimal(from, "version", UINT32_MAX);
-    if (from->status != DW_OK || version == DW_DRIFT_VERSION) return;
-    if (version > DW_DRIFT_VERSION)
-        from->status = dw_fail(from->err, DW_E_VERSION, "header: format version %" PRIu64 ", this build reads version %d: use a newer driftwood",
+    if (from->status == DW_OK && version > DW_DRIFT_VERSION)
+        from->status = dw_fail(from->err, DW_E_VERSION, "header: format version %" PRIu64 ", this build reads up to version %d: use a newer driftwood",
                                version, (int)DW_DRIFT_VERSION);
-    else taking_failed(from, "version", "is none that ever was");
+    else if (version < DW_DRIFT_VERSION_F16) taking_failed(from, "version", "is none that ever was");
+    return (uint32_t)version;
 }
 
 static void take_wasi(taker *from, dw_wasi_state *wasi) {
@@ -258,7 +260,13 @@ static void take_wasi(taker *from, dw_wasi_state *wasi) {
     finish_inner(from, &inner);
 }
 
-static void take_session(taker *from, dw_checkpoint_session *session) {
+static void take_kv_type(taker *from, dw_kv_type *out) {
+    char name[8] = "";
+    take_text(from, "kv_type", name, sizeof name);
+    if (from->status == DW_OK && !dw_kv_type_named(name, out)) taking_failed(from, "kv_type", "is not known to this version");
+}
+
+static void take_session(taker *from, dw_checkpoint_session *session, uint32_t version) {
     char key[KEY_BYTES];
     session_key(session->handle, key);
     taker inner;
@@ -274,6 +282,7 @@ static void take_session(taker *from, dw_checkpoint_session *session) {
     session->n_layers = take_u32(&inner, "layers");
     session->n_heads_kv = take_u32(&inner, "heads_kv");
     session->head_dim = take_u32(&inner, "head_dim");
+    if (version > DW_DRIFT_VERSION_F16) take_kv_type(&inner, &session->kv_type);
     session->sampler.seed = take_decimal(&inner, "sampler_seed", UINT64_MAX);
     session->sampler.counter = take_decimal(&inner, "sampler_counter", UINT64_MAX);
     finish_inner(from, &inner);
@@ -300,7 +309,7 @@ static size_t count_words(const char *text) {
     return n;
 }
 
-static void take_sessions(taker *from, dw_drift_state *out) {
+static void take_sessions(taker *from, dw_drift_state *out, uint32_t version) {
     const char *text = look(from, "sessions");
     size_t n = text ? count_words(text) : 0;
     if (n > DW_SESSIONS_PER_ACTOR_MAX) taking_failed(from, "sessions", "lists more sessions than an actor may have");
@@ -322,7 +331,7 @@ static void take_sessions(taker *from, dw_drift_state *out) {
     drop(from, "sessions");
     out->state.sessions = out->sessions;
     out->state.n_sessions = n;
-    for (size_t i = 0; i < n; i++) take_session(from, &out->sessions[i]);
+    for (size_t i = 0; i < n; i++) take_session(from, &out->sessions[i], version);
 }
 
 static dw_status parse_global(char *word, dw_value *out) {
@@ -400,7 +409,7 @@ dw_status dw_drift_metadata_read(json_t *metadata, dw_drift_state *out, dw_error
     taker from = {.object = metadata, .where = "header", .err = err};
     dw_checkpoint_state *state = &out->state;
     *out = (dw_drift_state){0};
-    take_format(&from);
+    uint32_t version = take_format(&from);
     take_hex(&from, "program", state->program.bytes, DW_HASH_BYTES);
     state->abi_version = take_u32(&from, "abi");
     take_text(&from, "actor.name", state->actor_name, sizeof state->actor_name);
@@ -413,7 +422,9 @@ dw_status dw_drift_metadata_read(json_t *metadata, dw_drift_state *out, dw_error
     take_globals(&from, out);
     take_tables(&from, out);
     take_wasi(&from, &state->wasi);
-    take_sessions(&from, out);
+    take_sessions(&from, out, version);
+    /* One spelling for one state: a file that needs version 2 says so, and no other. */
+    if (from.status == DW_OK && version != dw_drift_version_of(state)) taking_failed(&from, "version", "is higher than what is in the file needs");
     dw_status status = from.status;
     if (status == DW_OK) {
         status = dw_drift_check_state(state, DW_E_CORRUPT, err);

@@ -200,6 +200,7 @@ void dw_checkpoint_close(dw_checkpoint *checkpoint) {
 
 bool dw_checkpoint_is_verified(const dw_checkpoint *checkpoint) { return atomic_load(&checkpoint->verified); }
 const dw_checkpoint_state *dw_checkpoint_view(const dw_checkpoint *checkpoint) { return &checkpoint->content.state; }
+uint32_t dw_checkpoint_version(const dw_checkpoint *checkpoint) { return dw_drift_version_of(&checkpoint->content.state); }
 const dw_hash *dw_checkpoint_identity(const dw_checkpoint *checkpoint) { return &checkpoint->identity; }
 uint64_t dw_checkpoint_file_bytes(const dw_checkpoint *checkpoint) { return checkpoint->source.size; }
 dw_backing *dw_checkpoint_backing(const dw_checkpoint *checkpoint) { return checkpoint->source.backing; }

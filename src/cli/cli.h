@@ -52,6 +52,7 @@ typedef struct dw_option {
 #define DW_OPTION_KV_BUDGET {"kv-budget", DW_OPTION_TEXT, "SIZE", "memory for KV rows, as 512M or 4G; default no bound"}
 #define DW_OPTION_THREADS {"threads", DW_OPTION_NUMBER, "N", "threads of the CPU device; default all"}
 #define DW_OPTION_REPACK {"repack", DW_OPTION_FLAG, NULL, "copy weights into the layout this processor multiplies fastest, where it has one: faster, for memory as large as those weights"}
+#define DW_OPTION_KV {"kv", DW_OPTION_TEXT, "f16|bf16|q8_0", "type of the KV rows: f16 (default), bf16, or q8_0 in half the memory; a thaw takes the checkpoint's"}
 #define DW_OPTION_AT {"at", DW_OPTION_NUMBER, "NS", "the time the program sees for the first message, nanoseconds since 1970, each next one a second later (an actor's time never goes back); default now"}
 #define DW_OPTION_END {NULL, DW_OPTION_FLAG, NULL, NULL}
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "model/gguf.h"
 #include "os/os.h"
 
 dw_status dw_path_join(char out[DW_PATH_BYTES], const char *folder, const char *name, dw_error *err) {
@@ -101,6 +102,13 @@ dw_status dw_list_models(char ***out, size_t *count, dw_error *err) {
     size_t n = 0;
     dw_status status = models_folder(folder, err);
     if (status == DW_OK) status = dw_list_folder(folder, ".gguf", &names, &n, err);
+    /* Of a model in parts the first one stands for all. */
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (dw_gguf_is_later_part(names[i])) free(names[i]);
+        else names[kept++] = names[i];
+    }
+    n = kept;
     for (size_t i = 0; status == DW_OK && i < n; i++) {
         status = dw_path_join(path, folder, names[i], err);
         if (status != DW_OK) break;
@@ -200,15 +208,25 @@ static dw_status add_model(dw_cli *cli, const dw_args *args, dw_model_need need,
     return status;
 }
 
-dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime **out, dw_error *err) {
+/* --kv, or what it is without. */
+static dw_status choose_kv_type(dw_cli *cli, const dw_args *args, dw_kv_type otherwise, dw_kv_type *out, dw_error *err) {
+    char name[8] = "";
+    const char *text = dw_args_text(args, "kv");
+    *out = otherwise;
+    if (!text) return DW_OK;
+    for (size_t i = 0; text[i] && i + 1 < sizeof name; i++) name[i] = text[i] >= 'a' && text[i] <= 'z' ? (char)(text[i] - 'a' + 'A') : text[i];
+    return strlen(text) < sizeof name && dw_kv_type_named(name, out) ? DW_OK : dw_cli_usage(cli, err, "--kv is f16, bf16 or q8_0, not \"%.20s\"", text);
+}
+
+static dw_status open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, dw_kv_type otherwise, dw_runtime **out, dw_error *err) {
     dw_runtime *runtime = NULL;
     *out = NULL;
     uint64_t threads = dw_args_number(args, "threads", 0);
     if (threads > 4096) return dw_cli_usage(cli, err, "--threads must be at most 4096");
     dw_runtime_options options = {.device = dw_args_text(args, "device"), .threads = (unsigned)threads, .repack = dw_args_flag(args, "repack")};
     dw_status status = dw_args_bytes(cli, args, "kv-budget", &options.kv_bytes_max, err);
-    if (status != DW_OK) return status;
-    status = dw_runtime_create(&options, &runtime, err);
+    if (status == DW_OK) status = choose_kv_type(cli, args, otherwise, &options.kv_type, err);
+    if (status == DW_OK) status = dw_runtime_create(&options, &runtime, err);
     if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood doctor` lists the devices of this machine.");
     if (status == DW_OK) status = add_model(cli, args, need, runtime, err);
     if (status != DW_OK) {
@@ -219,6 +237,10 @@ dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, 
     return DW_OK;
 }
 
+dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime **out, dw_error *err) {
+    return open_runtime(cli, args, need, DW_KV_F16, out, err);
+}
+
 dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *path, dw_runtime **out, dw_error *err) {
     dw_checkpoint *checkpoint = NULL;
     *out = NULL;
@@ -227,9 +249,11 @@ dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *path
         if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood freeze` makes a checkpoint, and so does /freeze in a chat.");
         return status;
     }
-    dw_model_need need = dw_checkpoint_view(checkpoint)->n_sessions > 0 ? DW_MODEL_NEEDED : DW_MODEL_IF_THERE;
+    const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
+    dw_model_need need = state->n_sessions > 0 ? DW_MODEL_NEEDED : DW_MODEL_IF_THERE;
+    dw_kv_type kv_type = state->n_sessions > 0 ? state->sessions[0].kv_type : DW_KV_F16; /* checked when a session is thawed */
     dw_checkpoint_close(checkpoint);
-    status = dw_open_runtime(cli, args, need, out, err);
+    status = open_runtime(cli, args, need, kv_type, out, err);
     dw_model *model = status == DW_OK && need == DW_MODEL_NEEDED ? dw_runtime_model(*out, NULL) : NULL;
     dw_model_fingerprint fingerprint;
     if (model) status = dw_vocab_wait(dw_model_vocab(model), err);

@@ -209,6 +209,7 @@ static const dw_option options[] = {
     DW_OPTION_THREADS,
     DW_OPTION_REPACK,
     DW_OPTION_KV_BUDGET,
+    DW_OPTION_KV,
     DW_OPTION_END,
 };
 

@@ -55,7 +55,7 @@ static json_t *json_of(const dw_demo *demo, const dw_demo_talk *talk, const dw_d
                      (int)talk->equal_kv, "tokens", (int)talk->equal_tokens, "text", (int)talk->equal_text, "thaw", rows, "fork", json_of_fork(&table->fork), "exact",
                      (int)talk->exact, "parent_untouched", (int)talk->fork_left_parent_alone, "holds", (int)holds, "conversation", json_incref(talk->details), "device",
                      dw_device_info_view(dw_runtime_device(demo->runtime))->name, "model", dw_json_text(model->name, strlen(model->name)), "model_type",
-                     model->file_type, "kv_type", model->kv_type);
+                     model->file_type, "kv_type", dw_kv_type_name(model->kv_type));
 }
 
 /* --- the verb -------------------------------------------------------------------------------------------------- */
@@ -121,6 +121,7 @@ static const dw_option options[] = {
     DW_OPTION_DEVICE,
     DW_OPTION_THREADS,
     DW_OPTION_KV_BUDGET,
+    DW_OPTION_KV,
     DW_OPTION_END,
 };
 

@@ -133,7 +133,7 @@ static void check_models(doctor *d) {
         uint64_t bytes = 0;
         char size[DW_SIZE_TEXT_BYTES];
         dw_status status = dw_gguf_open(paths[i], &gguf, &err);
-        if (status == DW_OK) (void)dw_gguf_data(gguf, &bytes);
+        if (status == DW_OK) bytes = dw_gguf_file_bytes(gguf);
         row(d, i == 0 ? "models" : "");
         dw_cli_say(d->cli, "%s (%s)\n", paths[i], status == DW_OK ? dw_size_text(bytes, size) : err.text);
         (void)json_array_append_new(list, json_pack("{s:o, s:b, s:I}", "path", dw_json_text(paths[i], strlen(paths[i])), "valid", status == DW_OK, "bytes",

@@ -13,12 +13,14 @@ static json_t *json_of_section(const dw_checkpoint_section *section) {
                      (json_int_t)section->offset, "bytes", (json_int_t)section->bytes, "sha256", dw_json_hash(&section->hash));
 }
 
+/* K and V of all layers. */
+static uint64_t kv_bytes_of(const dw_checkpoint_session *s) { return 2 * (uint64_t)s->n_rows * s->n_layers * dw_kv_row_bytes(s->kv_type, s->n_heads_kv, s->head_dim); }
+
 static json_t *json_of_session(const dw_checkpoint_session *s) {
-    uint64_t kv_bytes = (uint64_t)s->n_rows * s->n_layers * s->n_heads_kv * s->head_dim * 2 * 2; /* K and V, F16 */
-    return json_pack("{s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:{s:o, s:o, s:o}}", "handle", (json_int_t)s->handle, "model",
+    return json_pack("{s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:b, s:o, s:{s:o, s:o, s:o}}", "handle", (json_int_t)s->handle, "model",
                      dw_json_text(s->model_name, strlen(s->model_name)), "tokens", (json_int_t)s->n_tokens, "rows", (json_int_t)s->n_rows, "layers",
-                     (json_int_t)s->n_layers, "kv_heads", (json_int_t)s->n_heads_kv, "head_dim", (json_int_t)s->head_dim, "kv_bytes",
-                     (json_int_t)kv_bytes, "fast", (int)s->fast, "profile", dw_json_text(s->profile, strlen(s->profile)), "fingerprint", "weights",
+                     (json_int_t)s->n_layers, "kv_heads", (json_int_t)s->n_heads_kv, "head_dim", (json_int_t)s->head_dim, "kv_type",
+                     dw_kv_type_name(s->kv_type), "kv_bytes", (json_int_t)kv_bytes_of(s), "fast", (int)s->fast, "profile", dw_json_text(s->profile, strlen(s->profile)), "fingerprint", "weights",
                      dw_json_hash(&s->model.weights), "tokenizer", dw_json_hash(&s->model.tokenizer), "hyperparameters",
                      dw_json_hash(&s->model.hyperparameters));
 }
@@ -31,7 +33,7 @@ static json_t *json_of(const dw_checkpoint *checkpoint, const char *path) {
     for (size_t i = 0; i < n_sections; i++) (void)json_array_append_new(section_list, json_of_section(&sections[i]));
     for (size_t i = 0; i < state->n_sessions; i++) (void)json_array_append_new(session_list, json_of_session(&state->sessions[i]));
     return json_pack("{s:o, s:i, s:I, s:o, s:o, s:o, s:I, s:o, s:i, s:I, s:I, s:I, s:b, s:o, s:o}", "file", dw_json_text(path, strlen(path)), "version",
-                     DW_DRIFT_VERSION, "file_bytes", (json_int_t)dw_checkpoint_file_bytes(checkpoint), "identity",
+                     (int)dw_checkpoint_version(checkpoint), "file_bytes", (json_int_t)dw_checkpoint_file_bytes(checkpoint), "identity",
                      dw_json_hash(dw_checkpoint_identity(checkpoint)), "parent", state->has_parent ? dw_json_hash(&state->parent) : json_null(), "name",
                      dw_json_text(state->actor_name, strlen(state->actor_name)), "turn", (json_int_t)state->turn, "program",
                      dw_json_hash(&state->program), "abi", (int)state->abi_version, "created_ns", (json_int_t)state->created_ns, "memory_bytes",
@@ -42,8 +44,8 @@ static json_t *json_of(const dw_checkpoint *checkpoint, const char *path) {
 static void say_session(const dw_cli *cli, const dw_checkpoint_session *s) {
     char kv[DW_SIZE_TEXT_BYTES], weights[DW_HASH_HEX_BYTES];
     dw_hash_hex(&s->model.weights, weights);
-    dw_cli_say(cli, "  session %u  %u tokens, %u with KV rows (%s: %u layers x %u heads x %u, F16), %s\n", s->handle, s->n_tokens, s->n_rows,
-               dw_size_text((uint64_t)s->n_rows * s->n_layers * s->n_heads_kv * s->head_dim * 4, kv), s->n_layers, s->n_heads_kv, s->head_dim,
+    dw_cli_say(cli, "  session %u  %u tokens, %u with KV rows (%s: %u layers x %u heads x %u, %s), %s\n", s->handle, s->n_tokens, s->n_rows,
+               dw_size_text(kv_bytes_of(s), kv), s->n_layers, s->n_heads_kv, s->head_dim, dw_kv_type_name(s->kv_type),
                s->fast ? "fast" : "exact");
     dw_cli_say(cli, "             model %s, weights %.12s\n             profile %s\n", s->model_name, weights, s->profile);
 }

@@ -15,11 +15,12 @@ typedef struct models_run {
 } models_run;
 
 static json_t *json_of(const dw_model_info *info) {
-    return json_pack("{s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:b}", "path", dw_json_text(info->path, strlen(info->path)), "name",
-                     dw_json_text(info->name, strlen(info->name)), "architecture", info->architecture, "type", info->file_type, "file_bytes",
-                     (json_int_t)info->file_bytes, "parameters", (json_int_t)info->n_parameters, "layers", (json_int_t)info->n_layers, "vocabulary",
+    return json_pack("{s:o, s:o, s:s, s:s, s:s?, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:b}", "path", dw_json_text(info->path, strlen(info->path)), "name",
+                     dw_json_text(info->name, strlen(info->name)), "architecture", info->architecture, "kind", info->kind == DW_MODEL_ENCODER ? "encoder" : "decoder",
+                     "pooling", info->kind == DW_MODEL_ENCODER ? dw_pooling_name(info->pooling) : NULL, "type", info->file_type, "file_bytes",
+                     (json_int_t)info->file_bytes, "parts", (json_int_t)info->n_parts, "parameters", (json_int_t)info->n_parameters, "layers", (json_int_t)info->n_layers, "vocabulary",
                      (json_int_t)info->n_vocab, "context_tokens", (json_int_t)info->context_train_tokens, "kv_bytes_per_token",
-                     (json_int_t)info->kv_bytes_per_token, "kv_type", info->kv_type, "chat_template", (int)info->has_chat_template, "weights", info->weights,
+                     (json_int_t)info->kv_bytes_per_token, "kv_type", dw_kv_type_name(info->kv_type), "chat_template", (int)info->has_chat_template, "weights", info->weights,
                      "weights_mapped_bytes", (json_int_t)info->weights_wrapped_bytes, "weights_repacked_bytes", (json_int_t)info->weights_repacked_bytes,
                      "usable", 1);
 }
@@ -28,7 +29,7 @@ static json_t *json_of(const dw_model_info *info) {
 static dw_status show_model(models_run *run, const char *path, dw_error *err) {
     dw_model *model = NULL;
     dw_error why = {0};
-    char size[DW_SIZE_TEXT_BYTES], kv[DW_SIZE_TEXT_BYTES];
+    char size[DW_SIZE_TEXT_BYTES], kv[DW_SIZE_TEXT_BYTES], parts[32] = "";
     json_t *entry;
     dw_status status = dw_model_open(path, run->device, &(dw_model_options){.repack = run->repack}, &model, &why);
     if (status == DW_E_NO_MEMORY) return dw_fail(err, status, "%s", why.text);
@@ -37,9 +38,12 @@ static dw_status show_model(models_run *run, const char *path, dw_error *err) {
         entry = json_of(info);
         run->n_usable++;
         dw_cli_say_styled(run->cli, DW_STYLE_BOLD, "%s", info->name);
-        dw_cli_say(run->cli, "\n  %s, %s, %.0f million parameters, %s, context %u tokens, %s KV per token (%s)\n  %s\n", info->architecture, info->file_type,
-                   (double)info->n_parameters / 1e6, dw_size_text(info->file_bytes, size), info->context_train_tokens,
-                   dw_size_text(info->kv_bytes_per_token, kv), info->kv_type, path);
+        if (info->n_parts > 1) snprintf(parts, sizeof parts, " in %u parts", info->n_parts);
+        dw_cli_say(run->cli, "\n  %s, %s, %.0f million parameters, %s%s, context %u tokens, ", info->architecture, info->file_type,
+                   (double)info->n_parameters / 1e6, dw_size_text(info->file_bytes, size), parts, info->context_train_tokens);
+        if (info->kind == DW_MODEL_ENCODER) dw_cli_say(run->cli, "encoder for embeddings (%u numbers, %s pooling)", info->n_embedding, dw_pooling_name(info->pooling));
+        else dw_cli_say(run->cli, "%s KV per token (%s)", dw_size_text(info->kv_bytes_per_token, kv), dw_kv_type_name(info->kv_type));
+        dw_cli_say(run->cli, "\n  %s\n", path);
         if (run->repack) {
             dw_cli_say(run->cli, "  repacked: %s in a copy, %s used in the file's map\n", dw_size_text(info->weights_repacked_bytes, size),
                        dw_size_text(info->weights_wrapped_bytes, kv));

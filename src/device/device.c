@@ -18,6 +18,7 @@ struct dw_device {
     ggml_backend_t backend;
     ggml_threadpool_t pool; /* CPU only; NULL with one thread */
     unsigned threads;
+    dw_os_mutex *computing; /* a graph runs */
     /* Read by any thread while the device works. */
     _Atomic uint64_t wrapped, copied_in, copied_out, allocated_now, allocated_peak, graphs, nodes;
 };
@@ -84,7 +85,8 @@ dw_status dw_device_open(const char *name, const dw_device_options *options, dw_
 
     dw_device *device = calloc(1, sizeof *device);
     if (device == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a device");
-    dw_status status = DW_OK;
+    dw_status status = dw_os_mutex_create(&device->computing, err);
+    if (status != DW_OK) goto out;
     device->info = found[index].info;
     device->ggml = found[index].ggml;
     unsigned threads = options != NULL && options->threads != 0 ? options->threads : dw_os_cpu_count();
@@ -105,6 +107,7 @@ void dw_device_close(dw_device *device) {
     if (device == NULL) return;
     if (device->backend != NULL) ggml_backend_free(device->backend);
     if (device->pool != NULL) ggml_threadpool_free(device->pool);
+    if (device->computing != NULL) dw_os_mutex_destroy(device->computing);
     free(device);
 }
 
@@ -121,6 +124,8 @@ void dw_device_count_allocation(dw_device *device, uint64_t bytes) {
 }
 
 void dw_device_count_release(dw_device *device, uint64_t bytes) { atomic_fetch_sub(&device->allocated_now, bytes); }
+
+void dw_device_count_copied_out(dw_device *device, uint64_t bytes) { atomic_fetch_add(&device->copied_out, bytes); }
 
 dw_ledger dw_device_ledger(const dw_device *device) {
     return (dw_ledger){
@@ -281,9 +286,11 @@ static bool must_stop(void *flag) { return atomic_load_explicit((const _Atomic b
 
 dw_status dw_device_compute_until(dw_device *device, struct ggml_cgraph *graph, const _Atomic bool *stop, dw_error *err) {
     bool looks = stop != NULL && device->info.kind == DW_DEVICE_CPU;
+    dw_os_mutex_lock(device->computing);
     if (looks) ggml_backend_cpu_set_abort_callback(device->backend, must_stop, (void *)(uintptr_t)stop);
     enum ggml_status status = ggml_backend_graph_compute(device->backend, graph);
     if (looks) ggml_backend_cpu_set_abort_callback(device->backend, NULL, NULL);
+    dw_os_mutex_unlock(device->computing);
     if (status == GGML_STATUS_ABORTED) return dw_fail(err, DW_E_CANCELLED, "given up");
     if (status != GGML_STATUS_SUCCESS) {
         return dw_fail(err, DW_E_DEVICE, "device %s: %s", device->info.name, ggml_status_to_string(status));

@@ -14,7 +14,7 @@
  * 3. A tensor's device address is dw_buffer_base + offset; it is a host address only where info.addresses_are_host is true (Vulkan's is not).
  * 4. Every node of a graph is checked with dw_device_supports before it is trusted; a device computes garbage, silently, for what it does not support.
  * 5. While a graph runs nobody writes its inputs or reads its outputs (I5).
- * Threads: a device is used by one thread at a time (the engine's); listing and the ledger from any.
+ * Threads: graphs of several threads run one after the other; a buffer or tensor is used by one thread at a time; listing and the ledger from any.
  */
 #ifndef DW_DEVICE_DEVICE_H
 #define DW_DEVICE_DEVICE_H
@@ -72,6 +72,7 @@ dw_ledger dw_device_ledger(const dw_device *device);
 /* For memory of the device that somebody else allocates (a graph allocator), so that the ledger knows of it. */
 void dw_device_count_allocation(dw_device *device, uint64_t bytes);
 void dw_device_count_release(dw_device *device, uint64_t bytes);
+void dw_device_count_copied_out(dw_device *device, uint64_t bytes); /* the same for results that somebody else copied */
 
 /* Wraps [address, +size), aligned as info says. `writable` false: a read-only mapping (weights). The wrap does not own the memory. */
 dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool writable, dw_buffer **out, dw_error *err) DW_MUST_USE;

@@ -14,7 +14,7 @@ typedef struct ggml_tensor tensor;
 static void write_rows(dw_graph *g, dw_graph_store *store, const char *name, uint32_t layer, tensor *x, uint32_t first, uint32_t n) {
     const dw_hyperparameters *hp = g->model.hp;
     int64_t row = (int64_t)hp->n_heads_kv * hp->head_dim;
-    store->rows = ggml_new_tensor_2d(g->context, GGML_TYPE_F16, row, (int64_t)g->kv_rows);
+    store->rows = ggml_new_tensor_2d(g->context, (enum ggml_type)dw_kv_type_ggml(g->model.kv_type), row, (int64_t)g->kv_rows);
     ggml_format_name(store->rows, "kv.%s.%u", name, layer);
     tensor *columns = ggml_view_2d(g->context, x, row, n, x->nb[2], first * x->nb[2]);
     tensor *index = g->inputs.row_index;
@@ -48,7 +48,7 @@ static tensor *read_kv(dw_graph *g, uint32_t layer, int which, uint32_t r) {
     const dw_graph_run_shape *run = &g->shape.runs[r];
     const dw_graph_run_place *place = &g->places[r];
     tensor *rows = dw_graph_store_of(g, layer, which, dw_graph_on_host(g) ? 0 : place->first_part)->rows;
-    size_t head_bytes = (size_t)hp->head_dim * sizeof(uint16_t);
+    size_t head_bytes = (size_t)dw_kv_row_bytes(g->model.kv_type, 1, hp->head_dim);
     tensor *seen = ggml_view_4d(g->context, rows, hp->head_dim, run->n_kv, hp->n_heads_kv, run->n_parts, rows->nb[1], head_bytes,
                                 (size_t)place->step_rows * rows->nb[1], (size_t)place->first_row * rows->nb[1]);
     if (run->n_sequences > run->n_parts) seen = again(seen);

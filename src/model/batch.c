@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/embed.h"
 #include "model/model_internal.h"
 
 enum { COLUMNS_MAX = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN + DW_BATCH_PARTS_MAX * DW_BATCH_SMALL_TOKENS_MAX };
@@ -36,6 +37,10 @@ static uint32_t chunk_tokens(const dw_job *job, bool short_steps) {
 }
 
 void dw_batch_look(const dw_job *job, dw_job_look *out) {
+    if (job->kind == DW_JOB_EMBED) { /* a graph of its own, as large as a prefill chunk */
+        *out = (dw_job_look){.model = job->model, .priority = job->priority, .group = DW_STEP_PREFILL, .n_tokens = DW_EMBED_STEP_TOKENS};
+        return;
+    }
     const dw_session *session = job->session;
     uint32_t n = dw_job_next_tokens(job, DW_PREFILL_CHUNK_TOKENS);
     *out = (dw_job_look){.model = session->model, .priority = session->priority, .n_tokens = n, .served = session->served};
@@ -152,6 +157,10 @@ static dw_status evaluate(pass *p, dw_error *err) {
 bool dw_batch_step(dw_batch_job *jobs, uint32_t n, const dw_batch_options *options) {
     pass p;
     dw_error err = {0};
+    if (jobs[0].job->kind == DW_JOB_EMBED) {
+        jobs[0].progress = dw_embed_step(jobs[0].job);
+        return true;
+    }
     p.model = jobs[0].job->session->model;
     p.n = 0;
     uint64_t start = dw_os_monotonic_ns();

@@ -180,7 +180,7 @@ static dw_status evaluate_parts(trial *t, uint32_t n_parts, bool together, dw_er
         }
         for (uint32_t p = 0; status == DW_OK && p < n_parts; p += at_once) {
             dw_graph_batch batch = {.parts = &t->parts[p], .n_parts = at_once, .wanted = columns, .n_wanted = at_once, .narrow = together,
-                                    .n_layers = LAYERS_TRIED, .keep_hidden = true};
+                                    .n_layers = LAYERS_TRIED, .result = DW_RESULT_HIDDEN};
             status = dw_decoder_evaluate(t->model->decoder, &batch, hidden + (size_t)p * width, err);
         }
     }
@@ -214,7 +214,7 @@ static dw_status evaluate_chunks(trial *t, uint32_t slot, uint32_t first, float 
         part.first_position = done;
         part.n_tokens = done == 0 ? first : CHUNK_TOKENS - done;
         uint32_t last = part.n_tokens - 1;
-        dw_graph_batch batch = {.parts = &part, .n_parts = 1, .wanted = &last, .n_wanted = 1, .n_layers = LAYERS_TRIED, .keep_hidden = true};
+        dw_graph_batch batch = {.parts = &part, .n_parts = 1, .wanted = &last, .n_wanted = 1, .n_layers = LAYERS_TRIED, .result = DW_RESULT_HIDDEN};
         status = dw_decoder_evaluate(t->model->decoder, &batch, hidden, err);
     }
     return status;
@@ -254,6 +254,9 @@ dw_status dw_bits_find(dw_model *model, dw_error *err) {
     bits->attention_by_rows = device->kind == DW_DEVICE_CPU && fewest_heads(&model->hp) >= dw_device_threads(model->device);
     /* A GPU that is a program would take longer to try than it could save. */
     if (device->kind == DW_DEVICE_GPU_SOFTWARE) return DW_OK;
+    char note[DW_BITS_NOTE_PATH_BYTES];
+    dw_bits_note_path(model, note);
+    if (dw_bits_read_note(note, bits)) return DW_OK;
     trial t;
     dw_status status = trial_open(&t, model, err);
     if (status == DW_OK) try_products(model);
@@ -263,6 +266,7 @@ dw_status dw_bits_find(dw_model *model, dw_error *err) {
         status = try_batches(&t, err);
     }
     if (status == DW_OK) status = try_chunks(&t, err);
+    if (status == DW_OK && t.n_slots == SLOTS_OPENED) dw_bits_write_note(note, bits);
     trial_close(&t);
     dw_log(DW_LOG_DEBUG, "bits", "batches=%d chunks=%d by_rows=%d ms=%.1f", bits->batches, bits->chunks, bits->attention_by_rows,
            (double)(dw_os_monotonic_ns() - begin_ns) / 1e6);

@@ -8,6 +8,7 @@
  *
  * So a batch is exact when products with weights of the types that are not `wide` are narrow. Nothing of this is taken on trust:
  * each type is tried, then a whole batch is compared with its parts alone, and then prefill in several cuts. What does not hold is not used.
+ * What was found is kept in the cache folder (bits_note.c).
  * Threads: immutable once found out.
  */
 #ifndef DW_MODEL_BITS_H

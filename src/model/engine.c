@@ -217,9 +217,9 @@ static void admit(dw_engine *engine, dw_job *job) {
 }
 
 dw_status dw_engine_submit(dw_engine *engine, dw_job *job, dw_error *err) {
-    if (!job->session) return dw_fail(err, DW_E_INVALID, "a job without a session");
-    if (dw_model_device(dw_session_model(job->session)) != engine->device)
-        return dw_fail(err, DW_E_MISMATCH, "the session's model is on another device than this engine");
+    dw_model *model = job->kind == DW_JOB_EMBED ? job->model : job->session ? dw_session_model(job->session) : NULL;
+    if (!model) return dw_fail(err, DW_E_INVALID, job->kind == DW_JOB_EMBED ? "an embedding without a model" : "a job without a session");
+    if (dw_model_device(model) != engine->device) return dw_fail(err, DW_E_MISMATCH, "the job's model is on another device than this engine");
 
     dw_os_mutex_lock(engine->mutex);
     bool closing = engine->closing, twice = holds(engine, job);

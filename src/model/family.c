@@ -46,7 +46,7 @@ dw_status dw_family_of(const dw_gguf *gguf, const dw_family **out, dw_error *err
         int written = snprintf(known + length, sizeof known - length, "%s%s", i == 0 ? "" : ", ", families[i].architecture);
         length += written > 0 ? (size_t)written : 0;
     }
-    return dw_fail(err, DW_E_UNSUPPORTED, "architecture \"%.*s\" is not supported; supported are: %s", (int)dw_min_u64(name.size, 40), name.data, known);
+    return dw_fail(err, DW_E_UNSUPPORTED, "architecture \"%.*s\" is not supported; supported are: %s, and bert for embeddings", (int)dw_min_u64(name.size, 40), name.data, known);
 }
 
 bool dw_layer_is_windowed(const dw_hyperparameters *hp, uint32_t layer) { return hp->layers[layer].windowed; }

@@ -1,6 +1,7 @@
 /* fingerprint.c: what a model is, for checkpoints: its identity (hashes) and the profile under which bits repeat.
  *
- * Hashing a large file at each start would cost seconds, so the weights' hash is kept in the cache folder, under a name made from the
+ * The weights' hash is the file's, or that of all parts together (dw_gguf_hash_join): the same weights split differently are another model here.
+ * Hashing a large file at each start would cost seconds, so each file's hash is kept in the cache folder, under a name made from the
  * file's path, device, inode, size and time of change: another file, or a changed one, has another name.
  */
 #include <stdio.h>
@@ -14,19 +15,19 @@
 
 enum { CACHE_PATH_BYTES = 768 };
 
-/* The name of the note about this file, or "" where there can be none. */
-static void cache_path(const dw_model *model, char out[CACHE_PATH_BYTES]) {
+/* The name of the note about a file, or "" where there can be none. */
+static void cache_path(const dw_gguf_part *part, char out[CACHE_PATH_BYTES]) {
     char folder[512], identity[1024], hex[DW_HASH_HEX_BYTES];
     dw_os_file file = DW_OS_FILE_NONE;
     dw_os_identity id;
     dw_hash hash;
     out[0] = 0;
     if (dw_os_cache_folder(folder, sizeof folder, NULL) != DW_OK) return;
-    if (dw_os_open(dw_gguf_path(model->gguf), DW_OS_READ, &file, NULL) != DW_OK) return;
+    if (dw_os_open(part->path, DW_OS_READ, &file, NULL) != DW_OK) return;
     dw_status status = dw_os_identify(file, &id, NULL);
     dw_os_close(&file);
-    if (status != DW_OK || id.size != model->info.file_bytes) return;
-    int length = snprintf(identity, sizeof identity, "%s|%llu|%llu|%llu|%lld", dw_gguf_path(model->gguf), (unsigned long long)id.device,
+    if (status != DW_OK || id.size != part->bytes) return;
+    int length = snprintf(identity, sizeof identity, "%s|%llu|%llu|%llu|%lld", part->path, (unsigned long long)id.device,
                           (unsigned long long)id.inode, (unsigned long long)id.size, (long long)id.mtime_ns);
     if (length < 0 || (size_t)length >= sizeof identity || dw_hash_of(identity, (size_t)length, &hash) != DW_OK) return;
     dw_hash_hex(&hash, hex);
@@ -44,11 +45,12 @@ static bool read_note(const char *path, dw_hash *out) {
     return good;
 }
 
-static dw_status hash_weights(dw_model *model, dw_hash *out, dw_error *err) {
+static dw_status hash_part(const dw_gguf *gguf, uint32_t index, dw_hash *out, dw_error *err) {
     char path[CACHE_PATH_BYTES], hex[DW_HASH_HEX_BYTES];
-    cache_path(model, path);
+    const dw_gguf_part part = dw_gguf_part_at(gguf, index);
+    cache_path(&part, path);
     if (read_note(path, out)) return DW_OK;
-    dw_status status = dw_gguf_hash_file(model->gguf, out, err);
+    dw_status status = dw_gguf_hash_part(gguf, index, out, err);
     if (status != DW_OK || path[0] == 0) return status;
     dw_hash_hex(out, hex);
     dw_error why;
@@ -56,12 +58,23 @@ static dw_status hash_weights(dw_model *model, dw_hash *out, dw_error *err) {
     return DW_OK;
 }
 
+static dw_status hash_weights(const dw_gguf *gguf, dw_hash *out, dw_error *err) {
+    uint32_t n = dw_gguf_n_parts(gguf);
+    dw_hash *hashes = calloc(n, sizeof *hashes);
+    if (hashes == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u hashes", n);
+    dw_status status = DW_OK;
+    for (uint32_t i = 0; status == DW_OK && i < n; i++) status = hash_part(gguf, i, &hashes[i], err);
+    if (status == DW_OK) status = dw_gguf_hash_join(hashes, n, out, err);
+    free(hashes);
+    return status;
+}
+
 /* The context chooses between short and long rope factors, and rows of one are not rows of the other. */
 static dw_status hash_hyperparameters(const dw_model *model, dw_hash *out, dw_error *err) {
     char prefix[40];
     struct { dw_hash keys; uint8_t rope_is_long; } both;
     memset(&both, 0, sizeof both);
-    snprintf(prefix, sizeof prefix, "%s.", model->family->architecture);
+    snprintf(prefix, sizeof prefix, "%s.", model->info.architecture);
     dw_status status = dw_gguf_hash_keys(model->gguf, prefix, out, err);
     if (status != DW_OK || !model->weights.rope_is_long) return status;
     both.keys = *out;
@@ -75,7 +88,7 @@ dw_status dw_model_fingerprint_of(dw_model *model, dw_model_fingerprint *out, dw
     *out = model->fingerprint;
     dw_os_mutex_unlock(model->lock);
     if (known) return DW_OK;
-    dw_status status = hash_weights(model, &out->weights, err);
+    dw_status status = hash_weights(model->gguf, &out->weights, err);
     if (status == DW_OK) status = dw_gguf_hash_keys(model->gguf, "tokenizer.", &out->tokenizer, err);
     if (status == DW_OK) status = hash_hyperparameters(model, &out->hyperparameters, err);
     if (status != DW_OK) return status;
@@ -108,5 +121,5 @@ void dw_model_profile(const dw_model *model, char out[DW_PROFILE_BYTES]) {
     else snprintf(sets, sizeof sets, "%.60s", device->description);
     if (!model->bits.attention_by_rows) snprintf(threads, sizeof threads, "%u", dw_device_threads(model->device));
     snprintf(out, DW_PROFILE_BYTES, "build=%s-%.12s;isa=%s;device=%s;threads=%s;kv=%s;weights=%s;chunk=%u/%u", ggml_version(), ggml_commit(), sets,
-             device->backend, threads, model->info.kv_type, model->info.weights, DW_PREFILL_CHUNK_TOKENS, DW_PREFILL_CHUNK_TOKENS_MIN);
+             device->backend, threads, dw_kv_type_name(model->info.kv_type), model->info.weights, DW_PREFILL_CHUNK_TOKENS, DW_PREFILL_CHUNK_TOKENS_MIN);
 }

@@ -1,429 +1,170 @@
-/* gguf.c: the GGUF reader. One pass validates the whole header and keeps, for every key and tensor, where it lies; values are read
- * from the map when asked for.
+/* gguf.c: opening a GGUF, of one file or of parts, and its tensors.
  *
- *   header     magic "GGUF" | u32 version | u64 n_tensors | u64 n_keys
- *   key        string name | u32 type | value
- *   string     u64 length | bytes
- *   array      u32 element type | u64 count | elements
- *   tensor     string name | u32 n_dims | u64 shape[n_dims] | u32 ggml type | u64 offset in the data section
- *   data       begins at the next multiple of general.alignment (32 when not given); so does each tensor in it
- *
- * Names are looked up in sorted indices: a hash table would let a file choose its collisions.
+ * Parts, as llama.cpp's gguf-split writes them: files NAME-00001-of-0000N.gguf, each a GGUF of its own with keys split.no (from 0), split.count
+ * and split.tensors.count. The first has the model's keys; which tensors lie where is free. Everything that one of them says about the
+ * others is checked: a part of another model must not be taken.
  */
 #include "model/gguf.h"
 
 #include <inttypes.h>
-#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/checked.h"
-#include "ggml.h"
+#include "model/gguf_internal.h"
 #include "os/os.h"
 
-enum {
-    VERSION_MIN = 2,
-    VERSION_MAX = 3,
-    ALIGNMENT_DEFAULT = 32,
-    TYPE_COUNT = DW_GGUF_F64 + 1,
-    NAME_SHOWN_BYTES = 64
-};
-/* The smallest key and tensor that a file can hold; counts are held against them before anything is allocated. */
-static const uint64_t key_bytes_min = 8 + 1 + 4 + 1, tensor_bytes_min = 8 + 1 + 4 + 8 + 4 + 8;
+/* --- names of parts --------------------------------------------------------------------------------------------- */
 
-static const uint8_t type_bytes[TYPE_COUNT] = {
-    [DW_GGUF_U8] = 1,  [DW_GGUF_I8] = 1,   [DW_GGUF_U16] = 2, [DW_GGUF_I16] = 2, [DW_GGUF_U32] = 4, [DW_GGUF_I32] = 4,
-    [DW_GGUF_F32] = 4, [DW_GGUF_BOOL] = 1, [DW_GGUF_U64] = 8, [DW_GGUF_I64] = 8, [DW_GGUF_F64] = 8,
-};
+/* "-00001-of-00003.gguf" */
+enum { PART_ENDING_BYTES = 20, PART_DIGITS = 5 };
 
-typedef struct key {
-    dw_gguf_string name;
-    dw_gguf_type type;
-    dw_gguf_type element;  /* of an array; else = type */
-    uint64_t count;        /* of an array; else 1 */
-    const uint8_t *value;  /* first element */
-    uint64_t value_bytes;
-    uint64_t begin, end;   /* the whole record in the file */
-} key;
+static void part_ending(uint64_t number, uint64_t count, char out[PART_ENDING_BYTES + 32]) {
+    (void)snprintf(out, PART_ENDING_BYTES + 32, "-%05" PRIu64 "-of-%05" PRIu64 ".gguf", number, count);
+}
 
-struct dw_gguf {
-    const uint8_t *data;
-    uint64_t size, mapped;  /* mapped 0: the bytes are the caller's */
-    char *path;
-    key *keys;
-    dw_gguf_tensor *tensors;
-    uint32_t *keys_by_name, *tensors_by_name;
-    uint64_t n_keys, n_tensors;
-    uint64_t alignment;
-};
-
-/* --- names in messages ------------------------------------------------------------------------------------------ */
-
-typedef struct shown { char text[NAME_SHOWN_BYTES]; } shown;
-
-/* A name from the file, made fit for a message: bounded, printable. */
-static shown show(dw_gguf_string name) {
-    shown out;
-    uint64_t n = dw_min_u64(name.size, sizeof out.text - 1);
-    for (uint64_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)name.data[i];
-        out.text[i] = c >= 0x20 && c < 0x7f ? (char)c : '?';
+static bool read_digits(const char *text, uint32_t *out) {
+    *out = 0;
+    for (int i = 0; i < PART_DIGITS; i++) {
+        if (text[i] < '0' || text[i] > '9') return false;
+        *out = *out * 10 + (uint32_t)(text[i] - '0');
     }
-    out.text[n] = '\0';
-    if (n < name.size) memcpy(out.text + n - 3, "...", 3);
-    return out;
+    return true;
 }
 
-/* --- reading the header ----------------------------------------------------------------------------------------- */
-
-static dw_status truncated(const dw_reader *reader, dw_error *err, const char *what) {
-    return dw_fail_at(err, reader->status, reader->offset, "GGUF: the file ends inside %s, at byte %" PRIu64, what,
-                      reader->offset);
+bool dw_gguf_is_later_part(const char *path) {
+    size_t length = strlen(path);
+    uint32_t number = 0, count = 0;
+    if (length <= PART_ENDING_BYTES) return false;
+    const char *ending = path + length - PART_ENDING_BYTES;
+    return ending[0] == '-' && read_digits(ending + 1, &number) && strncmp(ending + 1 + PART_DIGITS, "-of-", 4) == 0 &&
+           read_digits(ending + 5 + PART_DIGITS, &count) && strcmp(ending + 5 + 2 * PART_DIGITS, ".gguf") == 0 && number > 1 && number <= count;
 }
 
-/* Reads a name: not empty, no longer than `size_max`, without a NUL (names are looked up as C strings). */
-static dw_status read_name(dw_reader *reader, uint64_t size_max, const char *what, dw_gguf_string *out, dw_error *err) {
-    uint64_t at = reader->offset;
-    uint64_t size = dw_read_u64(reader);
-    if (reader->status != DW_OK) return truncated(reader, err, what);
-    if (size == 0 || size > size_max)
-        return dw_fail_at(err, DW_E_FORMAT, at, "GGUF: %s at byte %" PRIu64 " has a name of %" PRIu64 " bytes (1 to %" PRIu64 ")", what,
-                          at, size, size_max);
-    const uint8_t *bytes = dw_read_bytes(reader, size);
-    if (!bytes) return truncated(reader, err, what);
-    if (memchr(bytes, 0, (size_t)size))
-        return dw_fail_at(err, DW_E_FORMAT, at, "GGUF: the name of %s at byte %" PRIu64 " has a zero byte in it", what, at);
-    *out = (dw_gguf_string){(const char *)bytes, size};
+static const char *name_in(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* The path of part `number` (from 1) from that of part `own`; the caller frees it. DW_E_INVALID: `path` is not named as a part. */
+static dw_status path_of_part(const char *path, uint64_t own, uint64_t number, uint64_t count, char **out, dw_error *err) {
+    char ending[PART_ENDING_BYTES + 32];
+    size_t length = strlen(path);
+    part_ending(own, count, ending);
+    *out = NULL;
+    if (length <= strlen(ending) || strcmp(path + length - strlen(ending), ending) != 0)
+        return dw_fail(err, DW_E_INVALID, "it is part %" PRIu64 " of %" PRIu64 ", so its name must end in %s for the others to be found", own, count, ending);
+    if (!(*out = malloc(length + 1))) return dw_fail(err, DW_E_NO_MEMORY, "GGUF: no memory");
+    memcpy(*out, path, length + 1);
+    part_ending(number, count, ending);
+    memcpy(*out + length - strlen(ending), ending, strlen(ending)); /* as long: five digits hold DW_GGUF_PARTS_MAX */
     return DW_OK;
 }
 
-static dw_status read_strings(dw_reader *reader, key *k, dw_error *err) {
-    /* Each takes 8 bytes at least, so this also bounds the loop by the file's size. */
-    if (k->count > dw_reader_left(reader) / 8)
-        return dw_fail_at(err, DW_E_TRUNCATED, reader->offset, "GGUF: key %s says %" PRIu64 " strings, the %" PRIu64 " bytes left cannot hold them",
-                          show(k->name).text, k->count, dw_reader_left(reader));
-    for (uint64_t i = 0; i < k->count; i++) {
-        uint64_t at = reader->offset;
-        uint64_t size = dw_read_u64(reader);
-        if (reader->status == DW_OK && size > DW_GGUF_STRING_BYTES_MAX)
-            return dw_fail_at(err, DW_E_LIMIT, at, "GGUF: string %" PRIu64 " of key %s, at byte %" PRIu64 ", is %" PRIu64 " bytes long (at most %" PRIu64 ")",
-                              i, show(k->name).text, at, size,
-                              DW_GGUF_STRING_BYTES_MAX);
-        if (!dw_read_bytes(reader, size))
-            return dw_fail_at(err, reader->status, at, "GGUF: string %" PRIu64 " of key %s, at byte %" PRIu64 ", reaches past the end of the file",
-                              i, show(k->name).text, at);
-    }
-    return DW_OK;
-}
+/* --- what parts say of each other ------------------------------------------------------------------------------- */
 
-static dw_status read_numbers(dw_reader *reader, const key *k, dw_error *err) {
-    uint64_t at = reader->offset, bytes;
-    if (!dw_mul_u64(k->count, type_bytes[k->element], &bytes) || !dw_read_bytes(reader, bytes))
-        return dw_fail_at(err, DW_E_TRUNCATED, at, "GGUF: %" PRIu64 " values of key %s, at byte %" PRIu64 ", reach past the end of the file",
-                          k->count, show(k->name).text, at);
-    if (k->element != DW_GGUF_BOOL) return DW_OK;
-    for (uint64_t i = 0; i < k->count; i++) {
-        if (reader->data[at + i] > 1)
-            return dw_fail_at(err, DW_E_FORMAT, at + i, "GGUF: key %s has a truth value that is %u, at byte %" PRIu64, show(k->name).text,
-                              (unsigned)reader->data[at + i], (at + i));
-    }
-    return DW_OK;
-}
+/* Keys of one part; where it has none: a file of its own. */
+typedef struct split { uint64_t number, count, n_tensors; bool has_number, has_count, has_tensors; } split;
 
-static dw_status read_type(dw_reader *reader, const key *k, dw_gguf_type *out, dw_error *err) {
-    uint64_t at = reader->offset;
-    uint32_t type = dw_read_u32(reader);
-    if (reader->status != DW_OK) return truncated(reader, err, "a key");
-    if (type >= TYPE_COUNT)
-        return dw_fail_at(err, DW_E_FORMAT, at, "GGUF: key %s has the unknown type %u, at byte %" PRIu64, show(k->name).text, type,
-                          at);
-    *out = (dw_gguf_type)type;
-    return DW_OK;
-}
-
-static dw_status read_key(dw_reader *reader, key *k, dw_error *err) {
-    k->begin = reader->offset;
-    dw_status status = read_name(reader, DW_GGUF_KEY_BYTES_MAX, "a key", &k->name, err);
-    if (status == DW_OK) status = read_type(reader, k, &k->type, err);
-    if (status != DW_OK) return status;
-    k->element = k->type;
-    k->count = 1;
-    if (k->type == DW_GGUF_ARRAY) {
-        uint64_t at = reader->offset;
-        status = read_type(reader, k, &k->element, err);
-        if (status != DW_OK) return status;
-        if (k->element == DW_GGUF_ARRAY)
-            return dw_fail_at(err, DW_E_UNSUPPORTED, at, "GGUF: key %s is an array of arrays, at byte %" PRIu64, show(k->name).text,
-                              at);
-        k->count = dw_read_u64(reader);
-        if (reader->status != DW_OK) return truncated(reader, err, "an array");
-    }
-    uint64_t value_at = reader->offset;
-    k->value = reader->data + value_at;
-    status = k->element == DW_GGUF_STRING ? read_strings(reader, k, err) : read_numbers(reader, k, err);
-    k->end = reader->offset;
-    k->value_bytes = k->end - value_at;
+static dw_status read_split(const gguf_part *part, split *out, dw_error *err) {
+    *out = (split){0};
+    dw_status status = dw_gguf_part_u64(part, "split.no", &out->number, &out->has_number, err);
+    if (status == DW_OK) status = dw_gguf_part_u64(part, "split.count", &out->count, &out->has_count, err);
+    if (status == DW_OK) status = dw_gguf_part_u64(part, "split.tensors.count", &out->n_tensors, &out->has_tensors, err);
+    if (status == DW_OK && out->count > DW_GGUF_PARTS_MAX)
+        return dw_fail(err, DW_E_LIMIT, "GGUF: split.count is %" PRIu64 ", at most %u parts are taken", out->count, DW_GGUF_PARTS_MAX);
     return status;
 }
 
-static dw_status read_shape(dw_reader *reader, dw_gguf_tensor *tensor, dw_error *err) {
-    uint64_t at = reader->offset;
-    tensor->n_dims = dw_read_u32(reader);
-    if (reader->status != DW_OK) return truncated(reader, err, "a tensor");
-    if (tensor->n_dims < 1 || tensor->n_dims > 4)
-        return dw_fail_at(err, DW_E_FORMAT, at, "GGUF: tensor %s has %u dimensions (1 to 4), at byte %" PRIu64, show(tensor->name).text,
-                          tensor->n_dims, at);
-    uint64_t elements = 1;
-    for (uint32_t i = 0; i < 4; i++) {
-        tensor->shape[i] = i < tensor->n_dims ? dw_read_u64(reader) : 1;
-        if (reader->status != DW_OK) return truncated(reader, err, "a tensor");
-        /* ggml counts elements in int64_t. */
-        if (tensor->shape[i] == 0 || !dw_mul_u64(elements, tensor->shape[i], &elements) || elements > INT64_MAX)
-            return dw_fail_at(err, DW_E_FORMAT, at, "GGUF: tensor %s has an impossible dimension %u of %" PRIu64 ", at byte %" PRIu64,
-                              show(tensor->name).text, i, tensor->shape[i], at);
+/* The part that was opened must be the first one of 1 or more. */
+static dw_status check_first(const gguf_part *part, const split *first, dw_error *err) {
+    if (!first->has_number || first->number == 0) {
+        if (first->count > 1 && (!first->has_number || !first->has_tensors))
+            return dw_fail(err, DW_E_FORMAT, "GGUF: the file is the first of %" PRIu64 " parts, but has no split.%s", first->count, first->has_number ? "tensors.count" : "no");
+        return DW_OK;
     }
-    return DW_OK;
+    if (first->number >= first->count)
+        return dw_fail(err, DW_E_FORMAT, "GGUF: split.no is %" PRIu64 " (from 0), split.count %" PRIu64, first->number, first->count);
+    char *path = NULL;
+    dw_status status = DW_E_INVALID;
+    if (part->path && path_of_part(part->path, first->number + 1, 1, first->count, &path, NULL) == DW_OK) {
+        status = dw_fail(err, status, "this is part %" PRIu64 " of %" PRIu64 ": open %s", first->number + 1, first->count, name_in(path));
+    } else {
+        status = dw_fail(err, status, "this is part %" PRIu64 " of %" PRIu64 ": open the first one", first->number + 1, first->count);
+    }
+    free(path);
+    return status;
 }
 
-/* Block and type size tell the tensor's bytes; a type that ggml has dropped has a size of 0. */
-static dw_status measure(dw_gguf_tensor *tensor, uint64_t at, dw_error *err) {
-    uint64_t block = 0, block_bytes = 0;
-    if (tensor->type < GGML_TYPE_COUNT) {
-        block = (uint64_t)ggml_blck_size((enum ggml_type)tensor->type);
-        block_bytes = ggml_type_size((enum ggml_type)tensor->type);
-    }
-    if (block == 0 || block_bytes == 0)
-        return dw_fail_at(err, DW_E_UNSUPPORTED, at, "GGUF: tensor %s has type %u, which this build does not know, at byte %" PRIu64,
-                          show(tensor->name).text, tensor->type, at);
-    if (tensor->shape[0] % block != 0)
-        return dw_fail_at(err, DW_E_FORMAT, at, "GGUF: tensor %s of type %s has rows of %" PRIu64 " elements, not a multiple of %" PRIu64,
-                          show(tensor->name).text, ggml_type_name((enum ggml_type)tensor->type), tensor->shape[0],
-                          block);
-    bool fits = dw_mul_u64(tensor->shape[0] / block, block_bytes, &tensor->bytes);
-    for (int i = 1; i < 4; i++) fits = fits && dw_mul_u64(tensor->bytes, tensor->shape[i], &tensor->bytes);
-    if (!fits)
-        return dw_fail_at(err, DW_E_FORMAT, at, "GGUF: tensor %s is larger than any memory", show(tensor->name).text);
-    return DW_OK;
-}
-
-/* Leaves tensor->offset relative to the data section; place_tensors turns it into the file's. */
-static dw_status read_tensor(dw_reader *reader, dw_gguf_tensor *tensor, dw_error *err) {
-    dw_status status = read_name(reader, DW_GGUF_TENSOR_NAME_BYTES_MAX, "a tensor", &tensor->name, err);
-    if (status == DW_OK) status = read_shape(reader, tensor, err);
+static dw_status check_other(const gguf_part *part, const split *first, uint32_t index, dw_error *err) {
+    split own;
+    dw_status status = read_split(part, &own, err);
     if (status != DW_OK) return status;
-    uint64_t at = reader->offset;
-    tensor->type = dw_read_u32(reader);
-    tensor->offset = dw_read_u64(reader);
-    if (reader->status != DW_OK) return truncated(reader, err, "a tensor");
-    return measure(tensor, at, err);
+    if (!own.has_number || own.number != index)
+        return dw_fail(err, DW_E_FORMAT, "GGUF: split.no is %" PRIu64 " instead of %u", own.number, index);
+    if (own.count != first->count)
+        return dw_fail(err, DW_E_FORMAT, "GGUF: split.count is %" PRIu64 ", in the first part %" PRIu64, own.count, first->count);
+    if (own.has_tensors && own.n_tensors != first->n_tensors)
+        return dw_fail(err, DW_E_FORMAT, "GGUF: split.tensors.count is %" PRIu64 ", in the first part %" PRIu64, own.n_tensors, first->n_tensors);
+    return DW_OK;
 }
 
-/* --- sorted indices --------------------------------------------------------------------------------------------- */
+/* --- joining ---------------------------------------------------------------------------------------------------- */
 
-static int compare_names(dw_gguf_string a, dw_gguf_string b) {
-    int order = memcmp(a.data, b.data, (size_t)dw_min_u64(a.size, b.size));
-    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
-}
-
-/* One line of a table that is sorted by name or by offset: qsort has no context argument. */
-typedef struct line { dw_gguf_string name; uint64_t offset; uint32_t index; } line;
-
-static int by_name(const void *a, const void *b) { return compare_names(((const line *)a)->name, ((const line *)b)->name); }
-static int by_offset(const void *a, const void *b) {
-    uint64_t x = ((const line *)a)->offset, y = ((const line *)b)->offset;
-    return (x > y) - (x < y);
-}
-
-/* Sorts `lines`, refuses two equal names, and gives the order. */
-static dw_status index_names(line *lines, uint64_t n, const char *what, uint32_t *order, dw_error *err) {
-    qsort(lines, (size_t)n, sizeof *lines, by_name);
-    for (uint64_t i = 0; i < n; i++) {
-        order[i] = lines[i].index;
-        if (i > 0 && compare_names(lines[i - 1].name, lines[i].name) == 0)
-            return dw_fail_at(err, DW_E_FORMAT, dw_max_u64(lines[i - 1].offset, lines[i].offset), "GGUF: there are two %s named %s", what,
-                              show(lines[i].name).text);
+/* One table of all parts' tensors. */
+static dw_status collect_tensors(dw_gguf *gguf, const split *first, dw_error *err) {
+    for (uint32_t i = 0; i < gguf->n_parts; i++) {
+        gguf->n_tensors += gguf->parts[i].n_tensors; /* small numbers: each part's is below its limit */
+        gguf->file_bytes += gguf->parts[i].size;     /* of what is mapped */
+    }
+    if (gguf->n_tensors > DW_GGUF_TENSORS_MAX)
+        return dw_fail(err, DW_E_LIMIT, "GGUF: the parts have %" PRIu64 " tensors, at most %u are taken", gguf->n_tensors, DW_GGUF_TENSORS_MAX);
+    if (gguf->n_parts > 1 && first->n_tensors != gguf->n_tensors)
+        return dw_fail(err, DW_E_FORMAT, "GGUF: split.tensors.count is %" PRIu64 ", the %u parts have %" PRIu64, first->n_tensors, gguf->n_parts, gguf->n_tensors);
+    gguf->tensors = calloc((size_t)gguf->n_tensors + 1, sizeof *gguf->tensors);
+    if (!gguf->tensors) return dw_fail(err, DW_E_NO_MEMORY, "GGUF: no memory for %" PRIu64 " tensors", gguf->n_tensors);
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < gguf->n_parts; i++) {
+        for (uint64_t k = 0; k < gguf->parts[i].n_tensors; k++) {
+            gguf->tensors[n] = gguf->parts[i].tensors[k];
+            gguf->tensors[n++].part = i;
+        }
+        free(gguf->parts[i].tensors);
+        gguf->parts[i].tensors = NULL;
     }
     return DW_OK;
 }
 
-static uint64_t offset_in(const dw_gguf *gguf, dw_gguf_string name) { return (uint64_t)((const uint8_t *)name.data - gguf->data); }
-
-static const key *find_key(const dw_gguf *gguf, const char *name) {
-    dw_gguf_string wanted = {name, strlen(name)};
-    uint64_t low = 0, high = gguf->n_keys;
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-        const key *k = &gguf->keys[gguf->keys_by_name[middle]];
-        int order = compare_names(wanted, k->name);
-        if (order == 0) return k;
-        if (order < 0) high = middle;
-        else low = middle + 1;
+static dw_status index_tensors(dw_gguf *gguf, dw_error *err) {
+    dw_status status = DW_OK;
+    uint64_t second = 0;
+    gguf_line *lines = calloc((size_t)gguf->n_tensors + 1, sizeof *lines);
+    gguf->tensors_by_name = calloc((size_t)gguf->n_tensors + 1, sizeof *gguf->tensors_by_name);
+    if (!lines || !gguf->tensors_by_name) {
+        status = dw_fail(err, DW_E_NO_MEMORY, "GGUF: no memory for %" PRIu64 " tensors", gguf->n_tensors);
+        goto out;
     }
-    return NULL;
-}
-
-const dw_gguf_tensor *dw_gguf_find_tensor(const dw_gguf *gguf, const char *name) {
-    dw_gguf_string wanted = {name, strlen(name)};
-    uint64_t low = 0, high = gguf->n_tensors;
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-        const dw_gguf_tensor *tensor = &gguf->tensors[gguf->tensors_by_name[middle]];
-        int order = compare_names(wanted, tensor->name);
-        if (order == 0) return tensor;
-        if (order < 0) high = middle;
-        else low = middle + 1;
-    }
-    return NULL;
+    for (uint64_t i = 0; i < gguf->n_tensors; i++) lines[i] = (gguf_line){gguf->tensors[i].name, gguf->tensors[i].offset, (uint32_t)i};
+    dw_gguf_index_names(lines, gguf->n_tensors, gguf->tensors_by_name, &second);
+    if (second == 0) goto out;
+    const dw_gguf_tensor *a = &gguf->tensors[lines[second - 1].index], *b = &gguf->tensors[lines[second].index];
+    if (gguf->n_parts == 1) status = dw_fail_at(err, DW_E_FORMAT, dw_max_u64(a->offset, b->offset), "GGUF: there are two tensors named %s", dw_gguf_show(a->name).text);
+    else status = dw_fail(err, DW_E_FORMAT, "GGUF: there are two tensors named %s, in part %" PRIu32 " and in part %" PRIu32, dw_gguf_show(a->name).text,
+                          (uint32_t)dw_min_u64(a->part, b->part) + 1, (uint32_t)dw_max_u64(a->part, b->part) + 1);
+out:
+    free(lines);
+    return status;
 }
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
-/* Checks a count against its limit and against what the rest of the file can hold; only then memory is asked for. */
-static dw_status check_count(const dw_reader *reader, uint64_t n, uint64_t n_max, uint64_t bytes_min, const char *what, dw_error *err) {
-    if (n > n_max)
-        return dw_fail(err, DW_E_LIMIT, "GGUF: the file says %" PRIu64 " %s, at most %" PRIu64 " are taken", n, what,
-                       n_max);
-    if (n > dw_reader_left(reader) / bytes_min)
-        return dw_fail_at(err, DW_E_TRUNCATED, reader->offset, "GGUF: the file says %" PRIu64 " %s, its %" PRIu64 " bytes cannot hold them",
-                          n, what, reader->size);
-    return DW_OK;
-}
-
-static dw_status read_header(dw_gguf *gguf, dw_reader *reader, dw_error *err) {
-    const uint8_t *magic = dw_read_bytes(reader, 4);
-    if (!magic || memcmp(magic, "GGUF", 4) != 0) return dw_fail_at(err, DW_E_FORMAT, 0, "not a GGUF file: it does not begin with GGUF");
-    uint32_t version = dw_read_u32(reader);
-    gguf->n_tensors = dw_read_u64(reader);
-    gguf->n_keys = dw_read_u64(reader);
-    if (reader->status != DW_OK) return truncated(reader, err, "its header");
-    if (version > VERSION_MAX && (version & 0xffff) == 0)
-        return dw_fail_at(err, DW_E_UNSUPPORTED, 4, "GGUF: the file is big-endian; convert it to little-endian");
-    if (version > VERSION_MAX)
-        return dw_fail_at(err, DW_E_VERSION, 4, "GGUF: version %u; this build reads up to %d", version, VERSION_MAX);
-    if (version < VERSION_MIN) return dw_fail_at(err, DW_E_UNSUPPORTED, 4, "GGUF: version %u is too old; convert the model again", version);
-    dw_status status = check_count(reader, gguf->n_keys, DW_GGUF_KEYS_MAX, key_bytes_min, "keys", err);
-    if (status == DW_OK) status = check_count(reader, gguf->n_tensors, DW_GGUF_TENSORS_MAX, tensor_bytes_min, "tensors", err);
-    return status;
-}
-
-static dw_status read_keys(dw_gguf *gguf, dw_reader *reader, dw_error *err) {
-    dw_status status = DW_OK;
-    size_t n = (size_t)gguf->n_keys;
-    line *lines = calloc(n + 1, sizeof *lines);
-    gguf->keys = calloc(n + 1, sizeof *gguf->keys);
-    gguf->keys_by_name = calloc(n + 1, sizeof *gguf->keys_by_name);
-    if (!lines || !gguf->keys || !gguf->keys_by_name) {
-        status = dw_fail(err, DW_E_NO_MEMORY, "GGUF: no memory for %zu keys", n);
-        goto out;
-    }
-    for (size_t i = 0; i < n; i++) {
-        status = read_key(reader, &gguf->keys[i], err);
-        if (status != DW_OK) goto out;
-        lines[i] = (line){gguf->keys[i].name, offset_in(gguf, gguf->keys[i].name), (uint32_t)i};
-    }
-    status = index_names(lines, n, "keys", gguf->keys_by_name, err);
-out:
-    free(lines);
-    return status;
-}
-
-static dw_status read_alignment(dw_gguf *gguf, dw_error *err) {
-    gguf->alignment = ALIGNMENT_DEFAULT;
-    const key *k = find_key(gguf, "general.alignment");
-    if (!k) return DW_OK;
-    if (k->type != DW_GGUF_U32)
-        return dw_fail_at(err, DW_E_FORMAT, k->begin, "GGUF: general.alignment is not a 32-bit unsigned integer");
-    dw_reader reader;
-    dw_reader_init(&reader, k->value, k->value_bytes);
-    uint64_t alignment = dw_read_u32(&reader);
-    if (alignment < DW_GGUF_ALIGNMENT_MIN || alignment > DW_GGUF_ALIGNMENT_MAX || (alignment & (alignment - 1)) != 0)
-        return dw_fail_at(err, DW_E_FORMAT, k->begin, "GGUF: general.alignment is %" PRIu64 ", not a power of two from %u to %u",
-                          alignment, DW_GGUF_ALIGNMENT_MIN, DW_GGUF_ALIGNMENT_MAX);
-    gguf->alignment = alignment;
-    return DW_OK;
-}
-
-/* Makes offsets absolute; each must be aligned and inside the file. `lines` gets name and place of every tensor. */
-static dw_status place_tensors(dw_gguf *gguf, uint64_t header_end, line *lines, dw_error *err) {
-    uint64_t data_begin;
-    if (!dw_round_up_u64(header_end, gguf->alignment, &data_begin)) return dw_fail(err, DW_E_FORMAT, "GGUF: the header has no end");
-    for (uint64_t i = 0; i < gguf->n_tensors; i++) {
-        dw_gguf_tensor *tensor = &gguf->tensors[i];
-        uint64_t at;
-        if (tensor->offset % gguf->alignment != 0)
-            return dw_fail_at(err, DW_E_FORMAT, offset_in(gguf, tensor->name), "GGUF: tensor %s begins at %" PRIu64 ", not a multiple of %" PRIu64,
-                              show(tensor->name).text, tensor->offset, gguf->alignment);
-        if (!dw_add_u64(data_begin, tensor->offset, &at) || !dw_in_range(at, tensor->bytes, gguf->size))
-            return dw_fail_at(err, DW_E_TRUNCATED, offset_in(gguf, tensor->name),
-                              "GGUF: tensor %s (%" PRIu64 " bytes at %" PRIu64 ") reaches past the end of the file (%" PRIu64 " bytes)",
-                              show(tensor->name).text, tensor->bytes, tensor->offset,
-                              gguf->size);
-        tensor->offset = at;
-        lines[i] = (line){tensor->name, at, (uint32_t)i};
-    }
-    return DW_OK;
-}
-
-static dw_status refuse_overlaps(const dw_gguf *gguf, line *lines, dw_error *err) {
-    qsort(lines, (size_t)gguf->n_tensors, sizeof *lines, by_offset);
-    for (uint64_t i = 1; i < gguf->n_tensors; i++) {
-        const dw_gguf_tensor *before = &gguf->tensors[lines[i - 1].index], *tensor = &gguf->tensors[lines[i].index];
-        if (tensor->offset - before->offset < before->bytes)
-            return dw_fail_at(err, DW_E_FORMAT, tensor->offset, "GGUF: tensors %s and %s overlap, at byte %" PRIu64, show(before->name).text,
-                              show(tensor->name).text, tensor->offset);
-    }
-    return DW_OK;
-}
-
-static dw_status read_tensors(dw_gguf *gguf, dw_reader *reader, dw_error *err) {
-    dw_status status = DW_OK;
-    size_t n = (size_t)gguf->n_tensors;
-    line *lines = calloc(n + 1, sizeof *lines);
-    gguf->tensors = calloc(n + 1, sizeof *gguf->tensors);
-    gguf->tensors_by_name = calloc(n + 1, sizeof *gguf->tensors_by_name);
-    if (!lines || !gguf->tensors || !gguf->tensors_by_name) {
-        status = dw_fail(err, DW_E_NO_MEMORY, "GGUF: no memory for %zu tensors", n);
-        goto out;
-    }
-    for (size_t i = 0; i < n; i++) {
-        status = read_tensor(reader, &gguf->tensors[i], err);
-        if (status != DW_OK) goto out;
-    }
-    status = place_tensors(gguf, reader->offset, lines, err);
-    if (status == DW_OK) status = refuse_overlaps(gguf, lines, err);
-    if (status == DW_OK) status = index_names(lines, n, "tensors", gguf->tensors_by_name, err);
-out:
-    free(lines);
-    return status;
-}
-
-/* Takes the bytes over (mapped or borrowed) and validates them. On failure they stay the caller's. */
-static dw_status parse(dw_gguf *gguf, dw_error *err) {
-    dw_reader reader;
-    dw_reader_init(&reader, gguf->data, gguf->size);
-    dw_status status = read_header(gguf, &reader, err);
-    if (status == DW_OK) status = read_keys(gguf, &reader, err);
-    if (status == DW_OK) status = read_alignment(gguf, err);
-    if (status == DW_OK) status = read_tensors(gguf, &reader, err);
-    return status;
-}
-
-dw_status dw_gguf_open_bytes(const void *data, uint64_t size, dw_gguf **out, dw_error *err) {
-    *out = NULL;
-    dw_gguf *gguf = calloc(1, sizeof *gguf);
-    if (!gguf) return dw_fail(err, DW_E_NO_MEMORY, "GGUF: no memory");
-    gguf->data = data;
-    gguf->size = data ? size : 0;
-    dw_status status = parse(gguf, err);
-    if (status == DW_OK) *out = gguf;
-    else dw_gguf_close(gguf);
-    return status;
-}
-
-static dw_status map_whole(dw_gguf *gguf, const char *path, dw_error *err) {
+static dw_status map_whole(gguf_part *part, const char *path, dw_error *err) {
     dw_os_file file = DW_OS_FILE_NONE;
     void *base = NULL;
     uint64_t size = 0, mapped = 0;
+    if (!(part->path = malloc(strlen(path) + 1))) return dw_fail(err, DW_E_NO_MEMORY, "GGUF: no memory");
+    memcpy(part->path, path, strlen(path) + 1);
     dw_status status = dw_os_open(path, DW_OS_READ, &file, err);
     if (status == DW_OK) status = dw_os_size(file, &size, err);
     if (status != DW_OK) goto out;
@@ -433,253 +174,147 @@ static dw_status map_whole(dw_gguf *gguf, const char *path, dw_error *err) {
     }
     status = dw_os_map_file(NULL, (size_t)mapped, file, 0, DW_OS_RO, true, &base, err);
     if (status != DW_OK) goto out;
-    gguf->data = base;
-    gguf->size = size;
-    gguf->mapped = mapped;
+    part->data = base;
+    part->size = size;
+    part->mapped = mapped;
 out:
     dw_os_close(&file);
     return status;
 }
 
-dw_status dw_gguf_open(const char *path, dw_gguf **out, dw_error *err) {
-    *out = NULL;
-    dw_status status = DW_OK;
-    dw_gguf *gguf = calloc(1, sizeof *gguf);
-    if (!gguf || !(gguf->path = malloc(strlen(path) + 1))) {
-        status = dw_fail(err, DW_E_NO_MEMORY, "GGUF: no memory");
-        goto out;
+/* Where parts come from: files beside the first one, or memory. */
+typedef struct source { const char *path; const dw_gguf_bytes *bytes; uint32_t n_bytes; } source;
+
+/* Opens part `index` (from 0) of `count` and validates what is its own. */
+static dw_status open_part(gguf_part *part, const source *from, uint32_t index, uint64_t count, dw_error *err) {
+    if (from->bytes) {
+        part->data = from->bytes[index].data;
+        part->size = part->data ? from->bytes[index].size : 0;
+        return dw_gguf_part_parse(part, err);
     }
-    memcpy(gguf->path, path, strlen(path) + 1);
-    status = map_whole(gguf, path, err);
+    char *other = NULL;
+    dw_status status = index == 0 ? DW_OK : path_of_part(from->path, 1, index + 1, count, &other, err);
+    if (status == DW_OK) status = map_whole(part, index == 0 ? from->path : other, err); /* names the file */
+    free(other);
+    if (status == DW_OK) {
+        status = dw_gguf_part_parse(part, err);
+        if (status != DW_OK) status = dw_error_prefix(err, status, "%s", index == 0 ? from->path : name_in(part->path));
+    }
+    return status;
+}
+
+/* The parts behind the first one. */
+static dw_status open_others(dw_gguf *gguf, const source *from, const split *first, dw_error *err) {
+    if (from->bytes && from->n_bytes != dw_max_u64(first->count, 1))
+        return dw_fail(err, DW_E_INVALID, "GGUF: split.count is %" PRIu64 ", %u parts were given", first->count, from->n_bytes);
+    if (first->count <= 1) return DW_OK;
+    gguf_part *grown = realloc(gguf->parts, (size_t)first->count * sizeof *grown);
+    if (!grown) return dw_fail(err, DW_E_NO_MEMORY, "GGUF: no memory for %" PRIu64 " parts", first->count);
+    gguf->parts = grown;
+    for (uint32_t i = 1; i < first->count; i++) {
+        gguf->parts[i] = (gguf_part){0};
+        gguf->n_parts = i + 1;
+        dw_status status = open_part(&gguf->parts[i], from, i, first->count, err);
+        if (status == DW_OK) status = check_other(&gguf->parts[i], first, i, err);
+        if (status != DW_OK) return dw_error_prefix(err, status, "part %u of %" PRIu64, i + 1, first->count);
+    }
+    return DW_OK;
+}
+
+static dw_status open_all(const source *from, dw_gguf **out, dw_error *err) {
+    split first = {0};
+    *out = NULL;
+    dw_gguf *gguf = calloc(1, sizeof *gguf);
+    dw_status status = DW_OK;
+    if (!gguf || !(gguf->parts = calloc(1, sizeof *gguf->parts))) {
+        free(gguf);
+        return dw_fail(err, DW_E_NO_MEMORY, "GGUF: no memory");
+    }
+    gguf->n_parts = 1;
+    status = open_part(&gguf->parts[0], from, 0, 1, err);
     if (status != DW_OK) goto out; /* names the file already */
-    status = parse(gguf, err);
-    if (status != DW_OK) status = dw_error_prefix(err, status, "%s", path);
+    status = read_split(&gguf->parts[0], &first, err);
+    if (status == DW_OK) status = check_first(&gguf->parts[0], &first, err);
+    if (status == DW_OK) status = open_others(gguf, from, &first, err);
+    if (status == DW_OK) status = collect_tensors(gguf, &first, err);
+    if (status == DW_OK) status = index_tensors(gguf, err);
+    if (status != DW_OK && from->path) status = dw_error_prefix(err, status, "%s", from->path);
 out:
     if (status == DW_OK) *out = gguf;
     else dw_gguf_close(gguf);
     return status;
 }
 
+dw_status dw_gguf_open(const char *path, dw_gguf **out, dw_error *err) { return open_all(&(source){.path = path}, out, err); }
+
+dw_status dw_gguf_open_parts(const dw_gguf_bytes *parts, uint32_t n_parts, dw_gguf **out, dw_error *err) {
+    return open_all(&(source){.bytes = parts, .n_bytes = n_parts}, out, err);
+}
+
+dw_status dw_gguf_open_bytes(const void *data, uint64_t size, dw_gguf **out, dw_error *err) {
+    return dw_gguf_open_parts(&(dw_gguf_bytes){data, size}, 1, out, err);
+}
+
 void dw_gguf_close(dw_gguf *gguf) {
     if (!gguf) return;
-    if (gguf->mapped) dw_os_unmap((void *)(uintptr_t)gguf->data, (size_t)gguf->mapped);
-    free(gguf->keys);
-    free(gguf->keys_by_name);
+    for (uint32_t i = 0; i < gguf->n_parts; i++) dw_gguf_part_deinit(&gguf->parts[i]);
+    free(gguf->parts);
     free(gguf->tensors);
     free(gguf->tensors_by_name);
-    free(gguf->path);
     free(gguf);
 }
 
 /* --- what is in it ---------------------------------------------------------------------------------------------- */
 
-const void *dw_gguf_data(const dw_gguf *gguf, uint64_t *file_bytes) {
-    if (file_bytes) *file_bytes = gguf->size;
-    return gguf->data;
+uint32_t dw_gguf_n_parts(const dw_gguf *gguf) { return gguf->n_parts; }
+
+dw_gguf_part dw_gguf_part_at(const dw_gguf *gguf, uint32_t index) {
+    const gguf_part *part = &gguf->parts[index];
+    return (dw_gguf_part){.data = part->data, .bytes = part->size, .mapped_bytes = part->mapped ? part->mapped : part->size, .path = part->path ? part->path : ""};
 }
 
-uint64_t dw_gguf_mapped_bytes(const dw_gguf *gguf) { return gguf->mapped ? gguf->mapped : gguf->size; }
-const char *dw_gguf_path(const dw_gguf *gguf) { return gguf->path ? gguf->path : ""; }
+uint64_t dw_gguf_file_bytes(const dw_gguf *gguf) { return gguf->file_bytes; }
+const char *dw_gguf_path(const dw_gguf *gguf) { return gguf->parts[0].path ? gguf->parts[0].path : ""; }
 uint64_t dw_gguf_n_tensors(const dw_gguf *gguf) { return gguf->n_tensors; }
 
 const dw_gguf_tensor *dw_gguf_tensor_at(const dw_gguf *gguf, uint64_t index) {
     return index < gguf->n_tensors ? &gguf->tensors[index] : NULL;
 }
 
-uint64_t dw_gguf_n_keys(const dw_gguf *gguf) { return gguf->n_keys; }
+const void *dw_gguf_tensor_data(const dw_gguf *gguf, const dw_gguf_tensor *tensor) { return gguf->parts[tensor->part].data + tensor->offset; }
 
-dw_gguf_string dw_gguf_key_at(const dw_gguf *gguf, uint64_t index, dw_gguf_type *type, dw_gguf_type *element_type, uint64_t *count) {
-    const key *k = &gguf->keys[index];
-    if (type) *type = k->type;
-    if (element_type) *element_type = k->element;
-    if (count) *count = k->count;
-    return k->name;
-}
-
-static uint64_t load_little_endian(const uint8_t *at, unsigned bytes) {
-    uint64_t value = 0;
-    for (unsigned i = 0; i < bytes; i++) value |= (uint64_t)at[i] << (8 * i);
-    return value;
-}
-
-/* Element `index` as an integer; false when it is not one, or negative. */
-static bool as_u64(const key *k, uint64_t index, uint64_t *out) {
-    unsigned bytes = type_bytes[k->element];
-    uint64_t value = load_little_endian(k->value + index * bytes, bytes);
-    switch (k->element) {
-    case DW_GGUF_U8: case DW_GGUF_U16: case DW_GGUF_U32: case DW_GGUF_U64:
-        break;
-    case DW_GGUF_I8: case DW_GGUF_I16: case DW_GGUF_I32: case DW_GGUF_I64:
-        if (value >> (8 * bytes - 1)) return false;
-        break;
-    default:
-        return false;
+const dw_gguf_tensor *dw_gguf_find_tensor(const dw_gguf *gguf, const char *name) {
+    dw_gguf_string wanted = {name, strlen(name)};
+    uint64_t low = 0, high = gguf->n_tensors;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        const dw_gguf_tensor *tensor = &gguf->tensors[gguf->tensors_by_name[middle]];
+        int order = dw_gguf_compare_names(wanted, tensor->name);
+        if (order == 0) return tensor;
+        if (order < 0) high = middle;
+        else low = middle + 1;
     }
-    *out = value;
-    return true;
-}
-
-/* The number at an address; false when the type is none. Negative integers are numbers too. */
-static bool number_at(const uint8_t *at, dw_gguf_type type, double *out) {
-    uint64_t value = load_little_endian(at, type_bytes[type]);
-    uint32_t low = (uint32_t)value;
-    float single;
-    switch (type) {
-    case DW_GGUF_F32:
-        memcpy(&single, &low, sizeof single);
-        *out = (double)single;
-        return true;
-    case DW_GGUF_F64:
-        memcpy(out, &value, sizeof *out);
-        return true;
-    case DW_GGUF_I8: *out = (double)(int8_t)value; return true;
-    case DW_GGUF_I16: *out = (double)(int16_t)value; return true;
-    case DW_GGUF_I32: *out = (double)(int32_t)value; return true;
-    case DW_GGUF_I64: *out = (double)(int64_t)value; return true;
-    case DW_GGUF_U8: case DW_GGUF_U16: case DW_GGUF_U32: case DW_GGUF_U64: *out = (double)value; return true;
-    default:
-        return false;
-    }
-}
-
-static bool as_f64(const key *k, uint64_t index, double *out) {
-    return number_at(k->value + index * type_bytes[k->element], k->element, out);
-}
-
-static dw_status wrong_kind(const key *k, const char *wanted, dw_error *err) {
-    return dw_fail_at(err, DW_E_FORMAT, k->begin, "GGUF: key %s is not %s", show(k->name).text, wanted);
-}
-
-dw_status dw_gguf_u64(const dw_gguf *gguf, const char *name, uint64_t *out, bool *found, dw_error *err) {
-    const key *k = find_key(gguf, name);
-    *found = k != NULL;
-    if (!k) return DW_OK;
-    return k->type != DW_GGUF_ARRAY && as_u64(k, 0, out) ? DW_OK : wrong_kind(k, "a whole number", err);
-}
-
-dw_status dw_gguf_f64(const dw_gguf *gguf, const char *name, double *out, bool *found, dw_error *err) {
-    const key *k = find_key(gguf, name);
-    *found = k != NULL;
-    if (!k) return DW_OK;
-    return k->type != DW_GGUF_ARRAY && as_f64(k, 0, out) && isfinite(*out) ? DW_OK : wrong_kind(k, "a finite number", err);
-}
-
-dw_status dw_gguf_bool(const dw_gguf *gguf, const char *name, bool *out, bool *found, dw_error *err) {
-    const key *k = find_key(gguf, name);
-    *found = k != NULL;
-    if (!k) return DW_OK;
-    if (k->type != DW_GGUF_BOOL) return wrong_kind(k, "a truth value", err);
-    *out = k->value[0] != 0;
-    return DW_OK;
-}
-
-dw_status dw_gguf_get_string(const dw_gguf *gguf, const char *name, dw_gguf_string *out, bool *found, dw_error *err) {
-    const key *k = find_key(gguf, name);
-    *found = k != NULL;
-    if (!k) return DW_OK;
-    if (k->type != DW_GGUF_STRING) return wrong_kind(k, "a string", err);
-    *out = (dw_gguf_string){(const char *)k->value + 8, k->value_bytes - 8};
-    return DW_OK;
-}
-
-dw_status dw_gguf_array(const dw_gguf *gguf, const char *name, dw_gguf_type *type, uint64_t *count, bool *found, dw_error *err) {
-    const key *k = find_key(gguf, name);
-    *found = k != NULL;
-    if (!k) return DW_OK;
-    if (k->type != DW_GGUF_ARRAY) return wrong_kind(k, "an array", err);
-    *type = k->element;
-    *count = k->count;
-    return DW_OK;
-}
-
-static dw_status find_element(const dw_gguf *gguf, const char *name, uint64_t index, const key **out, dw_error *err) {
-    const key *k = find_key(gguf, name);
-    if (!k) return dw_fail(err, DW_E_NOT_FOUND, "GGUF: there is no key %.64s", name);
-    if (k->type != DW_GGUF_ARRAY) return wrong_kind(k, "an array", err);
-    if (index >= k->count)
-        return dw_fail(err, DW_E_RANGE, "GGUF: key %s has %" PRIu64 " elements, not %" PRIu64, show(k->name).text, k->count,
-                       index);
-    *out = k;
-    return DW_OK;
-}
-
-dw_status dw_gguf_array_u64(const dw_gguf *gguf, const char *name, uint64_t index, uint64_t *out, dw_error *err) {
-    const key *k = NULL;
-    dw_status status = find_element(gguf, name, index, &k, err);
-    if (status != DW_OK) return status;
-    return as_u64(k, index, out) ? DW_OK : wrong_kind(k, "an array of whole numbers", err);
-}
-
-dw_status dw_gguf_array_f64(const dw_gguf *gguf, const char *name, uint64_t index, double *out, dw_error *err) {
-    const key *k = NULL;
-    dw_status status = find_element(gguf, name, index, &k, err);
-    if (status != DW_OK) return status;
-    return as_f64(k, index, out) ? DW_OK : wrong_kind(k, "an array of numbers", err);
-}
-
-dw_status dw_gguf_array_bool(const dw_gguf *gguf, const char *name, uint64_t index, bool *out, dw_error *err) {
-    const key *k = NULL;
-    dw_status status = find_element(gguf, name, index, &k, err);
-    if (status != DW_OK) return status;
-    if (k->element != DW_GGUF_BOOL) return wrong_kind(k, "an array of truth values", err);
-    *out = k->value[index] != 0;
-    return DW_OK;
-}
-
-dw_status dw_gguf_array_strings(const dw_gguf *gguf, const char *name, dw_gguf_strings *out, bool *found, dw_error *err) {
-    const key *k = find_key(gguf, name);
-    *found = k != NULL;
-    if (!k) return DW_OK;
-    if (k->type != DW_GGUF_ARRAY || k->element != DW_GGUF_STRING) return wrong_kind(k, "an array of strings", err);
-    *out = (dw_gguf_strings){k->value, k->count};
-    return DW_OK;
-}
-
-bool dw_gguf_next_string(dw_gguf_strings *strings, dw_gguf_string *out) {
-    if (strings->left == 0) return false;
-    /* Lengths were checked when the file was opened. */
-    uint64_t size = load_little_endian(strings->next, 8);
-    *out = (dw_gguf_string){(const char *)strings->next + 8, size};
-    strings->next += 8 + size;
-    strings->left--;
-    return true;
-}
-
-dw_status dw_gguf_array_numbers(const dw_gguf *gguf, const char *name, dw_gguf_numbers *out, bool *found, dw_error *err) {
-    const key *k = find_key(gguf, name);
-    *found = k != NULL;
-    if (!k) return DW_OK;
-    if (k->type != DW_GGUF_ARRAY || k->element == DW_GGUF_STRING || k->element == DW_GGUF_BOOL)
-        return wrong_kind(k, "an array of numbers", err);
-    *out = (dw_gguf_numbers){k->value, k->count, k->element};
-    return DW_OK;
-}
-
-bool dw_gguf_next_number(dw_gguf_numbers *numbers, double *out) {
-    if (numbers->left == 0) return false;
-    (void)number_at(numbers->next, numbers->type, out);
-    numbers->next += type_bytes[numbers->type];
-    numbers->left--;
-    return true;
+    return NULL;
 }
 
 /* --- hashes ----------------------------------------------------------------------------------------------------- */
 
-dw_status dw_gguf_hash_keys(const dw_gguf *gguf, const char *prefix, dw_hash *out, dw_error *err) {
-    dw_hasher *hasher = NULL;
-    size_t prefix_bytes = strlen(prefix);
-    dw_status status = dw_hasher_create(&hasher);
-    for (uint64_t i = 0; status == DW_OK && i < gguf->n_keys; i++) {
-        const key *k = &gguf->keys[i];
-        if (k->name.size < prefix_bytes || memcmp(k->name.data, prefix, prefix_bytes) != 0) continue;
-        status = dw_hasher_update(hasher, gguf->data + k->begin, (size_t)(k->end - k->begin));
-    }
-    if (status == DW_OK) status = dw_hasher_finish(hasher, out);
-    dw_hasher_destroy(hasher);
-    return status == DW_OK ? DW_OK : dw_fail(err, status, "GGUF: hashing the keys %.64s failed", prefix);
+dw_status dw_gguf_hash_part(const dw_gguf *gguf, uint32_t index, dw_hash *out, dw_error *err) {
+    dw_status status = dw_hash_of(gguf->parts[index].data, (size_t)gguf->parts[index].size, out);
+    return status == DW_OK ? DW_OK : dw_fail(err, status, "GGUF: hashing the file failed");
 }
 
-dw_status dw_gguf_hash_file(const dw_gguf *gguf, dw_hash *out, dw_error *err) {
-    dw_status status = dw_hash_of(gguf->data, (size_t)gguf->size, out);
-    return status == DW_OK ? DW_OK : dw_fail(err, status, "GGUF: hashing the file failed");
+dw_status dw_gguf_hash_join(const dw_hash *parts, uint32_t n_parts, dw_hash *out, dw_error *err) {
+    static const char begin[] = "GGUF parts";
+    dw_hasher *hasher = NULL;
+    if (n_parts == 1) {
+        *out = parts[0];
+        return DW_OK;
+    }
+    dw_status status = dw_hasher_create(&hasher);
+    if (status == DW_OK) status = dw_hasher_update(hasher, begin, sizeof begin);
+    for (uint32_t i = 0; status == DW_OK && i < n_parts; i++) status = dw_hasher_update(hasher, parts[i].bytes, sizeof parts[i].bytes);
+    if (status == DW_OK) status = dw_hasher_finish(hasher, out);
+    dw_hasher_destroy(hasher);
+    return status == DW_OK ? DW_OK : dw_fail(err, status, "GGUF: hashing the parts failed");
 }

@@ -52,14 +52,14 @@ static uint32_t run_length(const dw_graph_model *model, const dw_graph_batch *ba
 }
 
 void dw_graph_find_runs(const dw_graph_model *model, const dw_graph_batch *batch, dw_graph_shape *shape, dw_graph_run_place *places) {
-    uint64_t row_bytes = (uint64_t)model->hp->n_heads_kv * model->hp->head_dim * sizeof(uint16_t);
+    uint64_t row_bytes = dw_kv_row_bytes(model->kv_type, model->hp->n_heads_kv, model->hp->head_dim);
     bool host = dw_device_info_view(model->device)->addresses_are_host;
     memset(shape, 0, sizeof *shape);
     shape->n_wanted = batch->n_wanted;
     shape->n_layers = batch->n_layers != 0 && batch->n_layers < model->hp->n_layers ? batch->n_layers : model->hp->n_layers;
     shape->n_parts = batch->n_parts;
     shape->narrow = batch->narrow;
-    shape->keep_hidden = batch->keep_hidden;
+    shape->result = batch->result;
     for (uint32_t first = 0; first < batch->n_parts;) {
         const dw_graph_part *part = &batch->parts[first];
         dw_graph_run_shape *run = &shape->runs[shape->n_runs];
@@ -79,7 +79,7 @@ void dw_graph_find_runs(const dw_graph_model *model, const dw_graph_batch *batch
 
 static bool same_shape(const dw_graph_shape *a, const dw_graph_shape *b) {
     if (a->n_tokens != b->n_tokens || a->n_wanted != b->n_wanted || a->n_layers != b->n_layers || a->n_parts != b->n_parts ||
-        a->n_runs != b->n_runs || a->narrow != b->narrow || a->keep_hidden != b->keep_hidden) {
+        a->n_runs != b->n_runs || a->narrow != b->narrow || a->result != b->result) {
         return false;
     }
     return memcmp(a->runs, b->runs, a->n_runs * sizeof a->runs[0]) == 0;

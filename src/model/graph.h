@@ -19,6 +19,7 @@
 #include "device/device.h"
 #include "model/bits.h"
 #include "model/family.h"
+#include "model/kv_type.h"
 #include "model/weights.h"
 
 /* What a graph is made from. Borrowed; outlives the graphs. */
@@ -28,6 +29,7 @@ typedef struct dw_graph_model {
     const dw_weights *weights;
     const dw_bits *bits;
     dw_device *device;
+    dw_kv_type kv_type;
     uint64_t kv_area_bytes;
 } dw_graph_model;
 
@@ -41,13 +43,19 @@ typedef struct dw_graph_part {
     dw_graph_binding binding;
 } dw_graph_part;
 
+typedef enum dw_graph_result {
+    DW_RESULT_USUAL,   /* logits of a single wanted row, hidden rows of several */
+    DW_RESULT_HIDDEN,  /* hidden rows, however many are wanted */
+    DW_RESULT_NORMED   /* the same behind the final norm: what a pooled embedding is made of */
+} dw_graph_result;
+
 typedef struct dw_graph_batch {
     const dw_graph_part *parts; /* [n_parts], at most DW_BATCH_PARTS_MAX; single tokens by ascending offset of their slots make the longest runs */
     uint32_t n_parts;
     const uint32_t *wanted;     /* [n_wanted] columns, ascending */
     uint32_t n_wanted;
     bool narrow;
-    bool keep_hidden;           /* hidden also of a single wanted row */
+    dw_graph_result result;
     uint32_t n_layers;          /* only the first ones; 0 = all */
     const _Atomic bool *stop;   /* once true the run is given up (DW_E_CANCELLED) where the device can; NULL = never */
 } dw_graph_batch;
@@ -61,8 +69,8 @@ bool dw_graph_holds(const dw_graph *graph, const dw_graph_batch *batch);
 /* Makes the holder hold a graph of this shape bound to these slots; cheap when it already does. A node that the device cannot run is
  * refused (DW_E_UNSUPPORTED). */
 dw_status dw_graph_prepare(dw_graph *graph, const dw_graph_batch *batch, dw_error *err) DW_MUST_USE;
-/* Feeds, computes and leaves the result in output: logits [n_vocab] when one row is wanted, hidden [n_embedding, n_wanted] for several;
- * nothing (NULL) when no row is wanted. Where the device follows host addresses, the last operation itself writes into `output`. */
+/* Feeds, computes and leaves the result in output: logits [n_vocab], or rows [n_embedding, n_wanted]; nothing (NULL) when no row is
+ * wanted. Where the device follows host addresses, the last operation itself writes into `output`. */
 dw_status dw_graph_run(dw_graph *graph, const dw_graph_batch *batch, float *output, dw_error *err) DW_MUST_USE;
 
 /* The head: logits [n_vocab, n_rows] from hidden rows [n_embedding, n_rows]. */

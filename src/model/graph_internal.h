@@ -26,7 +26,8 @@ typedef struct dw_graph_run_place {
 
 typedef struct dw_graph_shape {
     uint32_t n_tokens, n_wanted, n_layers, n_parts, n_runs;
-    bool narrow, keep_hidden;
+    bool narrow;
+    dw_graph_result result;
     dw_graph_run_shape runs[DW_BATCH_PARTS_MAX];
 } dw_graph_shape;
 
@@ -66,7 +67,7 @@ struct dw_graph {
 };
 
 static inline uint64_t dw_graph_row_bytes(const dw_graph *graph) {
-    return (uint64_t)graph->model.hp->n_heads_kv * graph->model.hp->head_dim * sizeof(uint16_t);
+    return dw_kv_row_bytes(graph->model.kv_type, graph->model.hp->n_heads_kv, graph->model.hp->head_dim);
 }
 
 static inline bool dw_graph_on_host(const dw_graph *graph) { return dw_device_info_view(graph->model.device)->addresses_are_host; }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/embed.h"
 #include "model/model_internal.h"
 #include "model/stop.h"
 
@@ -75,6 +76,7 @@ static dw_status check_job(const dw_job *job, dw_error *err) {
 }
 
 dw_status dw_job_begin(dw_job *job, dw_error *err) {
+    if (job->kind == DW_JOB_EMBED) return dw_embed_begin(job, err);
     dw_session *session = job->session;
     job->state = NULL;
     dw_status status = dw_session_take(session, err);
@@ -98,6 +100,7 @@ dw_status dw_job_begin(dw_job *job, dw_error *err) {
     memset(&job->error, 0, sizeof job->error);
     job->n_evaluated = job->n_generated = 0;
     job->prefill_ns = job->decode_ns = 0;
+    job->copied_bytes = 0;
     job->end_reason = DW_END_NONE;
     job->stop_index = 0;
     job->state = state;
@@ -114,7 +117,12 @@ static dw_status deliver_row(dw_job *job, dw_row_request *row, const float *logi
     dw_session *session = job->session;
     dw_sampler *sampler = session->model->sampler;
     dw_status status = DW_OK;
-    if (row->logits != NULL && row->logits != logits) memcpy(row->logits, logits, session->model->info.n_vocab * sizeof logits[0]);
+    if (row->logits != NULL && row->logits != logits) {
+        size_t bytes = session->model->info.n_vocab * sizeof logits[0];
+        memcpy(row->logits, logits, bytes);
+        job->copied_bytes += bytes;
+        dw_device_count_copied_out(session->model->device, bytes);
+    }
     if (row->n_top > 0) status = dw_sampler_top(sampler, logits, row->n_top, row->top);
     if (status == DW_OK && row->n_candidates > 0) {
         status = dw_sampler_scores(sampler, logits, row->candidates, row->n_candidates, row->candidate_logprobs);
@@ -306,6 +314,7 @@ static void undo(dw_job *job) {
 }
 
 dw_status dw_job_end(dw_job *job) {
+    if (job->kind == DW_JOB_EMBED) return dw_embed_end(job);
     job_state *state = job->state;
     if (!state->finished) (void)finish(job, dw_fail(&job->error, DW_E_CANCELLED, "the engine was closed"));
     if (job->status != DW_OK) {

@@ -154,7 +154,8 @@ void dw_graph_build(dw_graph *g) {
         y = lw->feed_norm != NULL ? norm(g, x, lw->feed_norm, lw->feed_norm_bias) : x;
         x = added(g, feed_forward(g, layer, y), lw->feed_post_norm, x);
     }
-    if (g->shape.n_wanted == 1 && !g->shape.keep_hidden) set_output(g, head(g, x), true);
+    if (g->shape.result == DW_RESULT_NORMED) set_output(g, norm(g, x, w->output_norm, w->output_norm_bias), false);
+    else if (g->shape.n_wanted == 1 && g->shape.result == DW_RESULT_USUAL) set_output(g, head(g, x), true);
     else set_output(g, x, false);
 }
 

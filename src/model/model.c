@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "ggml.h"
+#include "model/embed.h"
+#include "model/encoder.h"
 #include "model/model_internal.h"
 
 enum { CONTEXT_TOKENS_DEFAULT_MAX = 32768, SESSIONS_DEFAULT = 32 };
@@ -47,7 +49,8 @@ static dw_status describe_file(dw_model *model, const char *path, dw_error *err)
         const uint64_t *shape = dw_gguf_tensor_at(model->gguf, i)->shape;
         info->n_parameters += shape[0] * shape[1] * shape[2] * shape[3]; /* fits: the reader has multiplied it before */
     }
-    (void)dw_gguf_data(model->gguf, &info->file_bytes);
+    info->file_bytes = dw_gguf_file_bytes(model->gguf);
+    info->n_parts = dw_gguf_n_parts(model->gguf);
     return status;
 }
 
@@ -62,9 +65,10 @@ static void describe_sizes(dw_model *model) {
     info->n_heads_kv = hp->n_heads_kv;
     info->head_dim = hp->head_dim;
     info->context_train_tokens = hp->context_train;
-    info->kv_row_bytes = hp->n_heads_kv * hp->head_dim * (uint32_t)sizeof(uint16_t);
+    info->kv_row_bytes = (uint32_t)dw_kv_row_bytes(info->kv_type, hp->n_heads_kv, hp->head_dim); /* heads and their size are bounded */
     info->kv_bytes_per_token = 2 * (uint64_t)hp->n_layers * info->kv_row_bytes;
-    info->kv_type = "F16";
+    /* A file whose pooling is none of ours is a good decoder all the same; embedding with it needs a pooling named. */
+    if (dw_pooling_read(model->gguf, info->architecture, DW_POOLING_LAST, &info->pooling, NULL) != DW_OK) info->pooling = DW_POOLING_DEFAULT;
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------- */
@@ -74,6 +78,18 @@ static dw_status choose_context(dw_model *model, const dw_model_options *options
     if (wanted == 0) wanted = (uint32_t)dw_min_u64(model->hp.context_train, CONTEXT_TOKENS_DEFAULT_MAX);
     if (wanted > DW_CONTEXT_TOKENS_MAX) return dw_fail(err, DW_E_LIMIT, "a context of %u tokens; at most %u", wanted, DW_CONTEXT_TOKENS_MAX);
     model->info.context_tokens = model->hp.context = wanted;
+    return DW_OK;
+}
+
+/* A head is read by itself, so it must be whole blocks. */
+static dw_status choose_kv_type(dw_model *model, const dw_model_options *options, dw_error *err) {
+    dw_kv_type type = options != NULL ? options->kv_type : DW_KV_F16;
+    if ((unsigned)type >= DW_KV_TYPES) return dw_fail(err, DW_E_INVALID, "no KV type has number %u", (unsigned)type);
+    if (model->hp.head_dim % dw_kv_type_block(type) != 0) {
+        return dw_fail(err, DW_E_UNSUPPORTED, "KV rows of type %s need heads of a multiple of %u; this model's have %u: use F16", dw_kv_type_name(type),
+                       dw_kv_type_block(type), model->hp.head_dim);
+    }
+    model->info.kv_type = type;
     return DW_OK;
 }
 
@@ -92,7 +108,7 @@ static dw_status open_arena(dw_model *model, const dw_model_options *options, dw
 /* The decoder, tried on a slot: what the device cannot run is refused now, not in the middle of a conversation. */
 static dw_status open_decoder(dw_model *model, dw_error *err) {
     dw_graph_model parts = {.family = model->family, .hp = &model->hp, .weights = &model->weights, .bits = &model->bits, .device = model->device,
-                            .kv_area_bytes = dw_kv_area_bytes(model->arena)};
+                            .kv_type = model->info.kv_type, .kv_area_bytes = dw_kv_area_bytes(model->arena)};
     dw_kv_slot slot = 0;
     dw_graph_binding binding = {0};
     dw_status status = dw_decoder_create(&parts, &model->decoder, err);
@@ -111,17 +127,23 @@ dw_status dw_model_open(const char *path, dw_device *device, const dw_model_opti
     model->device = device;
     dw_status status = dw_os_mutex_create(&model->lock, err);
     if (status == DW_OK) status = dw_gguf_open(path, &model->gguf, err);
+    if (status == DW_OK) status = describe_file(model, path, err);
+    if (status == DW_OK && dw_encoder_is_one(model->gguf)) {
+        status = dw_model_open_encoder(model, options, err);
+        goto out;
+    }
     if (status == DW_OK) status = dw_family_of(model->gguf, &model->family, err);
     if (status == DW_OK) status = dw_hyperparameters_read(model->gguf, model->family, &model->hp, err);
-    if (status == DW_OK) status = describe_file(model, path, err);
+    if (status != DW_OK) goto out;
+    status = choose_kv_type(model, options, err);
     if (status != DW_OK) goto out;
     describe_sizes(model);
     status = choose_context(model, options, err);
     model->kv_bytes_max = options != NULL ? options->kv_bytes_max : 0;
     if (status == DW_OK) status = dw_weights_open(model->gguf, model->family, &model->hp, device, options != NULL && options->repack, &model->weights, err);
     if (status != DW_OK) goto out;
-    model->info.weights_wrapped_bytes = model->weights.wrapped_bytes;
-    model->info.weights_copied_bytes = model->weights.copied_bytes;
+    model->info.weights_wrapped_bytes = model->weights.placed.wrapped_bytes;
+    model->info.weights_copied_bytes = model->weights.placed.copied_bytes;
     model->info.weights_repacked_bytes = model->weights.repacked.bytes;
     model->info.weights = model->weights.repacked.bytes > 0 ? "repacked" : "mapped";
     /* Early: it loads on its own thread while the rest is made ready. */
@@ -144,6 +166,7 @@ void dw_model_close(dw_model *model) {
     if (model == NULL) return;
     dw_vocab_destroy(model->vocab);
     dw_sampler_destroy(model->sampler);
+    dw_encoder_close(model->encoder);
     dw_decoder_destroy(model->decoder);
     dw_kv_arena_destroy(model->arena);
     dw_weights_close(&model->weights);

@@ -1,10 +1,11 @@
 /* model.h: models, sessions and the engine that steps them. This is the module's face; gguf.h, vocab.h, sampler.h and kv.h are its parts.
  *
- *   model     a GGUF file mapped on a device, with an arena of KV slots
+ *   model     a GGUF file mapped on a device; a decoder, with an arena of KV slots, or an encoder, which only embeds
  *   session   one conversation with one model: a log of tokens, KV rows for a prefix of the log, sampler state
  *   pending   the tokens of the log that have no KV row yet; the next evaluation takes them first
  *   slot      where a session's rows lie in the model's arena (kv.h)
- *   job       one request to the engine: a forward pass or a whole generation
+ *   job       one request to the engine: a forward pass, a whole generation, or texts to be embedded
+ *   embed     a text's tokens to one vector [n_embedding]: the last hidden states, pooled
  *   exact     a session whose bits depend on nobody else: batched only where that keeps them (bits.h). `fast` sessions are batched freely
  *   prefilled the leading rows of a session that were evaluated in prefill chunks alone, from row 0 on without a gap: their bits are the
  *             same however the prompt was cut (rule 2)
@@ -26,7 +27,7 @@
  *    with the same bits (prefilled ones, of exact sessions), and in place of rows that were prefilled themselves; what remains is at least one whole
  *    chunk. A fast session takes any committed rows while it has none of its own. Rows that came from a file are given to fast sessions of
  *    the same owner alone: nobody but him has reason to trust that file.
- * Threads: a model is opened and closed by one thread, while the engine of its device evaluates nothing. dw_engine_submit/cancel from any. Each session is used by one thread at a time, different
+ * Threads: a model is opened and closed by one thread, also while the engine of its device works on others. dw_engine_submit/cancel from any. Each session is used by one thread at a time, different
  * sessions of a model by different threads at once; what one session does to another (sharing, eviction) is done under the model's lock.
  */
 #ifndef DW_MODEL_MODEL_H
@@ -36,6 +37,7 @@
 #include <stdbool.h>
 #include "base/base.h"
 #include "device/device.h"
+#include "model/kv_type.h"
 #include "model/sampler.h"
 #include "model/vocab.h"
 #include "region/region.h"
@@ -49,28 +51,38 @@ typedef struct dw_model_options {
     uint32_t sessions_max;    /* slots in the arena; 0 = 32. Only addresses are reserved */
     bool repack;              /* weights that have a faster product in another layout here go into a private copy of that layout */
     uint64_t kv_bytes_max;    /* memory for KV rows; 0 = no bound. See dw_model_kv_use_now */
+    dw_kv_type kv_type;       /* of all sessions' rows. Q8_0 halves their memory and rounds them; a head that is no multiple of 32 is DW_E_UNSUPPORTED */
 } dw_model_options;
 
-/* Opens on a device, which must outlive the model. Architectures without a family row are refused by name with the list of those that have one. */
+/* Opens on a device, which must outlive the model. Of a GGUF in parts `path` is the first (gguf.h). Architectures without a family row are refused by name with the list of those that have one. */
 dw_status dw_model_open(const char *path, dw_device *device, const dw_model_options *options, dw_model **out, dw_error *err) DW_MUST_USE;
 void dw_model_close(dw_model *model); /* after its sessions */
 
+typedef enum dw_model_kind { DW_MODEL_DECODER, DW_MODEL_ENCODER } dw_model_kind;
+
+/* How the hidden states of a text's tokens become one vector. Numbers of GGUF's pooling_type and of the guest ABI. */
+typedef enum dw_pooling { DW_POOLING_DEFAULT = 0 /* the model's */, DW_POOLING_MEAN = 1, DW_POOLING_CLS = 2 /* the first token's */, DW_POOLING_LAST = 3 } dw_pooling;
+const char *dw_pooling_name(dw_pooling pooling); /* "mean"; static */
+
 typedef struct dw_model_info {
+    dw_model_kind kind;
+    dw_pooling pooling;        /* the model's own; of a decoder that names none, the last token's */
     char name[128];            /* general.name, or the file's name */
     char architecture[32];
     char file_type[32];        /* "Q4_K_M", ... */
     char path[512];
     uint32_t n_layers, n_vocab, n_embedding, n_heads, n_heads_kv, head_dim;
-    uint32_t context_tokens;       /* of a session here */
+    uint32_t context_tokens;       /* of a session here; of one text of an encoder */
     uint32_t context_train_tokens;
     uint64_t n_parameters;
-    uint64_t file_bytes;
+    uint64_t file_bytes;           /* of all parts */
+    uint32_t n_parts;              /* files: 1, or more for a split GGUF */
     uint64_t weights_wrapped_bytes, weights_copied_bytes; /* I1: what was mapped and what had to be copied to the device */
     uint64_t weights_repacked_bytes; /* copied because it was asked for; 0 also where nothing has a repacked product */
     const char *weights;             /* "mapped", or "repacked": products of repacked weights round differently, so a profile names it */
-    uint32_t kv_row_bytes;         /* of K (and of V) of one token in one layer: n_heads_kv * head_dim * 2 */
+    uint32_t kv_row_bytes;         /* of K (and of V) of one token in one layer: n_heads_kv * head_dim elements of kv_type */
     uint64_t kv_bytes_per_token;
-    const char *kv_type;           /* "F16" */
+    dw_kv_type kv_type;
     bool has_chat_template;
 } dw_model_info;
 const dw_model_info *dw_model_info_view(const dw_model *model);
@@ -108,6 +120,7 @@ typedef struct dw_session_options {
     uint64_t seed;
 } dw_session_options;
 
+/* DW_E_UNSUPPORTED for an encoder. */
 dw_status dw_session_create(dw_model *model, const dw_session_options *options, dw_session **out, dw_error *err) DW_MUST_USE;
 void dw_session_destroy(dw_session *session);
 dw_model *dw_session_model(const dw_session *session);
@@ -128,7 +141,7 @@ dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n
 /* A second session with the same past; shares the committed rows' pages. Nothing is copied but the log. */
 dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) DW_MUST_USE;
 
-/* For checkpoints. Rows of a layer lie contiguously: K (which 0) or V (which 1), [rows, n_heads_kv, head_dim] F16.
+/* For checkpoints. Rows of a layer lie contiguously: K (which 0) or V (which 1), [rows, n_heads_kv, head_dim] of info.kv_type.
  * The view is of live memory: valid until the session's next change, and on while other threads use the model's sessions only if it is kept. */
 dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int which, const void **out, uint64_t *bytes) DW_MUST_USE;
 /* Where the rows of one layer's K or V begin in a backing object (page-aligned offset; the object reaches at least to the page
@@ -158,7 +171,7 @@ dw_status dw_session_use_now(const dw_session *session, dw_session_use *out, dw_
 /* What is wanted of one evaluated token. NULL / 0 = not wanted. All pointers stay the caller's until the job is done. */
 typedef struct dw_row_request {
     uint32_t index;                  /* in job.tokens; DW_ROW_LAST = the last token of the log */
-    float *logits;                   /* [n_vocab]; on the CPU the graph writes here itself (no staging copy) */
+    float *logits;                   /* [n_vocab]; on the CPU the graph of a job that is alone writes here itself (no staging copy) */
     dw_token_score *top; uint32_t n_top;
     const int32_t *candidates; float *candidate_logprobs; uint32_t n_candidates;
     float *entropy;
@@ -168,12 +181,18 @@ typedef struct dw_row_request {
 } dw_row_request;
 #define DW_ROW_LAST UINT32_MAX
 
-typedef enum dw_job_kind { DW_JOB_FORWARD, DW_JOB_GENERATE } dw_job_kind;
+/* One text to be embedded. All pointers stay the caller's until the job is done. */
+typedef struct dw_embed_text {
+    const int32_t *tokens; uint32_t n_tokens;  /* with the special tokens that the model wants (dw_vocab_tokenize add_special); 1 to context_tokens */
+    float *vector;                             /* -> [n_embedding]; on the CPU the graph writes here itself (no staging copy) */
+} dw_embed_text;
+
+typedef enum dw_job_kind { DW_JOB_FORWARD, DW_JOB_GENERATE, DW_JOB_EMBED } dw_job_kind;
 typedef enum dw_end_reason { DW_END_NONE = 0, DW_END_TOKEN = 1, DW_END_STOP = 2, DW_END_LENGTH = 3, DW_END_CONTEXT = 4 } dw_end_reason; /* ABI numbers */
 
 typedef struct dw_job {
     dw_job_kind kind;
-    dw_session *session;
+    dw_session *session;                        /* forward, generate */
     const int32_t *tokens; uint32_t n_tokens;   /* appended to the log first */
     /* forward */
     dw_row_request *rows; uint32_t n_rows;      /* ascending indices; DW_ROW_LAST last */
@@ -182,6 +201,14 @@ typedef struct dw_job {
     uint32_t n_max;                             /* tokens to make at most */
     const char *const *stops; uint32_t n_stops; /* NUL-terminated; text of a stop is not delivered, and tokens that hold nothing else are not kept in the log */
     bool ignore_end;                            /* go on after an end-of-generation token */
+    /* embed: no session; a decoder evaluates each text in a slot of its arena, taken for that long. Each text on its own: its vector's bits
+     * do not depend on the others (CPU). A job that fails or is cancelled
+     * has written the first n_embedded vectors. */
+    dw_model *model;
+    const dw_embed_text *texts; uint32_t n_texts; /* at most DW_EMBED_TEXTS_MAX */
+    dw_pooling pooling;
+    dw_priority priority;                       /* whose steps come first; other jobs have their session's */
+    bool normalize;                             /* to length 1, so that a dot product is the cosine */
     /* Called on the evaluating thread for each piece of text that is certain (not a possible beginning of a stop), valid UTF-8 not
      * guaranteed at its edges. Returning false ends the generation (DW_E_CANCELLED). May be NULL. */
     bool (*on_text)(struct dw_job *job, const char *text, size_t size);
@@ -193,7 +220,9 @@ typedef struct dw_job {
     dw_error error;
     uint32_t n_evaluated, n_generated;          /* tokens: prompt rows computed in this job; tokens made */
     uint32_t n_shared;                          /* rows that the session had not and took from another one */
-    uint64_t prefill_ns, decode_ns;
+    uint32_t n_embedded;                        /* texts */
+    uint64_t prefill_ns, decode_ns;             /* of the steps that it took part in */
+    uint64_t copied_bytes;                      /* I1: logits that were computed beside others' and copied to where they are wanted */
     dw_end_reason end_reason;
     uint32_t stop_index;                        /* with DW_END_STOP */
     /* the engine's own */

@@ -21,6 +21,7 @@ struct dw_model {
     dw_hyperparameters hp;
     dw_weights weights;
     dw_bits bits;
+    struct dw_encoder *encoder; /* NULL of a decoder; of an encoder there is nothing else but gguf, vocab and lock */
     /* Guards the arena's slots and maps: sessions come and go on any thread while the engine computes on other slots. Held for
      * microseconds, never while computing. */
     dw_os_mutex *lock;
@@ -66,6 +67,11 @@ struct dw_session {
 
 /* bits.c: finds out what bits depend on here and fills model->bits; with the arena and the decoder ready and no session yet. */
 dw_status dw_bits_find(dw_model *model, dw_error *err) DW_MUST_USE;
+/* bits_note.c. The path is "" where no note can be kept. */
+enum { DW_BITS_NOTE_PATH_BYTES = 768 };
+void dw_bits_note_path(const dw_model *model, char out[DW_BITS_NOTE_PATH_BYTES]);
+bool dw_bits_read_note(const char *path, dw_bits *bits);
+void dw_bits_write_note(const char *path, const dw_bits *bits);
 
 /* DW_E_RANGE for a token outside the vocabulary. */
 dw_status dw_session_check_tokens(const dw_session *session, const int32_t *tokens, uint32_t n, dw_error *err) DW_MUST_USE;

@@ -92,6 +92,8 @@ void dw_session_commit(dw_session *session, uint32_t n_rows) {
 /* --- making and ending --------------------------------------------------------------------------------------- */
 
 static dw_status make(dw_model *model, dw_session **out, dw_error *err) {
+    *out = NULL;
+    if (model->encoder != NULL) return dw_fail(err, DW_E_UNSUPPORTED, "%s (%s) is an encoder: it embeds texts and has no sessions", model->info.name, model->info.architecture);
     *out = calloc(1, sizeof **out);
     if (*out == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a session");
     (*out)->model = model;

@@ -12,6 +12,7 @@
 
 #include "gguf.h"
 #include "llama.h"
+#include "model/hangul.h"
 #include "model/vocab_check.h"
 #include "model/vocab_cost.h"
 #include "os/os.h"
@@ -30,6 +31,7 @@ struct dw_vocab {
     dw_error error;
     struct llama_model *model;
     const struct llama_vocab *vocab;
+    bool decomposes;          /* hangul.h */
     dw_vocab_cost cost;
 };
 
@@ -60,23 +62,33 @@ static void quiet_llama(void) {
 /* What libllama decided itself from defaults: it asserts these when it tokenizes, so they are looked at before that. */
 static dw_status check_loaded(const dw_vocab *vocab, dw_error *err) {
     enum llama_vocab_type type = llama_vocab_type(vocab->vocab);
-    if ((type != LLAMA_VOCAB_TYPE_SPM && type != LLAMA_VOCAB_TYPE_BPE) ||
+    if ((type != LLAMA_VOCAB_TYPE_SPM && type != LLAMA_VOCAB_TYPE_BPE && type != LLAMA_VOCAB_TYPE_WPM) ||
         llama_vocab_n_tokens(vocab->vocab) != (int32_t)vocab->n_tokens)
         return dw_fail(err, DW_E_FORMAT, "vocabulary: libllama understood it differently");
-    if (llama_vocab_get_add_bos(vocab->vocab) && llama_vocab_bos(vocab->vocab) < 0)
+    bool word_pieces = type == LLAMA_VOCAB_TYPE_WPM; /* begin and end with a token whatever the switches say */
+    if ((llama_vocab_get_add_bos(vocab->vocab) || word_pieces) && llama_vocab_bos(vocab->vocab) < 0)
         return dw_fail(err, DW_E_FORMAT, "vocabulary: text is to begin with a token that the file does not name");
     if (llama_vocab_get_add_eos(vocab->vocab) && llama_vocab_eos(vocab->vocab) < 0)
         return dw_fail(err, DW_E_FORMAT, "vocabulary: text is to end with a token that the file does not name");
+    if (word_pieces && llama_vocab_sep(vocab->vocab) < 0)
+        return dw_fail(err, DW_E_FORMAT, "vocabulary: text is to end with a separator that the file does not name");
     return DW_OK;
+}
+
+/* True for a vocabulary whose texts lose their accents, as libllama decides it; both keys were checked. */
+static bool strips_accents(const dw_gguf *gguf) {
+    bool lowercase = true, strips = false, found = false;
+    if (dw_gguf_bool(gguf, "tokenizer.ggml.normalizer.lowercase", &lowercase, &found, NULL) != DW_OK || !found) lowercase = true;
+    if (dw_gguf_bool(gguf, "tokenizer.ggml.normalizer.strip_accents", &strips, &found, NULL) != DW_OK || !found) strips = lowercase;
+    return strips;
 }
 
 static dw_status load(dw_vocab *vocab, dw_error *err) {
     struct gguf_context *header = NULL;
-    uint64_t size = 0;
+    const dw_gguf_part first = dw_gguf_part_at(vocab->gguf, 0);
     dw_status status = dw_vocab_check_tokens(vocab->gguf, err);
     if (status != DW_OK) goto out;
-    const void *data = dw_gguf_data(vocab->gguf, &size);
-    header = gguf_init_from_buffer(data, (size_t)size, (struct gguf_init_params){.no_alloc = true, .ctx = NULL});
+    header = gguf_init_from_buffer(first.data, (size_t)first.bytes, (struct gguf_init_params){.no_alloc = true, .ctx = NULL});
     if (!header) {
         status = dw_fail(err, DW_E_FORMAT, "vocabulary: ggml does not take this file (DRIFTWOOD_LOG=debug shows why)");
         goto out;
@@ -93,6 +105,7 @@ static dw_status load(dw_vocab *vocab, dw_error *err) {
     }
     vocab->vocab = llama_model_get_vocab(vocab->model);
     status = check_loaded(vocab, err);
+    vocab->decomposes = llama_vocab_type(vocab->vocab) == LLAMA_VOCAB_TYPE_WPM && strips_accents(vocab->gguf);
     if (status == DW_OK) dw_vocab_cost_build(&vocab->cost, vocab->vocab);
 out:
     gguf_free(header);
@@ -158,8 +171,16 @@ dw_status dw_vocab_tokenize(dw_vocab *vocab, const char *text, size_t length, bo
     dw_status status = dw_vocab_wait(vocab, err);
     if (status == DW_OK) status = dw_vocab_cost_check(&vocab->cost, text, length, parse_special, err);
     if (status != DW_OK) return status;
+    size_t decomposed = vocab->decomposes ? dw_hangul_decomposed_bytes(text, length) : length;
+    char *letters = NULL;
+    if (decomposed != length) {
+        letters = malloc(decomposed);
+        if (!letters) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a text of %zu bytes", decomposed);
+        dw_hangul_decompose(text, length, letters);
+    }
     int32_t room = capacity < INT32_MAX ? (int32_t)capacity : INT32_MAX;
-    int32_t made = llama_tokenize(vocab->vocab, text, (int32_t)length, tokens, room, add_special, parse_special);
+    int32_t made = llama_tokenize(vocab->vocab, letters ? letters : text, (int32_t)decomposed, tokens, room, add_special, parse_special);
+    free(letters);
     if (made == INT32_MIN) return dw_fail(err, DW_E_LIMIT, "the text has too many tokens");
     *n = (size_t)(made < 0 ? -made : made);
     return made < 0 ? dw_fail(err, DW_E_FULL, "the text has %zu tokens, there is room for %zu", *n, capacity) : DW_OK;

@@ -29,7 +29,9 @@ static bool equals(dw_gguf_string text, const char *expected) {
 
 /* --- keys ------------------------------------------------------------------------------------------------------- */
 
-static dw_status check_model(const dw_gguf *gguf, bool *byte_pairs, dw_error *err) {
+typedef enum tokenizer_kind { SENTENCE_PIECE, BYTE_PAIRS, WORD_PIECES } tokenizer_kind;
+
+static dw_status check_model(const dw_gguf *gguf, tokenizer_kind *kind, dw_error *err) {
     dw_gguf_string model, pre;
     bool found;
     dw_status status = dw_gguf_get_string(gguf, "general.architecture", &model, &found, err);
@@ -38,11 +40,11 @@ static dw_status check_model(const dw_gguf *gguf, bool *byte_pairs, dw_error *er
     status = dw_gguf_get_string(gguf, key_model, &model, &found, err);
     if (status != DW_OK) return status;
     if (!found) return dw_fail(err, DW_E_FORMAT, "vocabulary: the file has no %s", key_model);
-    *byte_pairs = equals(model, "gpt2");
-    if (!*byte_pairs && !equals(model, "llama"))
-        return dw_fail(err, DW_E_UNSUPPORTED, "vocabulary: tokenizer \"%.*s\" is not supported (llama, gpt2 are)",
+    *kind = equals(model, "gpt2") ? BYTE_PAIRS : equals(model, "bert") ? WORD_PIECES : SENTENCE_PIECE;
+    if (*kind == SENTENCE_PIECE && !equals(model, "llama"))
+        return dw_fail(err, DW_E_UNSUPPORTED, "vocabulary: tokenizer \"%.*s\" is not supported (llama, gpt2, bert are)",
                        (int)dw_min_u64(model.size, 32), model.data);
-    if (!*byte_pairs) return DW_OK;
+    if (*kind != BYTE_PAIRS) return DW_OK;
     status = dw_gguf_get_string(gguf, key_pre, &pre, &found, err);
     if (status != DW_OK) return status;
     for (size_t i = 0; found && i < sizeof pre_tokenizers / sizeof pre_tokenizers[0]; i++) {
@@ -127,10 +129,29 @@ static dw_status check_special_ids(const dw_gguf *gguf, uint64_t n_tokens, dw_er
     return DW_OK;
 }
 
+/* A WordPiece text always begins and ends with a special token, and a word without pieces becomes one. libllama takes the numbers of
+ * the original BERT where the file names none. */
+static dw_status check_word_piece_ids(const dw_gguf *gguf, uint64_t n_tokens, dw_error *err) {
+    static const struct { const char *key; uint64_t otherwise; } needed[] = {
+        {"tokenizer.ggml.bos_token_id", 101}, {"tokenizer.ggml.seperator_token_id", 102}, {"tokenizer.ggml.unknown_token_id", 100},
+    };
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        uint64_t id = 0;
+        bool found;
+        dw_status status = dw_gguf_u64(gguf, needed[i].key, &id, &found, err);
+        if (status != DW_OK) return status;
+        if (!found && needed[i].otherwise >= n_tokens)
+            return dw_fail(err, DW_E_FORMAT, "vocabulary: no %s, and among %" PRIu64 " tokens there is no token %" PRIu64, needed[i].key, n_tokens,
+                           needed[i].otherwise);
+    }
+    return DW_OK;
+}
+
 static dw_status check_switches(const dw_gguf *gguf, dw_error *err) {
     static const char *const names[] = {
         "tokenizer.ggml.add_bos_token",    "tokenizer.ggml.add_eos_token",            "tokenizer.ggml.add_sep_token",
-        "tokenizer.ggml.add_space_prefix", "tokenizer.ggml.remove_extra_whitespaces",
+        "tokenizer.ggml.add_space_prefix", "tokenizer.ggml.remove_extra_whitespaces", "tokenizer.ggml.normalizer.lowercase",
+        "tokenizer.ggml.normalizer.strip_accents",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         bool value, found;
@@ -141,14 +162,15 @@ static dw_status check_switches(const dw_gguf *gguf, dw_error *err) {
 }
 
 dw_status dw_vocab_check_keys(const dw_gguf *gguf, uint32_t *n_tokens, dw_error *err) {
-    bool byte_pairs = false;
+    tokenizer_kind kind = SENTENCE_PIECE;
     uint64_t n = 0;
-    dw_status status = check_model(gguf, &byte_pairs, err);
+    dw_status status = check_model(gguf, &kind, err);
     if (status == DW_OK) status = check_count(gguf, &n, err);
     if (status == DW_OK) status = check_array(gguf, key_scores, n, DW_GGUF_F32, DW_GGUF_I32, err);
     if (status == DW_OK) status = check_array(gguf, key_types, n, DW_GGUF_I32, DW_GGUF_I32, err);
-    if (status == DW_OK && byte_pairs) status = check_merges(gguf, err);
+    if (status == DW_OK && kind == BYTE_PAIRS) status = check_merges(gguf, err);
     if (status == DW_OK) status = check_special_ids(gguf, n, err);
+    if (status == DW_OK && kind == WORD_PIECES) status = check_word_piece_ids(gguf, n, err);
     if (status == DW_OK) status = check_switches(gguf, err);
     *n_tokens = (uint32_t)n;
     return status;
@@ -242,7 +264,8 @@ static uint64_t foreign_characters(token t) {
 
 typedef struct checker {
     dw_gguf_numbers types, scores;
-    bool byte_pairs, has_types, has_scores;
+    tokenizer_kind kind;
+    bool has_types, has_scores;
     bool byte_covered[256];
     uint64_t text_bytes, rendered_bytes;
 } checker;
@@ -255,12 +278,13 @@ static dw_status check_token(checker *check, token t, dw_error *err) {
     if (t.size > DW_VOCAB_TOKEN_BYTES_MAX)
         return dw_fail(err, DW_E_LIMIT, "vocabulary: token %u is %" PRIu64 " bytes long (at most %u)", t.id, t.size, DW_VOCAB_TOKEN_BYTES_MAX);
     if (type < 0 || type > TYPE_MAX) return dw_fail(err, DW_E_FORMAT, "vocabulary: token %u has the unknown type %.0f", t.id, type);
+    if (type == TYPE_BYTE && check->kind == WORD_PIECES) return dw_fail(err, DW_E_FORMAT, "vocabulary: token %u is a byte among word pieces", t.id);
     if (type == TYPE_BYTE && byte < 0) return dw_fail(err, DW_E_FORMAT, "vocabulary: token %u is a byte, but not written <0xHH>", t.id);
     if (!isfinite(score)) return dw_fail(err, DW_E_FORMAT, "vocabulary: token %u has no finite score", t.id);
     if (byte >= 0) check->byte_covered[byte] = true;
     if (t.size == 1) check->byte_covered[(uint8_t)t.text[0]] = true;
     check->text_bytes += t.size + 1;
-    if (check->byte_pairs && type == TYPE_NORMAL) check->rendered_bytes += foreign_characters(t) * (t.size + 32);
+    if (check->kind == BYTE_PAIRS && type == TYPE_NORMAL) check->rendered_bytes += foreign_characters(t) * (t.size + 32);
     return DW_OK;
 }
 
@@ -277,7 +301,7 @@ static dw_status check_unique(const token *tokens, uint32_t n, dw_error *err) {
 static dw_status check_whole(const checker *check, dw_error *err) {
     if (check->rendered_bytes / DW_VOCAB_PIECES_GROWTH_MAX > check->text_bytes)
         return dw_fail(err, DW_E_LIMIT, "vocabulary: too many characters that no byte-pair token has");
-    for (int i = 0; !check->byte_pairs && i < 256; i++) {
+    for (int i = 0; check->kind == SENTENCE_PIECE && i < 256; i++) {
         if (!check->byte_covered[i])
             return dw_fail(err, DW_E_UNSUPPORTED, "vocabulary: no token for the byte <0x%02X>; text with it could not be tokenized", i);
     }
@@ -290,7 +314,7 @@ dw_status dw_vocab_check_tokens(const dw_gguf *gguf, dw_error *err) {
     dw_gguf_string text;
     bool found;
     token *tokens = NULL;
-    dw_status status = check_model(gguf, &check.byte_pairs, err);
+    dw_status status = check_model(gguf, &check.kind, err);
     if (status == DW_OK) status = dw_gguf_array_numbers(gguf, key_types, &check.types, &check.has_types, err);
     if (status == DW_OK) status = dw_gguf_array_numbers(gguf, key_scores, &check.scores, &check.has_scores, err);
     if (status == DW_OK) status = dw_gguf_array_strings(gguf, key_tokens, &strings, &found, err);

@@ -9,6 +9,9 @@
 /* A text shorter than 64 KiB cannot reach the first bound, one shorter than 20,000 bytes not the second. */
 static const uint64_t copies_max = UINT64_C(1) << 32;   /* characters without a token, times the length: 0.6 s */
 static const uint64_t specials_max = 20000;              /* special tokens in the text: 1.1 s */
+/* Bytes that WordPiece copies and hashes, 64 counted for each look-up: below a second. The original BERT's vocabulary reaches it
+ * with 1.2 MB of text. */
+static const uint64_t piece_bytes_max = UINT64_C(1) << 31;
 
 static void set_bit(uint8_t *bits, uint32_t at) { bits[at / 8] = (uint8_t)(bits[at / 8] | 1u << (at % 8)); }
 static bool bit(const uint8_t *bits, uint32_t at) { return bits[at / 8] >> (at % 8) & 1; }
@@ -51,6 +54,7 @@ static void note_special(dw_vocab_cost *cost, int which, const char *text, size_
 void dw_vocab_cost_build(dw_vocab_cost *cost, const struct llama_vocab *vocab) {
     memset(cost, 0, sizeof *cost);
     cost->sentence_piece = llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_SPM;
+    cost->word_pieces = llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_WPM;
     int32_t n = llama_vocab_n_tokens(vocab);
     for (int32_t id = 0; id < n; id++) {
         const char *text = llama_vocab_get_text(vocab, id);
@@ -58,6 +62,7 @@ void dw_vocab_cost_build(dw_vocab_cost *cost, const struct llama_vocab *vocab) {
         size_t length = strlen(text);
         uint32_t point;
         if (length == 0) continue;
+        if (length > cost->longest) cost->longest = (uint32_t)length;
         if (length <= 4 && symbol_at(text, length, &point) == length && point != UINT32_MAX) set_bit(cost->symbols, point);
         if (kind & LLAMA_TOKEN_ATTR_USER_DEFINED) note_special(cost, 0, text, length);
         if (kind & (LLAMA_TOKEN_ATTR_USER_DEFINED | LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) note_special(cost, 1, text, length);
@@ -106,6 +111,9 @@ dw_status dw_vocab_cost_check(const dw_vocab_cost *cost, const char *text, size_
             return dw_fail(err, DW_E_LIMIT, "%" PRIu64 " of the characters in a text of %zu bytes have no token: too many to tokenize at once",
                            unknown, length);
     }
+    uint64_t per_byte = ((uint64_t)cost->longest + 1) * (cost->longest / 2 + 64);
+    if (cost->word_pieces && length > piece_bytes_max / per_byte)
+        return dw_fail(err, DW_E_LIMIT, "a text of %zu bytes, with a longest token of %u bytes, is too long to tokenize at once", length, cost->longest);
     if (length > specials_max) {
         uint64_t special = count_special(cost, parse_special ? 1 : 0, text, length);
         if (special > specials_max)

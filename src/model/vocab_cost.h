@@ -2,8 +2,10 @@
  *
  * Two loops of libllama's tokenizer are quadratic (measured at the pinned source, SentencePiece, 2026 hardware): every character
  * that has no token copies the tokens made so far (100 KB of such text: 1.4 s), and every special token found in the text walks the
- * list of those before it. Neither can be interrupted, and the text may be a guest's. So texts that are long enough to matter are counted
- * first, in one pass, and refused when the product is too large; ordinary text of the same length is far below.
+ * list of those before it. WordPiece tries, at every character, all lengths up to that of the longest token, each a copy and a
+ * look-up: a file with one long token makes every text expensive. None of this can be interrupted, and the text may be a guest's. So
+ * texts that are long enough to matter are counted first, in one pass, and refused when the product is too large; ordinary text of the
+ * same length is far below.
  * Threads: constant after building.
  */
 #ifndef DW_MODEL_VOCAB_COST_H
@@ -15,7 +17,8 @@
 struct llama_vocab;
 
 typedef struct dw_vocab_cost {
-    bool sentence_piece;
+    bool sentence_piece, word_pieces;
+    uint32_t longest;                   /* bytes of the longest token */
     uint8_t symbols[0x110000 / 8];      /* code points that are a token by themselves */
     /* Special tokens: [0] those that are found in any text, [1] also those that need permission (parse_special). */
     struct {

@@ -24,7 +24,6 @@ typedef struct loader {
     const dw_family *family;
     const dw_hyperparameters *hp;
     dw_device *device;
-    bool repack;
     dw_weights *weights;
     layer_form form;
     /* Tensors made so far, with their places in the file. */
@@ -239,46 +238,6 @@ static dw_status make_all(loader *l) {
 
 /* --- placing ------------------------------------------------------------------------------------------------- */
 
-/* Wraps the file's map, if the device can; else leaves wrap NULL and says why. */
-static dw_status wrap_file(loader *l) {
-    uint64_t file_bytes = 0;
-    const void *data = dw_gguf_data(l->gguf, &file_bytes);
-    const dw_device_info *info = dw_device_info_view(l->device);
-    uint64_t bytes = info->kind == DW_DEVICE_CPU ? file_bytes : dw_gguf_mapped_bytes(l->gguf);
-    dw_error why = {0};
-    dw_status status = dw_device_wrap(l->device, (void *)(uintptr_t)data, bytes, false, &l->weights->wrap, &why);
-    if (status == DW_E_UNSUPPORTED || status == DW_E_INVALID) {
-        dw_log(DW_LOG_INFO, "weights", "wrapped=no reason=\"%s\"", why.text);
-        return DW_OK;
-    }
-    if (status != DW_OK && l->err != NULL) *l->err = why;
-    return status;
-}
-
-/* Tensors that could not be placed in the wrap go one behind the other into one buffer of the device. */
-static dw_status copy_rest(loader *l, const size_t *rest, size_t n_rest) {
-    if (n_rest == 0) return DW_OK;
-    uint64_t align = dw_max_u64(dw_device_info_view(l->device)->tensor_align_bytes, 256), total = 0;
-    for (size_t i = 0; i < n_rest; i++) {
-        /* A backend may pad rows; twice a row is more than any does. */
-        uint64_t bytes = l->sources[rest[i]]->bytes + 2 * l->made[rest[i]]->nb[1];
-        if (!dw_add_u64(total, bytes, &total) || !dw_round_up_u64(total, align, &total)) return dw_fail(l->err, DW_E_RANGE, "weights too large");
-    }
-    dw_status status = dw_device_allocate(l->device, total, &l->weights->own, l->err);
-    const uint8_t *file = dw_gguf_data(l->gguf, &(uint64_t){0});
-    uint64_t offset = 0;
-    for (size_t i = 0; status == DW_OK && i < n_rest; i++) {
-        struct ggml_tensor *tensor = l->made[rest[i]];
-        const dw_gguf_tensor *source = l->sources[rest[i]];
-        status = dw_buffer_place(l->weights->own, tensor, offset, l->err);
-        if (status == DW_OK) status = dw_tensor_write(l->device, tensor, file + source->offset, 0, source->bytes);
-        l->weights->copied_bytes += source->bytes;
-        offset += source->bytes + 2 * tensor->nb[1];
-        offset = (offset + align - 1) / align * align;
-    }
-    return status;
-}
-
 /* A tied output as a tensor of its own, over the embedding's bytes, where it will be repacked: rows are looked up in the other. */
 static void untie_output(loader *l) {
     dw_weights *w = l->weights;
@@ -297,10 +256,10 @@ static dw_status repack_products(loader *l) {
     untie_output(l);
     dw_repack_weight *products = calloc(l->n_made, sizeof *products);
     if (products == NULL) return dw_fail(l->err, DW_E_NO_MEMORY, "no memory for weights");
-    const uint8_t *file = dw_gguf_data(l->gguf, &(uint64_t){0});
     size_t n = 0;
     for (size_t i = 0; i < l->n_made; i++) {
-        if (is_product(l, l->made[i])) products[n++] = (dw_repack_weight){.tensor = l->made[i], .data = file + l->sources[i]->offset};
+        const void *data = dw_gguf_tensor_data(l->gguf, l->sources[i]);
+        if (is_product(l, l->made[i])) products[n++] = (dw_repack_weight){.tensor = l->made[i], .data = data};
     }
     dw_status status = dw_repack(l->device, products, n, &l->weights->repacked, l->err);
     free(products);
@@ -309,29 +268,10 @@ static dw_status repack_products(loader *l) {
     return status;
 }
 
-static dw_status place_all(loader *l) {
-    size_t *rest = calloc(l->n_made, sizeof *rest);
-    if (rest == NULL) return dw_fail(l->err, DW_E_NO_MEMORY, "no memory for weights");
-    size_t n_rest = 0;
-    dw_status status = l->repack ? repack_products(l) : DW_OK;
-    if (status == DW_OK) status = wrap_file(l);
-    for (size_t i = 0; status == DW_OK && i < l->n_made; i++) {
-        if (l->made[i]->buffer != NULL) continue; /* repacked */
-        if (l->weights->wrap != NULL && dw_buffer_place(l->weights->wrap, l->made[i], l->sources[i]->offset, NULL) == DW_OK) {
-            l->weights->wrapped_bytes += l->sources[i]->bytes;
-        } else {
-            rest[n_rest++] = i;
-        }
-    }
-    if (status == DW_OK) status = copy_rest(l, rest, n_rest);
-    free(rest);
-    return status;
-}
-
 dw_status dw_weights_open(const dw_gguf *gguf, const dw_family *family, const dw_hyperparameters *hp, dw_device *device, bool repack,
                           dw_weights *out, dw_error *err) {
     memset(out, 0, sizeof *out);
-    loader l = {.gguf = gguf, .family = family, .hp = hp, .device = device, .repack = repack, .weights = out, .err = err};
+    loader l = {.gguf = gguf, .family = family, .hp = hp, .device = device, .weights = out, .err = err};
     size_t most = (size_t)hp->n_layers * N_LAYER_TENSORS + N_MODEL_TENSORS;
     /* A layer has at least one tensor in the file: what is allocated here is bounded by the file. */
     if (hp->n_layers > dw_gguf_n_tensors(gguf)) return dw_fail(err, DW_E_FORMAT, "%u layers and %llu tensors", hp->n_layers, (unsigned long long)dw_gguf_n_tensors(gguf));
@@ -345,8 +285,9 @@ dw_status dw_weights_open(const dw_gguf *gguf, const dw_family *family, const dw
         goto out;
     }
     status = make_all(&l);
-    if (status == DW_OK) status = place_all(&l);
-    if (status == DW_OK) out->embedding_host = (const uint8_t *)dw_gguf_data(gguf, &(uint64_t){0}) + l.sources[0]->offset;
+    if (status == DW_OK && repack) status = repack_products(&l);
+    if (status == DW_OK) status = dw_place_tensors(gguf, device, l.made, l.sources, l.n_made, &out->placed, err);
+    if (status == DW_OK) out->embedding_host = dw_gguf_tensor_data(gguf, l.sources[0]);
 out:
     free(l.made);
     free(l.sources);
@@ -355,8 +296,7 @@ out:
 }
 
 void dw_weights_close(dw_weights *weights) {
-    dw_buffer_destroy(weights->wrap);
-    dw_buffer_destroy(weights->own);
+    dw_placed_release(&weights->placed);
     dw_repack_release(&weights->repacked);
     if (weights->context != NULL) ggml_free(weights->context);
     free(weights->layers);

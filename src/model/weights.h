@@ -1,7 +1,6 @@
 /* weights.h: the tensors of one model, on its device.
  *
- * The file's map is wrapped (I1: no copy). Tensors that cannot lie in the wrap (the device does not import, the file's alignment is too
- * small) are copied to memory of the device, and counted. With `repack` the matrices that have a faster product in another layout on this
+ * Where they lie: placing.h. With `repack` the matrices that have a faster product in another layout on this
  * processor are copied into it, and counted apart; where output and embedding are one tensor in the file, the output becomes a second
  * one, since rows cannot be looked up in such a copy.
  * Threads: immutable after opening.
@@ -11,6 +10,7 @@
 
 #include "device/device.h"
 #include "model/family.h"
+#include "model/placing.h"
 #include "model/repack.h"
 
 /* NULL where the family or the file has no such tensor. Matrices are [input, output] in ggml's order (rows are outputs), experts'
@@ -32,10 +32,9 @@ typedef struct dw_weights {
     bool rope_is_long;
     const void *embedding_host;  /* the embedding's bytes in the file's map */
     dw_layer_weights *layers;
-    uint64_t wrapped_bytes, copied_bytes; /* repacked.bytes beside these */
     /* owned */
     struct ggml_context *context;
-    dw_buffer *wrap, *own;
+    dw_placed placed;            /* all but what is repacked */
     dw_repacked repacked;
 } dw_weights;
 

@@ -74,23 +74,29 @@ void kit_add_session(kit_state *kit, uint64_t *random, dw_handle handle, kit_sha
     size_t index = kit->state.n_sessions++;
     dw_checkpoint_session *session = &kit->sessions[index];
     *session = (dw_checkpoint_session){
-        .handle = handle, .n_tokens = shape.tokens, .n_rows = shape.rows, .n_layers = shape.layers, .n_heads_kv = shape.heads_kv, .head_dim = shape.head_dim};
+        .handle = handle, .n_tokens = shape.tokens, .n_rows = shape.rows, .n_layers = shape.layers, .n_heads_kv = shape.heads_kv, .head_dim = shape.head_dim, .kv_type = shape.kv_type};
     fill(random, &session->model, sizeof session->model);
     (void)snprintf(session->model_name, sizeof session->model_name, "model %" PRIu32 " \"\xc3\xa9\"", handle);
-    (void)snprintf(session->profile, sizeof session->profile, "build=1;isa=avx2;device=cpu;threads=%u;kv=F16", 1 + (unsigned)kit_below(random, 8));
+    (void)snprintf(session->profile, sizeof session->profile, "build=1;isa=avx2;device=cpu;threads=%u;kv=%s", 1 + (unsigned)kit_below(random, 8),
+                   dw_kv_type_name(shape.kv_type));
     session->fast = kit_below(random, 2) != 0;
     session->sampler = (dw_sampler_state){.seed = kit_random(random), .counter = kit_below(random, 1000)};
     kit->tokens[index] = allocate(shape.tokens * sizeof *kit->tokens[index]);
     for (uint32_t i = 0; i < shape.tokens; i++) kit->tokens[index][i] = (int32_t)kit_below(random, 262144);
     session->tokens = kit->tokens[index];
-    size_t elements = (size_t)shape.layers * 2 * shape.rows * shape.heads_kv * shape.head_dim;
-    kit->kv[index] = allocate(elements * sizeof *kit->kv[index]);
-    for (size_t i = 0; i < elements; i++) kit->kv[index][i] = (uint16_t)kit_below(random, 0x7c00); /* finite and positive */
+    size_t bytes = (size_t)shape.layers * 2 * shape.rows * dw_drift_row_bytes(session);
+    kit->kv[index] = allocate(bytes);
+    for (size_t i = 0; i + 1 < bytes; i += 2) { /* every row is a whole number of pairs */
+        uint16_t pair = (uint16_t)kit_below(random, 0x7c00); /* as F16 finite and positive */
+        memcpy(kit->kv[index] + i, &pair, sizeof pair);
+    }
 }
 
 static kit_shape random_shape(uint64_t *random) {
     static const uint32_t dims[] = {1, 2, 3, 33, 64, 80, 128, 256};
     kit_shape shape = {.layers = 1 + (uint32_t)kit_below(random, 4), .heads_kv = 1 + (uint32_t)kit_below(random, 5), .head_dim = dims[kit_below(random, 8)]};
+    shape.kv_type = (dw_kv_type)kit_below(random, DW_KV_TYPES);
+    if (shape.head_dim % dw_kv_type_block(shape.kv_type) != 0) shape.kv_type = DW_KV_BF16;
     shape.tokens = kit_below(random, 4) == 0 ? 0 : (uint32_t)kit_below(random, 300);
     shape.rows = kit_below(random, 4) == 0 ? 0 : (uint32_t)kit_below(random, shape.tokens + 1);
     return shape;
@@ -154,6 +160,16 @@ void kit_tables(kit_state *kit) {
     kit_add_table(kit, &random, 4097);
 }
 
+void kit_kv_types(kit_state *kit) {
+    uint64_t random = 4;
+    kit_init(kit);
+    kit_set_bytes(kit, &random, 0, 0, 40);
+    kit_add_session(kit, &random, 65537, (kit_shape){.tokens = 5, .rows = 4, .layers = 1, .heads_kv = 1, .head_dim = 64, .kv_type = DW_KV_F16});
+    kit_add_session(kit, &random, 131074, (kit_shape){.tokens = 3, .rows = 3, .layers = 1, .heads_kv = 1, .head_dim = 64, .kv_type = DW_KV_BF16});
+    /* Without rows: a row of Q8_0 has a factor of 17, so that whole pages of whole rows are 278,528 bytes or more. */
+    kit_add_session(kit, &random, 196611, (kit_shape){.tokens = 2, .rows = 0, .layers = 1, .heads_kv = 1, .head_dim = 64, .kv_type = DW_KV_Q8_0});
+}
+
 void kit_deinit(kit_state *kit) {
     for (size_t i = 0; i < kit->state.n_tables; i++) free(kit->functions[i]);
     free(kit->memory);
@@ -169,9 +185,9 @@ void kit_deinit(kit_state *kit) {
 dw_status kit_rows(void *context, size_t session, uint32_t layer, int which, const void **out, uint64_t *bytes) {
     kit_state *kit = context;
     const dw_checkpoint_session *about = &kit->sessions[session];
-    size_t area = (size_t)about->n_rows * about->n_heads_kv * about->head_dim;
+    size_t area = (size_t)(about->n_rows * dw_drift_row_bytes(about));
     *out = kit->kv[session] + (2 * (size_t)layer + (size_t)which) * area;
-    *bytes = area * sizeof(uint16_t);
+    *bytes = area;
     kit->n_rows_calls++;
     return DW_OK;
 }
@@ -191,6 +207,7 @@ static void assert_session_equal(const dw_checkpoint_session *actual, const dw_c
     assert_int_equal(actual->n_layers, expected->n_layers);
     assert_int_equal(actual->n_heads_kv, expected->n_heads_kv);
     assert_int_equal(actual->head_dim, expected->head_dim);
+    assert_int_equal(actual->kv_type, expected->kv_type);
     assert_int_equal(actual->sampler.seed, expected->sampler.seed);
     assert_int_equal(actual->sampler.counter, expected->sampler.counter);
     assert_same_bytes(actual->tokens, expected->tokens, expected->n_tokens * sizeof(int32_t));

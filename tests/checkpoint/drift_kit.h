@@ -17,11 +17,11 @@ typedef struct kit_state {
     int32_t *functions[DW_PROGRAM_CHANGED_TABLES_MAX]; /* elements of the tables */
     uint8_t *memory, *mailbox, *actor;
     int32_t *tokens[DW_SESSIONS_PER_ACTOR_MAX];
-    uint16_t *kv[DW_SESSIONS_PER_ACTOR_MAX]; /* [layers, 2, rows, heads, dim] */
+    uint8_t *kv[DW_SESSIONS_PER_ACTOR_MAX]; /* [layers, 2, rows] rows */
     uint64_t n_rows_calls;
 } kit_state;
 
-typedef struct kit_shape { uint32_t tokens, rows, layers, heads_kv, head_dim; } kit_shape;
+typedef struct kit_shape { uint32_t tokens, rows, layers, heads_kv, head_dim; dw_kv_type kv_type; } kit_shape;
 
 /* A state of zeros but for its name; nothing is allocated. */
 void kit_init(kit_state *kit);
@@ -34,6 +34,7 @@ void kit_random_state(kit_state *kit, uint64_t *random);
 void kit_minimal(kit_state *kit);
 void kit_small(kit_state *kit);
 void kit_tables(kit_state *kit); /* the small one and three tables: empty, short, longer than a page */
+void kit_kv_types(kit_state *kit); /* sessions with rows of each type: version 2 */
 void kit_deinit(kit_state *kit);
 /* dw_checkpoint_rows over a kit_state. */
 dw_status kit_rows(void *context, size_t session, uint32_t layer, int which, const void **out, uint64_t *bytes);

@@ -1,6 +1,6 @@
 /* drift_make.c: writes .drift files for tests in other languages, and the corpus.
  *
- *     drift_make corpus FOLDER   minimal.drift, small.drift and tables.drift, always the same bytes
+ *     drift_make corpus FOLDER   minimal.drift, small.drift, tables.drift and kv_types.drift, always the same bytes
  *     drift_make dump FOLDER     actor.drift, and what went into each of its sections as FOLDER/<section>.bin, without padding
  */
 #include <inttypes.h>
@@ -63,6 +63,8 @@ static void make_dump(void) {
     kit_add_session(&kit, &random, 65537, (kit_shape){.tokens = 130, .rows = 129, .layers = 3, .heads_kv = 1, .head_dim = 256});
     kit_add_session(&kit, &random, 131074, (kit_shape){.tokens = 9, .rows = 7, .layers = 2, .heads_kv = 3, .head_dim = 80});
     kit_add_session(&kit, &random, 196611, (kit_shape){.tokens = 2, .rows = 0, .layers = 1, .heads_kv = 2, .head_dim = 64});
+    kit_add_session(&kit, &random, 262148, (kit_shape){.tokens = 90, .rows = 89, .layers = 2, .heads_kv = 2, .head_dim = 96, .kv_type = DW_KV_Q8_0});
+    kit_add_session(&kit, &random, 327685, (kit_shape){.tokens = 50, .rows = 49, .layers = 1, .heads_kv = 5, .head_dim = 48, .kv_type = DW_KV_BF16});
     write_drift("actor.drift", &kit);
     dump("memory.0", kit.memory, kit.state.memory_bytes);
     dump("table.0", kit.functions[0], kit.tables[0].n_elements * sizeof(int32_t));
@@ -83,6 +85,9 @@ static void make_corpus(void) {
     kit_deinit(&kit);
     kit_tables(&kit);
     write_drift("tables.drift", &kit);
+    kit_deinit(&kit);
+    kit_kv_types(&kit);
+    write_drift("kv_types.drift", &kit);
     kit_deinit(&kit);
 }
 

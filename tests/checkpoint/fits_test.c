@@ -97,6 +97,9 @@ static void each_difference_is_refused_by_its_name(void **unused) {
     info.head_dim = 128;
     assert_mismatch(&session, "1x128");
     session = matching_session();
+    info.kv_type = DW_KV_Q8_0;
+    assert_mismatch(&session, "KV rows differ: the checkpoint has F16, this model Q8_0");
+    session = matching_session();
     info.context_tokens = 2;
     assert_mismatch(&session, "context of 2");
     session = matching_session();

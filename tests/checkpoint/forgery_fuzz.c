@@ -39,7 +39,7 @@ static void walk_session(const dw_checkpoint *checkpoint, size_t index) {
     read_all(session->profile, strlen(session->profile));
     require(session->n_layers <= DW_LAYERS_MAX, "layers");
     require(dw_checkpoint_kv_sources(checkpoint, index, sources, session->n_layers) == DW_OK, "sources");
-    uint64_t bytes = (uint64_t)session->n_rows * session->n_heads_kv * session->head_dim * 2;
+    uint64_t bytes = (uint64_t)session->n_rows * dw_drift_row_bytes(session);
     for (uint32_t layer = 0; layer < session->n_layers; layer++) {
         require(dw_in_range(sources[layer].k_offset, bytes, dw_checkpoint_file_bytes(checkpoint)), "K rows");
         require(dw_in_range(sources[layer].v_offset, bytes, dw_checkpoint_file_bytes(checkpoint)), "V rows");
@@ -103,7 +103,7 @@ static void edit_header(text *in, uint64_t *random) {
     static const char *const numbers[] = {"0", "1", "2", "4", "5", "63", "64", "65", "127", "128", "255", "256", "1024", "1025", "4095", "4096", "4097", "16384", "32768",
         "65535", "65536", "131072", "1048576", "1048577", "2147483648", "4294967295", "4294967296", "9223372036854775807", "18446744073709551615", "99999999999999999999", "-1", "1.5", "1e3"};
     static const char *const words[] = {"", "drift", "fast", "exact", "i32:00000000", "v128:0", "65537", "65537 131074", "131074 65537", "kv.65537.k.0", "memory.0",
-        "session.65537", "tables", "table.0", "0 5 4097", "5 0 4097", "{}", "\\u0000", "\\ud800", "[[", "hash.actor", "F16", "F32"};
+        "session.65537", "tables", "table.0", "0 5 4097", "5 0 4097", "{}", "\\u0000", "\\ud800", "[[", "hash.actor", "F16", "F32", "BF16", "Q8_0", "kv_type"};
     size_t length, other_length;
     uint8_t *at = pick_run(in, random, kit_below(random, 2) != 0, &length);
     uint8_t *other = pick_run(in, random, true, &other_length);
@@ -148,15 +148,16 @@ static uint64_t seed_of(const uint8_t *data, size_t size) {
 
 /* Two times in three the input only chooses the edits of an undamaged file: they alone decide then. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static kit_file originals[2];
+    static kit_file originals[3];
     static uint64_t n_accepted, n_runs;
     if (!originals[0].bytes) {
         originals[0] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/small.drift");
         originals[1] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/tables.drift");
+        originals[2] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/kv_types.drift");
     }
     kit_file given = {.bytes = (uint8_t *)(uintptr_t)data, .size = size};
     uint64_t random = seed_of(data, size);
-    kit_file file = kit_copy(kit_below(&random, 3) != 0 ? &originals[kit_below(&random, 2)] : &given);
+    kit_file file = kit_copy(kit_below(&random, 3) != 0 ? &originals[kit_below(&random, 3)] : &given);
     forge(&file, &random);
     dw_checkpoint *checkpoint = NULL;
     dw_error err = {0};

@@ -11,7 +11,7 @@
 
 #include "checkpoint/drift_kit.h"
 
-static kit_file small, tables;
+static kit_file small, tables, kv_types;
 
 static int make_file(void **unused) {
     (void)unused;
@@ -22,6 +22,9 @@ static int make_file(void **unused) {
     kit_tables(&kit);
     tables = kit_file_of(&kit);
     kit_deinit(&kit);
+    kit_kv_types(&kit);
+    kv_types = kit_file_of(&kit);
+    kit_deinit(&kit);
     return 0;
 }
 
@@ -29,6 +32,7 @@ static int clean_up(void **unused) {
     (void)unused;
     kit_free(&small);
     kit_free(&tables);
+    kit_free(&kv_types);
     kit_remove_folder();
     return 0;
 }
@@ -74,7 +78,7 @@ static void a_sealed_edit_of_something_harmless_is_accepted(void **unused) {
 static void a_newer_version_is_refused_as_newer(void **unused) {
     (void)unused;
     ASSERT_ALL_REFUSED(
-        {"\"version\":\"1\"", "\"version\":\"2\"", DW_E_VERSION, "version 2"},
+        {"\"version\":\"1\"", "\"version\":\"3\"", DW_E_VERSION, "version 3"},
         /* whatever else is new in it */
         {"\"version\":\"1\",\"program\"", "\"version\":\"10\",\"programme\"", DW_E_VERSION, "version 10"},
         {"\"version\":\"1\"", "\"version\":\"0\"", DW_E_FORMAT, "version"},
@@ -230,6 +234,40 @@ static void tables_must_keep_their_rules(void **unused) {
     assert_forgery_refused(&(forgery){"\"wasi\":", "\"tables\":\"1\",\"wasi\":", DW_E_CORRUPT, "sections"});
 }
 
+static void kv_types_must_keep_their_rules(void **unused) {
+    (void)unused;
+    static const forgery attempts[] = {
+        {"\"version\":\"2\"", "\"version\":\"1\"", DW_E_FORMAT, "kv_type"}, /* version 1 has no such key */
+        {"\\\"kv_type\\\":\\\"BF16\\\"", "\\\"kv_type\\\":\\\"F16\\\"", DW_E_CORRUPT, "section kv.131074.k.0"},
+        {"\\\"kv_type\\\":\\\"BF16\\\"", "\\\"kv_type\\\":\\\"Q8_0\\\"", DW_E_CORRUPT, "section kv.131074.k.0"},
+        {"\\\"kv_type\\\":\\\"BF16\\\"", "\\\"kv_type\\\":\\\"bf16\\\"", DW_E_FORMAT, "kv_type"},
+        {"\\\"kv_type\\\":\\\"BF16\\\"", "\\\"kv_type\\\":\\\"Q4_0\\\"", DW_E_FORMAT, "kv_type"},
+        {"\\\"kv_type\\\":\\\"BF16\\\"", "\\\"kv_type\\\":\\\"\\\"", DW_E_FORMAT, "kv_type"},
+        {"\\\"kv_type\\\":\\\"BF16\\\"", "\\\"kv_type\\\":\\\"BF16BF16\\\"", DW_E_FORMAT, "kv_type"},
+        {"\\\"kv_type\\\":\\\"BF16\\\",", "", DW_E_FORMAT, "kv_type"},
+        {"\\\"head_dim\\\":\\\"64\\\",\\\"kv_type\\\":\\\"Q8_0\\\"", "\\\"head_dim\\\":\\\"48\\\",\\\"kv_type\\\":\\\"Q8_0\\\"", DW_E_CORRUPT, "session.196611"},
+        {"\"dtype\":\"BF16\",\"shape\":[128,1,64]", "\"dtype\":\"F16\",\"shape\":[128,1,64]", DW_E_CORRUPT, "section kv.131074.k.0"},
+        {"\"dtype\":\"U8\",\"shape\":[0,68]", "\"dtype\":\"U8\",\"shape\":[0,64]", DW_E_CORRUPT, "section kv.196611.k.0"},
+        {"\"dtype\":\"U8\",\"shape\":[0,68]", "\"dtype\":\"U8\",\"shape\":[0]", DW_E_CORRUPT, "section kv.196611.k.0"},
+    };
+    for (size_t i = 0; i < sizeof attempts / sizeof attempts[0]; i++) assert_forgery_of_refused(&kv_types, &attempts[i]);
+    assert_forgery_refused(&(forgery){"\"version\":\"1\"", "\"version\":\"2\"", DW_E_FORMAT, "kv_type"}); /* version 2 needs the key */
+}
+
+/* One state has one file: version 2 is for what version 1 cannot say. */
+static void a_version_that_nothing_needs_is_refused(void **unused) {
+    (void)unused;
+    kit_state kit;
+    uint64_t random = 5;
+    kit_init(&kit);
+    kit_set_bytes(&kit, &random, 0, 0, 0);
+    kit_add_session(&kit, &random, 7, (kit_shape){.layers = 1, .heads_kv = 1, .head_dim = 64, .kv_type = DW_KV_BF16});
+    kit_file file = kit_file_of(&kit);
+    assert_forgery_of_refused(&file, &(forgery){"\\\"kv_type\\\":\\\"BF16\\\"", "\\\"kv_type\\\":\\\"F16\\\"", DW_E_FORMAT, "version"});
+    kit_free(&file);
+    kit_deinit(&kit);
+}
+
 static void counts_shapes_and_places_must_agree(void **unused) {
     (void)unused;
     ASSERT_ALL_REFUSED(
@@ -348,6 +386,8 @@ int main(void) {
         cmocka_unit_test(sessions_must_keep_their_rules),
         cmocka_unit_test(tables_must_keep_their_rules),
         cmocka_unit_test(functions_below_none_are_refused),
+        cmocka_unit_test(kv_types_must_keep_their_rules),
+        cmocka_unit_test(a_version_that_nothing_needs_is_refused),
         cmocka_unit_test(counts_shapes_and_places_must_agree),
         cmocka_unit_test(the_header_may_only_be_json_of_its_shape),
         cmocka_unit_test(a_header_of_very_many_values_is_refused_before_it_is_parsed),

@@ -2,7 +2,7 @@
 
     format_test.py DRIFT_MAKE CORPUS
 
-DRIFT_MAKE writes actor.drift and, beside it, the true bytes of every section; CORPUS holds files of version 1.
+DRIFT_MAKE writes actor.drift and, beside it, the true bytes of every section; CORPUS holds files of versions 1 and 2.
 """
 
 import hashlib
@@ -25,6 +25,10 @@ WASI = set("random_seed random_counter birth_realtime_ns turn_realtime_ns clock_
 SESSION = set(
     "model weights tokenizer hyperparameters profile mode tokens rows layers heads_kv head_dim sampler_seed sampler_counter".split()
 )
+
+
+# Elements, bytes of a block; dtype of its sections.
+KV_TYPES = {"F16": (1, 2, "F16"), "BF16": (1, 2, "BF16"), "Q8_0": (32, 34, "U8")}
 
 
 def decimal(text):
@@ -64,15 +68,18 @@ def wanted_sections(metadata):
         yield flat(f"table.{i}", "I32", 4, 4 * decimal(count))
     for handle in metadata["sessions"].split():
         session = json.loads(metadata[f"session.{handle}"], object_pairs_hook=unique)
-        assert set(session) == SESSION and session["mode"] in ("exact", "fast")
+        assert set(session) == SESSION | ({"kv_type"} if metadata["version"] == "2" else set()) and session["mode"] in ("exact", "fast")
         tokens, rows, layers, heads, dim = (decimal(session[key]) for key in ("tokens", "rows", "layers", "heads_kv", "head_dim"))
         assert rows <= tokens
         yield flat(f"tokens.{handle}", "I32", 4, 4 * tokens)
-        row = heads * dim * 2
+        elements, bytes_each, dtype = KV_TYPES[session.get("kv_type", "F16")]
+        assert dim % elements == 0
+        row = heads * dim // elements * bytes_each
         unit = PAGE // math.gcd(row, PAGE)
         for layer in range(layers):
             for which in "kv":
-                yield f"kv.{handle}.{which}.{layer}", "F16", [-(-rows // unit) * unit, heads, dim], rows * row
+                shape = [row] if elements > 1 else [heads, dim]
+                yield f"kv.{handle}.{which}.{layer}", dtype, [-(-rows // unit) * unit, *shape], rows * row
     yield flat("mailbox", "U8", 1, decimal(metadata["mailbox.bytes"]))
     yield flat("actor", "U8", 1, decimal(metadata["actor.bytes"]))
 
@@ -82,11 +89,13 @@ def read(path):
     data = pathlib.Path(path).read_bytes()
     root, place = header_of(data)
     metadata = root.pop("__metadata__")
-    assert metadata["format"] == "drift" and metadata["version"] == "1"
+    assert metadata["format"] == "drift"
+    kv_types = {json.loads(metadata[f"session.{handle}"]).get("kv_type", "F16") for handle in metadata["sessions"].split()}
+    assert metadata["version"] == ("2" if kv_types - {"F16"} else "1")
     assert set(json.loads(metadata["wasi"])) == WASI
     begin, out = place, {}
     for name, dtype, shape, used in wanted_sections(metadata):
-        size = math.prod(shape) * {"U8": 1, "I32": 4, "F16": 2}[dtype]
+        size = math.prod(shape) * {"U8": 1, "I32": 4, "F16": 2, "BF16": 2}[dtype]
         assert root.pop(name) == {"dtype": dtype, "shape": shape, "data_offsets": [begin - place, begin - place + size]}, name
         section = data[begin : begin + size]
         assert metadata.pop(f"hash.{name}") == sha256(section), name

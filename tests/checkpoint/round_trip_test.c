@@ -151,6 +151,37 @@ static void odd_rows_are_padded_to_whole_rows_and_whole_pages(void **unused) {
     kit_deinit(&kit);
 }
 
+/* Blocks of 34 bytes have no dtype in safetensors: rows of bytes, 17 pages at least. The version is the lowest that can say it. */
+static void rows_of_blocks_are_rows_of_bytes(void **unused) {
+    (void)unused;
+    static const struct { dw_kv_type type; const char *dtype; uint32_t version, n_dims; uint64_t shape[3], used; } cases[] = {
+        {DW_KV_F16, "F16", 1, 3, {128, 2, 96}, 5 * 384},
+        {DW_KV_BF16, "BF16", 2, 3, {128, 2, 96}, 5 * 384},
+        {DW_KV_Q8_0, "U8", 2, 2, {4096, 204, 0}, 5 * 204},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        kit_state kit;
+        uint64_t random = 6;
+        kit_init(&kit);
+        kit_set_bytes(&kit, &random, 0, 0, 0);
+        kit_add_session(&kit, &random, 7, (kit_shape){.tokens = 6, .rows = 5, .layers = 1, .heads_kv = 2, .head_dim = 96, .kv_type = cases[i].type});
+        kit_file file = kit_file_of(&kit);
+        dw_checkpoint *checkpoint = NULL;
+        assert_int_equal(dw_checkpoint_open_bytes(file.bytes, file.size, &checkpoint, NULL), DW_OK);
+        const dw_checkpoint_section *sections;
+        (void)dw_checkpoint_sections(checkpoint, &sections);
+        assert_int_equal(dw_checkpoint_version(checkpoint), cases[i].version);
+        assert_string_equal(sections[2].dtype, cases[i].dtype);
+        assert_int_equal(sections[2].n_dims, cases[i].n_dims);
+        for (uint32_t d = 0; d < cases[i].n_dims; d++) assert_int_equal(sections[2].shape[d], cases[i].shape[d]);
+        assert_int_equal(sections[2].used_bytes, cases[i].used);
+        kit_assert_holds(checkpoint, &kit);
+        dw_checkpoint_close(checkpoint);
+        kit_free(&file);
+        kit_deinit(&kit);
+    }
+}
+
 static void zero_runs_occupy_no_disk(void **unused) {
     (void)unused;
     enum { MEMORY_BYTES = 64 << 20 };
@@ -185,11 +216,11 @@ static void equal_states_give_equal_files(void **unused) {
     kit_deinit(&kit);
 }
 
-static void files_of_version_1_stay_as_they_are(void **unused) {
+static void files_of_every_version_stay_as_they_are(void **unused) {
     (void)unused;
     static const struct { const char *path; void (*make)(kit_state *); } kept[] = {
         {DW_TEST_SOURCE "/tests/checkpoint/corpus/minimal.drift", kit_minimal}, {DW_TEST_SOURCE "/tests/checkpoint/corpus/small.drift", kit_small},
-        {DW_TEST_SOURCE "/tests/checkpoint/corpus/tables.drift", kit_tables}};
+        {DW_TEST_SOURCE "/tests/checkpoint/corpus/tables.drift", kit_tables}, {DW_TEST_SOURCE "/tests/checkpoint/corpus/kv_types.drift", kit_kv_types}};
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
         kit_state kit;
         kept[i].make(&kit);
@@ -258,6 +289,8 @@ static void break_rows(kit_state *kit) { kit->sessions[0].n_rows = kit->sessions
 static void break_layers(kit_state *kit) { kit->sessions[0].n_layers = 0; }
 static void break_layer_limit(kit_state *kit) { kit->sessions[0].n_layers = DW_LAYERS_MAX + 1; }
 static void break_row_unit(kit_state *kit) { kit->sessions[0].head_dim = 33333; kit->sessions[0].n_heads_kv = 3; }
+static void break_kv_type(kit_state *kit) { kit->sessions[0].kv_type = (dw_kv_type)DW_KV_TYPES; }
+static void break_kv_block(kit_state *kit) { kit->sessions[0].kv_type = DW_KV_Q8_0; kit->sessions[0].head_dim = 48; }
 static void break_token(kit_state *kit) { kit->tokens[0][0] = -1; }
 
 static void a_state_that_breaks_a_rule_is_not_written(void **unused) {
@@ -268,7 +301,8 @@ static void a_state_that_breaks_a_rule_is_not_written(void **unused) {
         {break_global_type, DW_E_INVALID, "globals"}, {break_global_bits, DW_E_INVALID, "globals"}, {break_handle, DW_E_INVALID, "sessions"},
         {break_table_count, DW_E_LIMIT, "tables"}, {break_table_size, DW_E_LIMIT, "tables"}, {break_function, DW_E_INVALID, "table.0"},
         {break_handles, DW_E_INVALID, "sessions"}, {break_rows, DW_E_INVALID, "session.65537"}, {break_layers, DW_E_INVALID, "session.65537"},
-        {break_layer_limit, DW_E_LIMIT, "session.65537"}, {break_row_unit, DW_E_LIMIT, "session.65537"}, {break_token, DW_E_INVALID, "tokens.65537"}};
+        {break_layer_limit, DW_E_LIMIT, "session.65537"}, {break_row_unit, DW_E_LIMIT, "session.65537"}, {break_token, DW_E_INVALID, "tokens.65537"},
+        {break_kv_type, DW_E_INVALID, "session.65537"}, {break_kv_block, DW_E_INVALID, "session.65537"}};
     char path[512];
     kit_path(path, "broken.drift");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -299,9 +333,10 @@ int main(void) {
         cmocka_unit_test(as_many_sections_as_a_file_may_have_come_back_and_one_more_is_refused),
         cmocka_unit_test(every_section_begins_on_a_page_without_holes),
         cmocka_unit_test(odd_rows_are_padded_to_whole_rows_and_whole_pages),
+        cmocka_unit_test(rows_of_blocks_are_rows_of_bytes),
         cmocka_unit_test(zero_runs_occupy_no_disk),
         cmocka_unit_test(equal_states_give_equal_files),
-        cmocka_unit_test(files_of_version_1_stay_as_they_are),
+        cmocka_unit_test(files_of_every_version_stay_as_they_are),
         cmocka_unit_test(an_odd_model_name_is_cleaned_not_refused),
         cmocka_unit_test(a_writer_given_too_few_rows_refuses_and_leaves_nothing),
         cmocka_unit_test(a_state_that_breaks_a_rule_is_not_written),

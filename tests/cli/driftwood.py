@@ -45,7 +45,7 @@ class Case(unittest.TestCase):
         variables["DRIFTWOOD_CACHE"] = str(self.cache or self.folder / "cache")
         variables.update(environment or {})
         done = subprocess.run([BINARY, *arguments], input=stdin.encode(), capture_output=True, env=variables, timeout=600)
-        result = Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+        result = Result(done.returncode, done.stdout.decode(errors="backslashreplace"), done.stderr.decode())
         self.assertNotIn("Sanitizer", result.err)
         self.assertNotIn("runtime error", result.err)
         return result

@@ -2,7 +2,7 @@
 import driftwood
 from driftwood import OK, REFUSED, USAGE
 
-VERBS = ["doctor", "models", "chat", "run", "ask", "freeze", "thaw", "fork", "inspect", "prove", "demo", "version", "help"]
+VERBS = ["doctor", "models", "chat", "run", "ask", "freeze", "thaw", "fork", "inspect", "embed", "prove", "demo", "version", "help"]
 
 
 class Help(driftwood.Case):
@@ -67,6 +67,10 @@ class WrongCommandLines(driftwood.Case):
     def test_a_number_must_be_one(self):
         for text in ("many", "-1", "1.5", "", "99999999999999999999999"):
             self.wrong("whole number", "prove", f"--threads={text}")
+
+    def test_embed_takes_texts_and_a_known_pooling(self):
+        self.wrong("TEXT...", "embed")
+        self.wrong("mean, cls or last", "embed", "--pooling", "max", "a text")
 
     def test_missing_and_surplus_operands_are_told(self):
         self.wrong("FILE.drift TEXT", "ask", "only-one")

@@ -13,11 +13,15 @@ oracle *oracle_open(const char *path, uint32_t context_tokens, int threads);
 bool oracle_loads(const char *path);
 /* The same with its weights repacked where it would by default. */
 oracle *oracle_open_repacked(const char *path, uint32_t context_tokens, int threads);
+/* The same with K and V of another type (enum ggml_type). libllama rotates quantised K and V unless LLAMA_ATTN_ROT_DISABLE=1 is in the environment. */
+oracle *oracle_open_kv(const char *path, uint32_t context_tokens, int threads, int kv_type);
 void oracle_close(oracle *o);
 /* Forgets everything. */
 void oracle_reset(oracle *o);
 /* Evaluates in the chunks of model.h rule 2, and returns the last token's logits [n_vocab] (valid until the next call). */
 const float *oracle_evaluate(oracle *o, const int32_t *tokens, uint32_t n);
+/* Sum of the log-probabilities (nats) of tokens 1 .. n - 1, each given those before it; in the same chunks. */
+double oracle_log_likelihood(oracle *o, const int32_t *tokens, uint32_t n);
 uint32_t oracle_vocab(const oracle *o);
 int32_t oracle_argmax(const float *logits, uint32_t n_vocab);
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "model/job.h"
+#include "model/batch.h"
 #include "model/make_model.h"
 #include "os/os.h"
 
@@ -53,6 +53,13 @@ static int without_model(void **state) {
     (void)state;
     close_model();
     return 0;
+}
+
+/* One step of a job, with nobody else in it. */
+static dw_job_progress step_of(dw_job *job) {
+    dw_batch_job alone = {.job = job, .progress = DW_JOB_MORE};
+    assert_true(dw_batch_step(&alone, 1, &(dw_batch_options){0}));
+    return alone.progress;
 }
 
 static dw_session *opened(dw_session_options options) {
@@ -292,7 +299,7 @@ static void a_cancelled_job_gives_back_what_it_shared(void **state) {
     assert_int_equal(dw_job_begin(&job, NULL), DW_OK);
     assert_int_equal(job.n_shared, 600 - 64 - 70);
     atomic_store(&job.cancel, true);
-    while (dw_job_step(&job) == DW_JOB_MORE) {}
+    while (step_of(&job) == DW_JOB_MORE) {}
     assert_int_equal(dw_job_end(&job), DW_E_CANCELLED);
     assert_same_rows(taker, alone);
     shared_by(taker, tokens + 70, 10); /* a chunk of 10 as it would have been */
@@ -315,10 +322,10 @@ static void a_donor_at_work_gives_what_needs_no_change_of_its_maps(void **state)
     dw_session_destroy(giver);
     dw_job job = {.kind = DW_JOB_FORWARD, .session = child, .tokens = tokens + 300, .n_tokens = 580};
     assert_int_equal(dw_job_begin(&job, NULL), DW_OK);
-    assert_int_equal(dw_job_step(&job), DW_JOB_MORE);
+    assert_int_equal(step_of(&job), DW_JOB_MORE);
     assert_int_equal(dw_session_rows(child), 556);
     assert_int_equal(shared_by(taker, tokens, 700), 300);
-    while (dw_job_step(&job) == DW_JOB_MORE) {}
+    while (step_of(&job) == DW_JOB_MORE) {}
     assert_int_equal(dw_job_end(&job), DW_OK);
     assert_int_equal(dw_session_rewind(taker, 0, NULL), DW_OK);
     assert_int_equal(shared_by(taker, tokens, 700), 636); /* idle: its tail is sealed */
@@ -326,7 +333,7 @@ static void a_donor_at_work_gives_what_needs_no_change_of_its_maps(void **state)
     job = (dw_job){.kind = DW_JOB_FORWARD, .session = child, .tokens = tokens, .n_tokens = 20};
     assert_int_equal(dw_job_begin(&job, NULL), DW_OK);
     assert_int_equal(shared_by(second, tokens, 880), 816); /* at work again, but its tail is an object that can be mapped */
-    while (dw_job_step(&job) == DW_JOB_MORE) {}
+    while (step_of(&job) == DW_JOB_MORE) {}
     assert_int_equal(dw_job_end(&job), DW_OK);
     shared_by(alone, tokens, 880);
     assert_same_rows(second, alone);
@@ -440,7 +447,7 @@ static void random_forward(trace *t, dw_session *session, int32_t documents[DOCU
     uint32_t cancel_after = roll(5) == 0 ? roll(3) : UINT32_MAX;
     for (uint32_t step = 0;; step++) {
         if (step == cancel_after) atomic_store(&job.cancel, true);
-        if (dw_job_step(&job) == DW_JOB_DONE) break;
+        if (step_of(&job) == DW_JOB_DONE) break;
     }
     dw_status status = dw_job_end(&job);
     t->shared += job.n_shared;

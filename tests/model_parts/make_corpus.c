@@ -1,4 +1,4 @@
-/* make_corpus.c: writes the corpus of the GGUF fuzzers into the folder that is named. Run it when make_gguf.c changes; a test
+/* make_corpus.c: writes the corpora of the GGUF fuzzers: into the folder that is named, tests/model_parts/corpus, and into tests/model/corpus. Run it when make_gguf.c changes; a test
  * (corpus_is_what_make_gguf_writes) tells when it must be. */
 #include <stdio.h>
 
@@ -30,5 +30,14 @@ int main(int argc, char **argv) {
     dw_writer_init(&w);
     make_llama(&w, &(make_vocabulary){.byte_pairs = true});
     failed |= save(argv[1], "byte_pairs.gguf", &w);
+    dw_writer_init(&w);
+    make_bundle(&w, (const make_part_of[]){{0, 3, 3, {0}}, {1, 3, 3, {"a", "b"}}, {2, 3, 3, {"c"}}}, 3);
+    failed |= save(argv[1], "parts.bundle", &w);
+    dw_writer_init(&w);
+    make_whole_model(&w, NULL, 0);
+    failed |= save(argv[1], "../../model/corpus/whole_model.gguf", &w);
+    dw_writer_init(&w);
+    make_word_pieces(&w);
+    failed |= save(argv[1], "word_pieces.gguf", &w);
     return failed;
 }

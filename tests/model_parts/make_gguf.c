@@ -130,6 +130,42 @@ void make_all_types(dw_writer *w) {
     make_padding(w, 64);
 }
 
+/* --- parts ------------------------------------------------------------------------------------------------------ */
+
+void make_part(dw_writer *w, const make_part_of *part) {
+    static const char *const keys[] = {"split.no", "split.count", "split.tensors.count"};
+    const int64_t values[] = {part->number, part->count, part->n_tensors};
+    uint64_t n_keys = 0, n_tensors = 0;
+    for (int i = 0; i < 3; i++) n_keys += values[i] >= 0;
+    while (part->names[n_tensors] != NULL) n_tensors++;
+    make_header(w, 3, n_tensors, n_keys);
+    for (int i = 0; i < 3; i++) {
+        if (values[i] < 0) continue;
+        make_key(w, keys[i], i == 2 ? DW_GGUF_I32 : DW_GGUF_U16);
+        write_integer(w, (uint64_t)values[i], i == 2 ? 4 : 2);
+    }
+    for (uint64_t i = 0; i < n_tensors; i++) make_tensor(w, part->names[i], 1, (const uint64_t[]){8}, GGML_F32, 32 * i);
+    make_padding(w, 32);
+    for (uint64_t i = 0; i < n_tensors; i++) make_bytes(w, 32, (uint8_t)part->names[i][0]);
+}
+
+void make_bundle(dw_writer *w, const make_part_of *parts, uint8_t n_parts) {
+    dw_writer whole;
+    dw_writer_init(&whole);
+    dw_write_bytes(w, "PARTS", 5);
+    dw_write_u8(w, n_parts);
+    for (uint8_t i = 0; i < n_parts; i++) {
+        dw_writer one;
+        dw_writer_init(&one);
+        make_part(&one, &parts[i]);
+        dw_write_u32(w, (uint32_t)one.size);
+        dw_write_bytes(&whole, one.data, one.size);
+        dw_writer_deinit(&one);
+    }
+    dw_write_bytes(w, whole.data, whole.size);
+    dw_writer_deinit(&whole);
+}
+
 /* --- a vocabulary ----------------------------------------------------------------------------------------------- */
 
 /* Words in the order of their merges: each is the join of two that came before it (bytes included). */
@@ -272,6 +308,108 @@ void make_llama(dw_writer *w, const make_vocabulary *options) {
     make_bytes(w, (size_t)(rows * EMBEDDING * 2), 0);
     make_padding(w, 32);
     if (w->status == DW_OK) w->data[16] = (uint8_t)n_keys; /* fewer than 256 */
+}
+
+/* --- a whole model ---------------------------------------------------------------------------------------------- */
+
+enum { WIDTH = 32, HEAD = 16, FEED = 32, F32_EPSILON = 0x3727c5ac /* 1e-5 */ };
+
+static const make_change hyperparameters[] = {
+    {"llama.block_count", DW_GGUF_U32, 1},          {"llama.context_length", DW_GGUF_U32, 4096},     {"llama.embedding_length", DW_GGUF_U32, WIDTH},
+    {"llama.feed_forward_length", DW_GGUF_U32, FEED}, {"llama.attention.head_count", DW_GGUF_U32, 2}, {"llama.attention.head_count_kv", DW_GGUF_U32, 1},
+    {"llama.rope.dimension_count", DW_GGUF_U32, HEAD}, {"llama.attention.layer_norm_rms_epsilon", DW_GGUF_F32, F32_EPSILON},
+};
+enum { N_HYPERPARAMETERS = sizeof hyperparameters / sizeof hyperparameters[0] };
+
+static const struct { const char *name; uint64_t columns, rows; } layers[] = {
+    {"token_embd.weight", WIDTH, N_TOKENS},   {"output_norm.weight", WIDTH, 0},         {"blk.0.attn_norm.weight", WIDTH, 0},
+    {"blk.0.attn_q.weight", WIDTH, 2 * HEAD}, {"blk.0.attn_k.weight", WIDTH, HEAD},     {"blk.0.attn_v.weight", WIDTH, HEAD},
+    {"blk.0.attn_output.weight", 2 * HEAD, WIDTH}, {"blk.0.ffn_norm.weight", WIDTH, 0}, {"blk.0.ffn_gate.weight", WIDTH, FEED},
+    {"blk.0.ffn_up.weight", WIDTH, FEED},     {"blk.0.ffn_down.weight", FEED, WIDTH},
+};
+enum { N_LAYERS = sizeof layers / sizeof layers[0] };
+
+static const make_change *find_change(const make_change *changes, size_t n, const char *key) {
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(changes[i].key, key) == 0) return &changes[i];
+    }
+    return NULL;
+}
+
+static void make_change_key(dw_writer *w, const make_change *change, unsigned *n_keys) {
+    static const int bytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+    if (change->type == MAKE_LEFT_OUT) return;
+    ++*n_keys;
+    if (change->type == DW_GGUF_STRING) {
+        make_key_string(w, change->key, "x");
+    } else if (change->type == DW_GGUF_ARRAY) {
+        make_key_array(w, change->key, DW_GGUF_U32, 3);
+        for (int i = 0; i < 3; i++) dw_write_u32(w, (uint32_t)change->value);
+    } else {
+        make_key(w, change->key, change->type);
+        write_integer(w, change->value, bytes[change->type]);
+    }
+}
+
+void make_whole_model(dw_writer *w, const make_change *changes, size_t n_changes) {
+    const make_vocabulary vocabulary = {.byte_pairs = false};
+    unsigned n_keys = 0;
+    uint64_t offset = 0;
+    make_header(w, 3, N_LAYERS, 0);
+    for (size_t i = 0; i < N_HYPERPARAMETERS; i++) {
+        const make_change *change = find_change(changes, n_changes, hyperparameters[i].key);
+        make_change_key(w, change != NULL ? change : &hyperparameters[i], &n_keys);
+    }
+    for (size_t i = 0; i < n_changes; i++) {
+        if (find_change(hyperparameters, N_HYPERPARAMETERS, changes[i].key) == NULL) make_change_key(w, &changes[i], &n_keys);
+    }
+    make_identity(w, &vocabulary, &n_keys);
+    make_settings(w, &vocabulary, &n_keys);
+    make_tokens(w, &vocabulary, &n_keys);
+    for (size_t i = 0; i < N_LAYERS; i++) {
+        bool matrix = layers[i].rows != 0;
+        uint64_t bytes = layers[i].columns * (matrix ? layers[i].rows * 2 : 4);
+        make_tensor(w, layers[i].name, matrix ? 2 : 1, (const uint64_t[]){layers[i].columns, layers[i].rows}, matrix ? GGML_F16 : GGML_F32, offset);
+        offset += (bytes + 31) / 32 * 32;
+    }
+    make_padding(w, 32);
+    for (size_t i = 0; i < N_LAYERS; i++) {
+        for (uint64_t n = 0; n < layers[i].columns * (layers[i].rows != 0 ? layers[i].rows : 1); n++) {
+            if (layers[i].rows == 0) make_f32(w, 1.0f);
+            else write_integer(w, 0x2c00 | (n * 0x9e5 & 0x83ff), 2); /* between 1/16 and 1/8, either sign */
+        }
+        make_padding(w, 32);
+    }
+    if (w->status == DW_OK) w->data[16] = (uint8_t)n_keys; /* fewer than 256 */
+}
+
+void make_word_pieces(dw_writer *w) {
+    enum { SPECIAL = 5, LETTERS = 26, WORDS = 4, N = SPECIAL + 2 * LETTERS + WORDS };
+    static const char *const special[SPECIAL] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+    static const char *const whole[WORDS] = {"\xe2\x96\x81hello", "\xe2\x96\x81wor", "ld", "\xe2\x96\x81."};
+    make_header(w, 3, 0, 13);
+    make_key_string(w, "general.architecture", "bert");
+    make_key_u32(w, "bert.vocab_size", N);
+    make_key_u32(w, "bert.context_length", 64);
+    make_key_u32(w, "bert.embedding_length", 32);
+    make_key_u32(w, "bert.block_count", 1);
+    make_key_u32(w, "bert.attention.head_count", 1);
+    make_key_u32(w, "tokenizer.ggml.bos_token_id", 2);
+    make_key_u32(w, "tokenizer.ggml.seperator_token_id", 3);
+    make_key_u32(w, "tokenizer.ggml.unknown_token_id", 1);
+    make_key_bool(w, "tokenizer.ggml.normalizer.lowercase", 1);
+    make_key_string(w, "tokenizer.ggml.model", "bert");
+    make_key_array(w, "tokenizer.ggml.tokens", DW_GGUF_STRING, N);
+    for (int i = 0; i < SPECIAL; i++) make_string(w, special[i]);
+    for (int i = 0; i < 2 * LETTERS; i++) {
+        char letter[8];
+        (void)snprintf(letter, sizeof letter, "%s%c", i < LETTERS ? "\xe2\x96\x81" : "", (char)('a' + i % LETTERS));
+        make_string(w, letter);
+    }
+    for (int i = 0; i < WORDS; i++) make_string(w, whole[i]);
+    make_key_array(w, "tokenizer.ggml.token_type", DW_GGUF_I32, N);
+    for (int i = 0; i < N; i++) dw_write_u32(w, i == 1 ? 2 : i < SPECIAL ? 3 : 1);
+    make_padding(w, 32);
 }
 
 dw_status make_open(dw_writer *w, dw_gguf **out, dw_error *err) {

@@ -23,6 +23,15 @@ void make_f32(dw_writer *w, float value);
 
 /* --- whole files --- */
 
+/* One part of a split file. Tensors are 8 F32 each, whose first byte is the first letter of the name, the others counting up from it. */
+typedef struct make_part_of {
+    int64_t number, count, n_tensors; /* split.no (from 0), split.count, split.tensors.count; -1: no such key */
+    const char *names[4];             /* of its tensors, ended by NULL */
+} make_part_of;
+void make_part(dw_writer *w, const make_part_of *part);
+/* Parts in one input, as the fuzzers take them: "PARTS", a byte with their number, then each one's size as u32, then their bytes. */
+void make_bundle(dw_writer *w, const make_part_of *parts, uint8_t n_parts);
+
 /* Every type of value, alone and in arrays, and three tensors; a little over 1 KB. */
 void make_all_types(dw_writer *w);
 
@@ -41,8 +50,20 @@ typedef struct make_vocabulary {
 
 /* A llama-like file with a vocabulary and an embedding, no layers. Tokens: <unk> <s> </s>, 256 bytes, then words. */
 void make_llama(dw_writer *w, const make_vocabulary *options);
+/* A BERT-like file with a WordPiece vocabulary and no tensors. */
+void make_word_pieces(dw_writer *w);
 /* The words of both vocabularies, joined from left to right by score or merge rank: "lo" before "hello". */
 enum { MAKE_FIRST_BYTE = 3, MAKE_FIRST_WORD = 259 };
+
+/* A llama that can be opened and evaluated: one layer, 32 wide, 2 heads over 1, F16 matrices, the SentencePiece vocabulary above. Some 35 KB,
+ * of which all keys but the vocabulary's arrays are within the first 4 KiB. `changes` replace keys of it or add some. */
+typedef struct make_change {
+    const char *key;
+    uint32_t type;    /* a number's, or MAKE_LEFT_OUT, or DW_GGUF_STRING ("x"), or DW_GGUF_ARRAY (three u32 of this value) */
+    uint64_t value;   /* its bits */
+} make_change;
+#define MAKE_LEFT_OUT UINT32_MAX
+void make_whole_model(dw_writer *w, const make_change *changes, size_t n_changes);
 
 /* Opens what a writer holds. The bytes stay valid until the writer is deinitialised; they are moved to a block of exactly their
  * size, so that the address sanitizer sees a read past their end. */

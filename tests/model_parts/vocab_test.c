@@ -221,6 +221,9 @@ static void text_of_quadratic_cost_is_refused(void **state) {
 
 /* --- vocabularies that libllama must not see ----------------------------------------------------------------------- */
 
+/* Among them what was found in libllama: arrays shorter than the tokens (llama.cpp #20735) or of narrower elements (#26690, read as 4 bytes
+ * each), tokens of one text (an assertion, #25739), tokens whose length does not fit where it is put (CVE-2025-49847, GHSA-8wwf-w4qm-gpqr),
+ * byte tokens that name no byte (#25969), more tokens than an int32 counts (CVE-2025-52566, #14301: text is bounded before it gets there). */
 static void bad_vocabularies_are_refused_with_the_reason(void **state) {
     (void)state;
     static const struct { make_fault fault; int kinds; /* 1 SentencePiece, 2 byte pairs, 3 both */ dw_status status; const char *says; } cases[] = {
@@ -369,13 +372,34 @@ static void a_thread_that_cannot_start_is_a_failure_not_a_leak(void **state) {
 #endif
 }
 
+static void words_become_their_longest_pieces(void **state) {
+    (void)state;
+    enum { LETTER = 5, INSIDE = LETTER + 26, HELLO = INSIDE + 26, WOR, LD, DOT };
+    static const int32_t expected[] = {2, HELLO, WOR, LD, DOT, LETTER, INSIDE + 1, 1, 3}; /* "ab" in letters; nothing has a snowman */
+    loaded l = {0};
+    dw_error err = {0};
+    int32_t tokens[16];
+    size_t n = 0;
+    dw_writer_init(&l.w);
+    make_word_pieces(&l.w);
+    assert_int_equal(make_open(&l.w, &l.gguf, &err), DW_OK);
+    if (dw_vocab_create(l.gguf, &l.vocab, &err) != DW_OK || dw_vocab_wait(l.vocab, &err) != DW_OK) fail_msg("%s", err.text);
+    static const char text[] = "  H\xc3\xa9llo WORLD.\nab \xe2\x98\x83";
+    assert_int_equal(dw_vocab_tokenize(l.vocab, text, sizeof text - 1, true, false, tokens, 16, &n, NULL), DW_OK);
+    assert_int_equal(n, sizeof expected / sizeof expected[0]);
+    assert_memory_equal(tokens, expected, sizeof expected);
+    unload(&l);
+}
+
 static void corpus_is_what_make_gguf_writes(void **state) {
     (void)state;
-    static const char *const names[] = {"all_types", "sentencepiece", "byte_pairs"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const names[] = {"all_types", "sentencepiece", "byte_pairs", "../../model/corpus/whole_model", "word_pieces"};
+    for (int i = 0; i < 5; i++) {
         dw_writer w;
         dw_writer_init(&w);
         if (i == 0) make_all_types(&w);
+        else if (i == 3) make_whole_model(&w, NULL, 0);
+        else if (i == 4) make_word_pieces(&w);
         else make_llama(&w, &(make_vocabulary){.byte_pairs = i == 2});
         char path[1024];
         uint8_t *bytes = NULL;
@@ -455,6 +479,7 @@ int main(void) {
         cmocka_unit_test(destroy_waits_for_the_loader),
         cmocka_unit_test(several_threads_may_wait_and_use_it),
         cmocka_unit_test(a_thread_that_cannot_start_is_a_failure_not_a_leak),
+        cmocka_unit_test(words_become_their_longest_pieces),
         cmocka_unit_test(corpus_is_what_make_gguf_writes),
         cmocka_unit_test(a_real_vocabulary_tokenizes_as_libllama_does),
     };

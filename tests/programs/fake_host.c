@@ -306,6 +306,50 @@ static int32_t do_token_info(const dw_request *r, dw_completion *c) {
     return DW_OK;
 }
 
+/* A vector says how often its text has each of the letters a to h (a token counts as its character); FAKE_EMBED_CONTEXT of them at most. */
+static int32_t embed_one(const dw_text *text, uint32_t flags, float *vector) {
+    bool are_tokens = flags & DW_EMBED_TOKENS;
+    const char *letters = NULL;
+    const int32_t *tokens = NULL;
+    bool there = are_tokens ? array_at(text->ptr, text->len, 4, &tokens) : array_at(text->ptr, text->len, 1, &letters);
+    float length = 0;
+    if (!there) return DW_E_RANGE;
+    for (uint32_t i = 0; i < text->len; i++) {
+        int32_t letter = are_tokens ? tokens[i] : letters[i];
+        if (letter >= 'a' && letter < 'a' + FAKE_DIMENSIONS) vector[letter - 'a'] += 1;
+    }
+    for (uint32_t i = 0; i < FAKE_DIMENSIONS; i++) length += vector[i] * vector[i];
+    for (uint32_t i = 0; i < FAKE_DIMENSIONS && length > 0 && (flags & DW_EMBED_NORMALIZE); i++) vector[i] /= sqrtf(length);
+    return DW_OK;
+}
+
+static int32_t do_embed(const dw_request *r, dw_completion *c) {
+    const dw_embed_options *options = resolve(r->ptr0, 4);
+    const dw_text *texts;
+    const char *model;
+    if (!options || r->len0 != sizeof *options || options->size != sizeof *options || options->pooling > DW_EMBED_LAST) return DW_E_INVALID;
+    if ((options->n_texts == 0) != (r->len1 == 0)) return DW_E_INVALID;
+    if (!array_at(options->model, options->model_len, 1, &model) || !array_at(options->texts, options->n_texts, 4, &texts)) return DW_E_RANGE;
+    if (options->model_len && (options->model_len != 5 || memcmp(model, "vague", 5) != 0)) return DW_E_NOT_FOUND;
+    c->result0 = FAKE_DIMENSIONS;
+    c->result2 = FAKE_EMBED_CONTEXT;
+    if (options->n_texts == 0) return DW_OK;
+    float *vectors = resolve(r->ptr1, 64);
+    if (!vectors) return DW_E_INVALID;
+    if (r->len1 < options->n_texts * FAKE_DIMENSIONS) return DW_E_RANGE;
+    for (uint32_t i = 0; i < options->n_texts; i++) {
+        if (texts[i].len > FAKE_EMBED_CONTEXT) {
+            c->result1 = texts[i].len;
+            return DW_E_FULL;
+        }
+        c->result1 += texts[i].len;
+        memset(vectors + i * FAKE_DIMENSIONS, 0, FAKE_DIMENSIONS * sizeof *vectors);
+        int32_t status = embed_one(&texts[i], options->flags, vectors + i * FAKE_DIMENSIONS);
+        if (status < 0) return status;
+    }
+    return DW_OK;
+}
+
 static float run_node(const dw_node *node, const dw_tensor *tensors, float *const *data, uint32_t row, uint32_t column) {
     const dw_tensor *a = &tensors[node->a];
     if (node->op != DW_NODE_MUL_MAT) {
@@ -467,7 +511,8 @@ static const struct { uint16_t op, flags, uses; } kinds[] = {
     {DW_OP_SESSION_LENGTH, 0, H}, {DW_OP_SESSION_TOKENS, 0, H | P0 | A0}, {DW_OP_SESSION_REWIND, 0, H | A0}, {DW_OP_SESSION_FORK, 0, H},
     {DW_OP_SESSION_SYNC, 0, H | P0}, {DW_OP_FORWARD, 0, H | P0 | P1}, {DW_OP_GENERATE, 0, H | P0 | P1 | P2},
     {DW_OP_TOKENIZE, DW_FLAG_SPECIAL | DW_FLAG_CONTROL, H | P0 | P1}, {DW_OP_DETOKENIZE, DW_FLAG_CONTROL, H | P0 | P1},
-    {DW_OP_TOKEN_INFO, 0, H | A0}, {DW_OP_COMPUTE, DW_FLAG_COPY, P0}};
+    {DW_OP_TOKEN_INFO, 0, H | A0}, {DW_OP_COMPUTE, DW_FLAG_COPY, P0},
+    {DW_OP_EMBED, 0, P0 | P1}};
 
 static int32_t check(const dw_request *r) {
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
@@ -559,6 +604,7 @@ static int32_t do_now(operation *op) {
     case DW_OP_DETOKENIZE: return r->handle && !session_of(r->handle) ? DW_E_BAD_HANDLE : do_detokenize(r, c);
     case DW_OP_TOKEN_INFO: return r->handle && !session_of(r->handle) ? DW_E_BAD_HANDLE : do_token_info(r, c);
     case DW_OP_COMPUTE: return do_compute(r, c);
+    case DW_OP_EMBED: return do_embed(r, c);
     default: {
         session *s = session_of(r->handle);
         return s ? do_session(s, r, c) : DW_E_BAD_HANDLE;

@@ -15,6 +15,7 @@
 #include <driftwood/guest.h>
 
 enum { FAKE_BOS = 256, FAKE_EOS = 257, FAKE_VOCAB = 258, FAKE_TOKEN_NS = 1000000 };
+enum { FAKE_DIMENSIONS = 8, FAKE_EMBED_CONTEXT = 64 }; /* of the model "vague", which embeds by counting letters */
 enum { FAKE_FIRST_HANDLE = 0x51000 }; /* of the first session; the lowest free one is taken */
 
 /* A new host: no sessions, no rules, clock at 0. The guest's own variables stay. */

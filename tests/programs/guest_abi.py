@@ -94,7 +94,7 @@ def generated(root):
         "statuses": table([(value, f"`{name}`", host.get(name, (0, "?", "?"))[1], host.get(name, (0, "?", "?"))[2])
                            for name, value in header.statuses().items()], ("number", "status", "kind", "text")),
         "flags": table([(value, f"`{name}`") for name, value in header.enums.items()
-                        if re.match(r"DW_(FLAG|TOKEN|ROW|GENERATE|TENSOR|NODE)_", name)], ("number", "name")),
+                        if re.match(r"DW_(FLAG|TOKEN|ROW|GENERATE|EMBED|TENSOR|NODE)_", name)], ("number", "name")),
         "limits": table(limits((root / "src/base/limits.h").read_text()), ("limit", "value", "")),
     }
     for name, (size, fields) in header.structs.items():

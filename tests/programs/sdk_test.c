@@ -296,6 +296,43 @@ static void compute_works_on_the_programs_own_memory(void **state) {
     in_turn("", compute_body);
 }
 
+/* --- embed --------------------------------------------------------------------------------------------------- */
+
+static int32_t embed_body(void) {
+    static _Alignas(64) float vectors[3][FAKE_DIMENSIONS];
+    static const int32_t tokens[3] = {'c', 'c', 'd'};
+    dw_text texts[3] = {dw_text_of("abba"), dw_text_of("ab"), dw_text_of("cede")};
+    dw_embedding e = {.model = "vague"};
+    assert_int_equal(dw_embed(&e), DW_OK);
+    assert_int_equal(e.dimensions, FAKE_DIMENSIONS);
+    assert_int_equal(e.context_tokens, FAKE_EMBED_CONTEXT);
+    e = (dw_embedding){.texts = texts, .n_texts = 3, .vectors = vectors[0], .capacity = 3 * FAKE_DIMENSIONS};
+    assert_int_equal(dw_embed(&e), DW_OK);
+    assert_int_equal(e.n_tokens, 10);
+    assert_true(dw_dot(vectors[0], vectors[1], FAKE_DIMENSIONS) > 0.999f && dw_dot(vectors[0], vectors[2], FAKE_DIMENSIONS) == 0);
+    e.raw = true;
+    assert_int_equal(dw_embed(&e), DW_OK);
+    assert_true(vectors[0][0] == 2 && vectors[2]['e' - 'a'] == 2);
+    texts[0] = (dw_text){.ptr = dw_address(tokens), .len = 3};
+    e = (dw_embedding){.texts = texts, .n_texts = 1, .are_tokens = true, .raw = true, .vectors = vectors[0], .capacity = FAKE_DIMENSIONS};
+    assert_int_equal(dw_embed(&e), DW_OK);
+    assert_true(vectors[0]['c' - 'a'] == 2 && vectors[0]['d' - 'a'] == 1);
+    e.capacity--;
+    assert_int_equal(dw_embed(&e), DW_E_RANGE);
+    e.capacity++;
+    texts[0] = dw_text_of("a text of more characters than the scripted model takes, all at once");
+    e.are_tokens = false;
+    assert_int_equal(dw_embed(&e), DW_E_FULL);
+    assert_true(e.n_tokens > e.context_tokens && e.context_tokens == FAKE_EMBED_CONTEXT);
+    e.model = "elsewhere";
+    assert_int_equal(dw_embed(&e), DW_E_NOT_FOUND);
+    return 0;
+}
+static void texts_become_vectors(void **state) {
+    (void)state;
+    in_turn("", embed_body);
+}
+
 /* --- several things at once ---------------------------------------------------------------------------------- */
 
 static dw_request tagged(dw_request request, uint64_t user_data) {
@@ -471,6 +508,7 @@ int main(void) {
         host_test(a_row_delivers_what_was_wished_for),
         host_test(a_generation_stops_streams_and_reports),
         host_test(compute_works_on_the_programs_own_memory),
+        host_test(texts_become_vectors),
         host_test(submitted_requests_survive_blocking_calls),
         host_test(a_submitted_request_that_lends_memory_is_done_at_once),
         host_test(a_cancelled_generation_keeps_what_it_made),
