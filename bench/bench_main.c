@@ -61,49 +61,58 @@ void bench_print(bench_series *series) {
     free(series);
 }
 
-void bench_tokens(dw_model *model, int32_t *out, uint32_t n) {
-    uint32_t n_vocab = dw_model_info_view(model)->n_vocab, state = 1;
-    /* Small ids are control tokens and single bytes in the usual vocabularies. */
-    uint32_t first = n_vocab > 4096 ? 2048 : n_vocab / 2;
-    for (uint32_t i = 0; i < n; i++) {
-        state = state * 1664525u + 1013904223u; /* Knuth, TAOCP 3.3.4, line 26 of table 1 */
-        out[i] = (int32_t)(first + (state >> 8) % (n_vocab - first));
-    }
-    int32_t bos = dw_vocab_bos(dw_model_vocab(model));
-    if (bos >= 0 && n > 0) out[0] = bos;
-}
+unsigned bench_or(unsigned value, unsigned otherwise) { return value != 0 ? value : otherwise; }
 
 /* --- options ------------------------------------------------------------------------------------------------- */
 
 static _Noreturn void usage(void) {
-    fputs("usage: bench_engine PART --model PATH [--device NAME] [--threads N] [--repeats N] [--programs FOLDER]\n"
-          "PART: info, speed, actor, calls or kv. bench/engine runs it; one JSON object a line.\n", stderr);
+    fputs("usage: bench_engine PART --model PATH [--small PATH] [--device NAME] [--programs FOLDER] [--NAME N ...]\n"
+          "PART: info, speed, batch, path, actor, calls, kv, forks, prefix or latency.\n"
+          "NAME: threads, repeats, sessions, prompt-tokens, own-tokens, made-tokens, turns, salt; fast and repack (0 or 1).\n"
+          "bench/engine, bench/share and bench/latency run it; one JSON object a line.\n", stderr);
     exit(2);
 }
 
-enum { REPEATS_MAX = 80 }; /* times the values of any part fit a series */
+enum { REPEATS_MAX = 80 /* times the values of any part fit a series */, SESSIONS_MAX = 256, TOKENS_MAX = 16384 };
 
-static unsigned number_of(const char *text) {
+static unsigned number_of(const char *text, unsigned max) {
     char *end;
     unsigned long n = strtoul(text, &end, 10);
-    if (end == text || *end != 0 || n > REPEATS_MAX) usage();
+    if (end == text || *end != 0 || n > max) usage();
     return (unsigned)n;
+}
+
+static void take_option(bench_options *options, const char *name, const char *value) {
+    const struct { const char *name; const char **text; } texts[] = {
+        {"--model", &options->model}, {"--small", &options->small}, {"--device", &options->device}, {"--programs", &options->programs},
+    };
+    const struct { const char *name; unsigned *number; unsigned max; } numbers[] = {
+        {"--threads", &options->threads, SESSIONS_MAX}, {"--repeats", &options->repeats, REPEATS_MAX},
+        {"--sessions", &options->sessions, SESSIONS_MAX}, {"--prompt-tokens", &options->prompt_tokens, TOKENS_MAX},
+        {"--own-tokens", &options->own_tokens, TOKENS_MAX}, {"--made-tokens", &options->made_tokens, TOKENS_MAX},
+        {"--turns", &options->turns, 1000}, {"--salt", &options->salt, UINT32_MAX},
+    };
+    const struct { const char *name; bool *flag; } flags[] = {{"--fast", &options->fast}, {"--repack", &options->repack}};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (strcmp(name, texts[i].name) == 0) { *texts[i].text = value; return; }
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        if (strcmp(name, numbers[i].name) == 0) { *numbers[i].number = number_of(value, numbers[i].max); return; }
+    }
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        if (strcmp(name, flags[i].name) == 0) { *flags[i].flag = number_of(value, 1) == 1; return; }
+    }
+    usage();
 }
 
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(const bench_options *options); } parts[] = {
-        {"info", bench_info}, {"speed", bench_speed}, {"actor", bench_actor}, {"calls", bench_calls}, {"kv", bench_kv},
+        {"info", bench_info}, {"speed", bench_speed}, {"batch", bench_batch}, {"path", bench_path}, {"actor", bench_actor},
+        {"calls", bench_calls}, {"kv", bench_kv}, {"forks", bench_forks}, {"prefix", bench_prefix}, {"latency", bench_latency},
     };
-    bench_options options = {.device = "cpu", .repeats = 5, .programs = DW_BENCH_PROGRAMS};
+    bench_options options = {.device = "cpu", .repeats = 5, .programs = DW_BENCH_PROGRAMS, .salt = 1};
     if (argc < 2 || argc % 2 != 0) usage();
-    for (int i = 2; i < argc; i += 2) {
-        if (strcmp(argv[i], "--model") == 0) options.model = argv[i + 1];
-        else if (strcmp(argv[i], "--device") == 0) options.device = argv[i + 1];
-        else if (strcmp(argv[i], "--threads") == 0) options.threads = number_of(argv[i + 1]);
-        else if (strcmp(argv[i], "--repeats") == 0) options.repeats = number_of(argv[i + 1]);
-        else if (strcmp(argv[i], "--programs") == 0) options.programs = argv[i + 1];
-        else usage();
-    }
+    for (int i = 2; i < argc; i += 2) take_option(&options, argv[i], argv[i + 1]);
     if (options.model == NULL || options.repeats == 0) usage();
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         if (strcmp(argv[1], parts[i].name) != 0) continue;

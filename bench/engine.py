@@ -1,8 +1,12 @@
 """bench/engine's second half: runs both sides in turn, and says how they compare. Python's standard library only.
 
-Rows, with --json one object a line:
+Rows, with --json one object a line (bench/rows.py says what is in it):
   prefill_512, decode_128     tokens/s of one session, native loop, beside llama-bench with its defaults (-b 2048 -ub 512)
   prefill_512_chunk           the same prefill, llama-bench cut into our chunk (-ub 256): the same shapes on both sides
+  batch_pp, batch_tg          tokens/s of all of 1, 8, 32 sessions at once through the engine (128 tokens of prompt each, then 64 made),
+                              beside llama-batched-bench. Theirs are given their tokens; ours draw them greedily, and so do more
+  path, path_first_token      tokens/s and p50 of the first token of 1, 8, 32 actors that answer a prompt with sampled tokens and stream
+                              them, beside as many clients of llama-server with the same prompts and sampling
   actor_generate, _forward    us per token through an actor beside the native loop, same process and tokens; GENERATE, and a loop of the
                               guest's own. *_outside is the part outside of the model's steps; its `added` is what the actor costs
   guest_to_host_*, host_to_guest, instance_restore   beside plain Wasmtime
@@ -11,167 +15,137 @@ Rows, with --json one object a line:
 
 ratio = ours / theirs, taken pair by pair (ours[i] was measured right beside theirs[i]); ours, theirs, ratio and added are medians.
 """
-import argparse
-import json
-import os
-import pathlib
 import statistics
-import subprocess
 import sys
 
-PARTS = ("speed", "actor", "calls", "kv")
-BUSY = 0.5  # load per core above which a table says so
+import rows
+from server import Server
+
+PARTS = ("speed", "batch", "path", "actor", "calls", "kv")
+REPEATS = 2  # values of one process; a round takes their median
+TRIES = 5
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench/engine", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
-    parser.add_argument("part", nargs="*", help="what to measure: speed, actor, calls, kv (default: all)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
-    parser.add_argument("--model", help="GGUF file (default: Gemma 3 270M, fetched once)")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of processes for speed, repeats for the rest (default 5)")
-    parser.add_argument("--engine", help=argparse.SUPPRESS)
-    parser.add_argument("--llama-bench", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    for part in options.part:
-        if part not in PARTS:
-            parser.error(f"there is no part '{part}': {', '.join(PARTS)}")
-    if options.rounds < 1 or options.threads < 1:
-        parser.error("--rounds and --threads begin at 1")
-    if options.model:
-        options.model = os.path.join(os.environ.get("DRIFTWOOD_BENCH_FROM", ""), options.model)
-        if not os.path.isfile(options.model):
-            parser.error(f"there is no file '{options.model}'")
-    else:
-        root = pathlib.Path(__file__).resolve().parent.parent
-        options.model = output_of([str(root / "scripts/model.sh")]).strip()
-    return options
+def of_round(series: dict) -> list:
+    return [statistics.median(series["ours"])]
 
 
-def output_of(command: list) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        sys.exit(f"bench/engine: {' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return done.stdout
+def context(tokens: int) -> int:
+    """As ours rounds it (bench_context)."""
+    return (tokens + 255) // 256 * 256
 
 
-def lines_of(command: list) -> list:
-    return [json.loads(line) for line in output_of(command).splitlines() if line.startswith("{")]
+# --- one session -----------------------------------------------------------------------------
 
 
-# --- the two sides ---------------------------------------------------------------------------
+def llama_bench(options, micro_batch: int, prompt: int, made: int, weights: str) -> dict:
+    """Median tokens/s by 'prefill' and 'decode'."""
+    command = [str(options.theirs / "llama-bench"), "-m", options.model, "-p", str(prompt), "-n", str(made), "-ub", str(micro_batch),
+               "-r", str(REPEATS), "-t", str(options.threads), "-fa", "on", "-lm", "mmap", "--repack", str(int(weights == "repacked")),
+               "-o", "jsonl"]
+    return {"prefill" if test["n_prompt"] else "decode": [statistics.median(test["samples_ts"])]
+            for test in rows.lines_of(options, command + rows.llama_device(options))}
 
 
-def engine(options, part: str, repeats: int) -> list:
-    return lines_of([options.engine, part, "--model", options.model, "--device", options.device,
-                     "--threads", str(options.threads), "--repeats", str(repeats)])
-
-
-def llama_bench(options, micro_batch: int, prompt: int, made: int, repeats: int) -> dict:
-    """Tokens/s by test name; repack off and weights mapped, as ours are."""
-    command = [options.llama_bench, "-m", options.model, "-p", str(prompt), "-n", str(made), "-ub", str(micro_batch), "-r", str(repeats),
-               "-t", str(options.threads), "-fa", "on", "-lm", "mmap", "--repack", "0", "-o", "jsonl"]
-    if options.device == "cpu":
-        command += ["-dev", "none", "-ngl", "0"]
-    else:
-        name = options.device.rstrip("0123456789")
-        number = options.device[len(name):] or "0"
-        backend = {"vulkan": "Vulkan", "cuda": "CUDA", "metal": "MTL"}.get(name)
-        if backend is None:
-            sys.exit(f"bench/engine: llama-bench has no name for device {options.device}")
-        command += ["-dev", backend + number, "-ngl", "99"]
-    return {f"prefill_{test['n_prompt']}" if test["n_prompt"] else f"decode_{test['n_gen']}": test["samples_ts"]
-            for test in lines_of(command)}
-
-
-def speed(options) -> list:
+def speed(options, out: rows.Rows) -> None:
     """Process by process in turn, each pair with its own ratio: a machine that others use drifts within minutes."""
-    repeats = 2
-    rows = {}
-
-    def add(name, ours, theirs, against, conditions):
-        row = rows.setdefault(name, {"name": name, "unit": "tokens/s", "better": "higher", "against": against,
-                                     "conditions": {**conditions, "repeats_in_a_round": repeats}, "ours": [], "theirs": []})
-        row["ours"].append(statistics.median(ours))
-        row["theirs"].append(statistics.median(theirs))
-
-    for i in range(options.rounds):
-        tell(options, f"speed: round {i + 1} of {options.rounds}")
-        ours = {row["name"]: row for row in engine(options, "speed", repeats)}
-        prefill, decode = ours["prefill_512"], ours["decode_128"]
+    prompt, made = rows.size(options, 512, 64), rows.size(options, 128, 8)
+    for weights in options.weights:
+        ours = rows.engine(options, "speed", repeats=REPEATS, prompt_tokens=prompt, made_tokens=made, repack=weights == "repacked")
+        prefill, decode = ours[f"prefill_{prompt}"], ours[f"decode_{made}"]
         chunk = prefill["conditions"]["chunk_tokens"]
-        theirs = llama_bench(options, 512, 512, 128, repeats)
-        same_chunk = llama_bench(options, chunk, 512, 0, repeats)
-        defaults = "llama-bench -b 2048 -ub 512 (its defaults) -fa on --repack 0"
-        add("prefill_512", prefill["ours"], theirs["prefill_512"], defaults, prefill["conditions"])
-        add("prefill_512_chunk", prefill["ours"], same_chunk["prefill_512"],
-            f"llama-bench -b 2048 -ub {chunk} -fa on --repack 0", prefill["conditions"])
-        add("decode_128", decode["ours"], theirs["decode_128"], defaults, decode["conditions"])
-    return list(rows.values())
+        theirs = {} if options.alone else llama_bench(options, 512, prompt, made, weights)
+        same_chunk = {} if options.alone else llama_bench(options, chunk, prompt, 0, weights)
+        repack = f"--repack {int(weights == 'repacked')}"
+        defaults = f"llama-bench -b 2048 -ub 512 (its defaults) -fa on {repack}"
+        for series, name, other, against in (
+                (prefill, prefill["name"], theirs.get("prefill"), defaults),
+                (prefill, prefill["name"] + "_chunk", same_chunk.get("prefill"), f"llama-bench -b 2048 -ub {chunk} -fa on {repack}"),
+                (decode, decode["name"], theirs.get("decode"), defaults)):
+            out.add_series({**series, "ours": of_round(series)}, other, against, name=name, weights=weights, repeats_in_a_round=REPEATS)
 
 
-# --- rows ------------------------------------------------------------------------------------
+# --- many sessions ---------------------------------------------------------------------------
 
 
-def shown(value):
-    return None if value is None else float(f"{value:.4g}")
+def batched_bench(options, sessions: int, prompt: int, made: int, weights: str) -> dict:
+    command = [str(options.theirs / "llama-batched-bench"), "-c", str(sessions * context(prompt + 1 + made)), "-npp", str(prompt),
+               "-ntg", str(made), "-npl", f"{sessions},1", "--output-format", "jsonl"] + rows.llama_common(options, weights)
+    # It prints through a thread of its log's, and may end before that thread has printed the last result. So there is one more behind it
+    # that nobody needs; and on a busy machine even that is not always enough.
+    for _ in range(TRIES):
+        done = rows.lines_of(options, command)
+        if done:
+            return {"batch_pp": [done[0]["speed_pp"]], "batch_tg": [done[0]["speed_tg"]]}
+    sys.exit(f"bench/engine: {' '.join(command)} printed nothing, {TRIES} times")
 
 
-def summary(row: dict, setting: dict, load: list) -> dict:
-    ours, theirs = row["ours"], row.get("theirs")
-    out = {"name": row["name"], "ours": shown(statistics.median(ours)), "theirs": None, "ratio": None, "unit": row["unit"],
-           "better": row["better"]}
-    out.update(ours_min=shown(min(ours)), ours_max=shown(max(ours)))
-    if theirs:
-        ratios = [a / b for a, b in zip(ours, theirs)]
-        out.update(theirs=shown(statistics.median(theirs)), ratio=shown(statistics.median(ratios)), theirs_min=shown(min(theirs)),
-                   theirs_max=shown(max(theirs)), ratio_min=shown(min(ratios)), ratio_max=shown(max(ratios)), against=row["against"])
-        if row["unit"] == "us/token":
-            out["added"] = shown(statistics.median(a - b for a, b in zip(ours, theirs)))
-    out["rounds"] = len(ours)
-    out.update(row["conditions"])
-    out.update(setting)
-    out["load_before_and_after"] = load
-    return out
+def batch(options, out: rows.Rows) -> None:
+    prompt, made = rows.size(options, 128, 64), rows.size(options, 64, 8)
+    for weights in options.weights:
+        for sessions in options.sessions:
+            theirs = {} if options.alone else batched_bench(options, sessions, prompt, made, weights)
+            against = f"llama-batched-bench -npp {prompt} -ntg {made} -npl {sessions} -b 2048 -ub 512 -fa on"
+            for mode in options.mode:
+                # One value a process on both sides: llama-batched-bench knows no repeats.
+                ours = rows.engine(options, "batch", repeats=1, sessions=sessions, prompt_tokens=prompt, made_tokens=made,
+                                   fast=mode == "fast", repack=weights == "repacked")
+                for name in ("batch_pp", "batch_tg"):
+                    out.add_series(ours[name], theirs.get(name), against, sessions=sessions, weights=weights, mode=mode)
 
 
-def tell(options, text: str) -> None:
-    if not options.json:
-        print(text, file=sys.stderr)
+def served(options, out: rows.Rows, sessions: int, prompt: int, made: int, weights: str, salt: int) -> dict:
+    """Medians of what llama-server gives as many clients."""
+    # Every prompt is new: no cache can help, so none is kept.
+    with Server(options, sessions, context(prompt + made), weights, ["--cache-ram", "0"]) as server:
+        done = server.ask(out.setting, clients=sessions, repeats=REPEATS, own_tokens=prompt, made_tokens=made, salt=salt, warm=True, cache=False)
+    return {"path": [statistics.median(sum(one["made"]) / one["us"] * 1e6 for one in done)],
+            "path_first_token": [statistics.median(statistics.median(one["first_token_us"]) / 1000 for one in done)],
+            "client_cpu_share": max(one["client_cpu_us"] / one["us"] for one in done)}
 
 
-def print_table(rows: list, setting: dict) -> None:
-    print(f"{setting['model']} {setting['file_type']}, {setting['device']}, {setting['threads']} threads, weights {setting['weights']}; "
-          f"{setting['processor']}")
-    print(f"{'':24}{'ours':>10}{'theirs':>10}  {'unit':10}{'ratio':>7}  {'(least to most)':17}{'added':>9}  {'beside':30}")
-    for row in rows:
-        def cell(key):
-            return "-" if row.get(key) is None else f"{row[key]:g}"
-        spread = f"({cell('ratio_min')} to {cell('ratio_max')})" if row["ratio"] is not None else f"{cell('ours_min')} to {cell('ours_max')}"
-        print(f"{row['name']:24}{cell('ours'):>10}{cell('theirs'):>10}  {row['unit']:10}{cell('ratio'):>7}  {spread:17}"
-              f"{cell('added'):>9}  {row.get('against', '')}")
-    busiest = max(max(row["load_before_and_after"]) for row in rows)
-    if busiest > BUSY * (os.cpu_count() or 1) + setting["threads"]:
-        print(f"The machine was busy with other things (load {busiest:g}): trust ratios, not absolute figures.")
+def path(options, out: rows.Rows) -> None:
+    prompt, made = rows.size(options, 128, 64), rows.size(options, 64, 8)
+    for weights in options.weights:
+        for sessions in options.sessions:
+            salt = out.next_salt(sessions * (REPEATS + 1))
+            theirs = {} if options.alone else served(options, out, sessions, prompt, made, weights, salt)
+            against = f"llama-server -np {sessions} --cont-batching, as many clients on 127.0.0.1, cache_prompt false"
+            for mode in options.mode:
+                ours = rows.engine(options, "path", repeats=REPEATS, sessions=sessions, prompt_tokens=prompt, made_tokens=made, salt=salt,
+                                   fast=mode == "fast", repack=weights == "repacked")
+                for name in ("path", "path_first_token"):
+                    out.add_series({**ours[name], "ours": of_round(ours[name])}, theirs.get(name), against, sessions=sessions, weights=weights,
+                                   mode=mode, repeats_in_a_round=REPEATS, client_cpu_share=rows.shown(theirs.get("client_cpu_share")),
+                                   sampling="temperature 0.8, top_k 40, top_p 0.95, min_p 0.05")
+
+
+# --- the rest: both sides in one process -----------------------------------------------------
+
+
+def inside(part: str, **told):
+    def measure(options, out: rows.Rows) -> None:
+        for series in rows.engine(options, part, repeats=options.rounds).values():
+            out.add_series(series, **told)
+    return measure
 
 
 def main() -> int:
-    options = arguments()
-    setting = engine(options, "info", 1)[0]
-    done = []
+    parser = rows.parser_of("engine", __doc__, PARTS, 5)
+    parser.add_argument("--sessions", type=rows.numbers, help="for batch and path (default 1,8,32)")
+    parser.add_argument("--weights", type=rows.words_of(rows.WEIGHTS), default=list(rows.WEIGHTS), help="for speed, batch and path (default: mapped,repacked)")
+    options = rows.parsed(parser)
+    options.sessions = options.sessions or rows.size(options, [1, 8, 32], [1, 2])
+    out = rows.Rows(options)
+    in_rounds = {"speed": speed, "batch": batch, "path": path}
+    at_once = {"actor": inside("actor"), "calls": inside("calls", sessions=None, weights=None, mode=None), "kv": inside("kv")}
     for part in options.part or PARTS:
-        before = os.getloadavg()[0]
-        tell(options, f"{part} ...")
-        series = speed(options) if part == "speed" else engine(options, part, options.rounds)
-        load = [round(before, 2), round(os.getloadavg()[0], 2)]
-        for row in series:
-            out = summary(row, setting, load)
-            done.append(out)
-            if options.json:
-                print(json.dumps(out), flush=True)
+        for i in range(options.rounds if part in in_rounds else 1):
+            rows.tell(options, f"{part}: round {i + 1} of {options.rounds}" if part in in_rounds else f"{part} ...")
+            (in_rounds.get(part) or at_once[part])(options, out)
+        out.part_is_done()
     if not options.json:
-        print_table(done, setting)
+        rows.print_table(out)
     return 0
 
 

@@ -10,67 +10,16 @@
  * the time outside of the model's steps, which both sides take for themselves: their difference is what was added. */
 #include "bench_actor.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { PROMPT_TOKENS = 64, MADE_TOKENS = 64 };
 
-/* --- the actor ----------------------------------------------------------------------------------------------- */
-
-const char *bench_program(const bench_options *options, const char *name) {
-    static char path[1024];
-    int length = snprintf(path, sizeof path, "%s/%s.wasm", options->programs, name);
-    if (length < 0 || (size_t)length >= sizeof path) bench_fail("the programs' folder has too long a name");
-    return path;
-}
-
-static void ignore_text(void *context, const char *text, size_t size) {
-    (void)context, (void)text, (void)size;
-}
-
-void bench_actor_open(const bench_options *options, bool with_model, bench_loop_actor *out) {
-    dw_error err;
-    dw_program *program = NULL;
-    dw_runtime_options runtime = {.device = options->device, .threads = options->threads, .context_tokens = 1024, .sessions_max = 8};
-    dw_observer observer = {.on_text = ignore_text};
-    dw_actor_options actor = {.name = "bench", .observer = &observer};
-    bench_must(dw_runtime_create(&runtime, &out->runtime, &err), &err);
-    if (with_model) bench_must(dw_runtime_add_model(out->runtime, "model", options->model, &err), &err);
-    bench_must(dw_runtime_load_program(out->runtime, bench_program(options, "bench_loop"), &program, &err), &err);
-    bench_must(dw_actor_create(out->runtime, program, &actor, &out->actor, &err), &err);
-    dw_program_release(program);
-}
-
-void bench_actor_close(bench_loop_actor *actor) {
-    dw_actor_destroy(actor->actor);
-    dw_runtime_destroy(actor->runtime);
-}
-
-bench_turn bench_order(const bench_loop_actor *actor, loop_work work, uint32_t n, const int32_t *tokens, uint32_t n_tokens) {
-    dw_error err;
-    loop_order order = {.work = work, .n = n};
-    if (n_tokens > LOOP_TOKENS_MAX) bench_fail("too many tokens for one order");
-    if (n_tokens > 0) memcpy(order.tokens, tokens, n_tokens * sizeof tokens[0]);
-    size_t size = offsetof(loop_order, tokens) + n_tokens * sizeof tokens[0];
-    bench_turn turn;
-    double start = bench_now_us();
-    bench_must(dw_actor_send(actor->actor, &order, size, 0, &err), &err);
-    bench_must(dw_actor_turn(actor->actor, UINT64_MAX, &turn.result, &err), &err);
-    turn.us = bench_now_us() - start;
-    return turn;
-}
-
-void bench_turn_end(bench_turn *turn) {
-    free(turn->result.reply);
-    turn->result.reply = NULL;
-}
-
 /* Back at the prompt; then the turn that counts. */
-static bench_turn run_actor(const bench_loop_actor *actor, loop_work work, int32_t first) {
-    bench_turn turn = bench_order(actor, LOOP_REWIND, 0, NULL, 0);
+static bench_turn run_actor(bench_loop_actor *actor, loop_work work, int32_t first) {
+    bench_turn turn = bench_order(actor, (loop_head){.work = LOOP_REWIND}, NULL, 0);
     bench_turn_end(&turn);
-    return bench_order(actor, work, MADE_TOKENS, &first, 1);
+    return bench_order(actor, (loop_head){.work = work, .n = MADE_TOKENS}, &first, 1);
 }
 
 /* --- the native loop ----------------------------------------------------------------------------------------- */
@@ -124,7 +73,7 @@ static void run_native(native *n, void (*loop)(native *n)) {
 
 /* --- side by side -------------------------------------------------------------------------------------------- */
 
-static void compare(const bench_loop_actor *actor, native *n, const char *name, const char *outside_name, loop_work work,
+static void compare(bench_loop_actor *actor, native *n, const char *name, const char *outside_name, loop_work work,
                     void (*loop)(native *n), unsigned repeats) {
     const char *against = "the same tokens by the native loop (dw_job_run)";
     bench_series *whole = bench_series_new(name, "us/token", "lower", against);
@@ -150,14 +99,17 @@ static void compare(const bench_loop_actor *actor, native *n, const char *name, 
 
 void bench_actor(const bench_options *options) {
     dw_error err;
-    bench_loop_actor actor = {0};
+    bench_house house;
+    bench_house_options with = {.with_model = true};
+    bench_loop_actor actor;
     native n = {0};
     int32_t tokens[PROMPT_TOKENS + 1];
-    bench_actor_open(options, true, &actor);
-    dw_model *model = dw_runtime_model(actor.runtime, NULL);
+    bench_house_open(options, &with, &house);
+    bench_actor_init(&house, DW_PRIORITY_NORMAL, &actor);
+    dw_model *model = dw_runtime_model(house.runtime, NULL);
     bench_tokens(model, tokens, PROMPT_TOKENS + 1);
     n.first = tokens[PROMPT_TOKENS];
-    bench_turn turn = bench_order(&actor, LOOP_PROMPT, PROMPT_TOKENS, tokens, PROMPT_TOKENS);
+    bench_turn turn = bench_order(&actor, (loop_head){.work = LOOP_PROMPT}, tokens, PROMPT_TOKENS);
     bench_turn_end(&turn);
     bench_must(dw_session_create(model, NULL, &n.session, &err), &err);
     dw_job prefill = {.kind = DW_JOB_FORWARD, .session = n.session, .tokens = tokens, .n_tokens = PROMPT_TOKENS};
@@ -165,5 +117,6 @@ void bench_actor(const bench_options *options) {
     compare(&actor, &n, "actor_generate", "actor_generate_outside", LOOP_GENERATE, native_generate, options->repeats);
     compare(&actor, &n, "actor_forward", "actor_forward_outside", LOOP_FORWARD, native_forward, options->repeats);
     dw_session_destroy(n.session);
-    bench_actor_close(&actor);
+    bench_actor_deinit(&actor);
+    bench_house_close(&house);
 }

@@ -77,7 +77,7 @@ static double instances_us(const sides *s) {
 
 /* --- series -------------------------------------------------------------------------------------------------- */
 
-static void measure_sandbox(const sides *s, const bench_loop_actor *actor, unsigned repeats) {
+static void measure_sandbox(const sides *s, bench_loop_actor *actor, unsigned repeats) {
     const char *plain_call = "a host function of the unchecked kind in plain Wasmtime";
     bench_series *enter = bench_series_new("guest_to_host_enter", "ns", "lower", plain_call);
     bench_series *wasi = bench_series_new("guest_to_host_wasi", "ns", "lower", plain_call);
@@ -88,7 +88,7 @@ static void measure_sandbox(const sides *s, const bench_loop_actor *actor, unsig
     bench_condition(receive, "what", json_string("a function that returns at once"));
     bench_condition(restore, "what", json_string("from image 0, with its end"));
     for (unsigned i = 0; i < VALUES * repeats; i++) {
-        bench_turn turn = bench_order(actor, LOOP_ENTERS, ENTERS, NULL, 0);
+        bench_turn turn = bench_order(actor, (loop_head){.work = LOOP_ENTERS, .n = ENTERS}, NULL, 0);
         double enter_us = (double)turn.result.run_ns / 1000;
         bench_turn_end(&turn);
         double yield_us = yields_us(s), plain_us = bench_plain_yields_us(s->plain);
@@ -105,18 +105,18 @@ static void measure_sandbox(const sides *s, const bench_loop_actor *actor, unsig
     bench_print(restore);
 }
 
-static void measure_turns(const bench_loop_actor *actor, unsigned repeats) {
+static void measure_turns(bench_loop_actor *actor, unsigned repeats) {
     bench_series *empty = bench_series_new("empty_turn", "us", "lower", NULL);
     bench_series *commit = bench_series_new("commit_10_pages", "us", "lower", NULL);
     bench_condition(empty, "what", json_string("send, turn and commit of a guest that reads its message and returns"));
     bench_condition(commit, "what", json_string("the commit alone, of a turn that wrote 10 pages and what the message itself dirties"));
     uint64_t empty_bytes = 0, commit_bytes = 0;
     for (unsigned i = 0; i < TURNS * repeats; i++) {
-        bench_turn turn = bench_order(actor, LOOP_NOTHING, 0, NULL, 0);
+        bench_turn turn = bench_order(actor, (loop_head){.work = LOOP_NOTHING}, NULL, 0);
         bench_add(empty, turn.us, 0);
         empty_bytes = turn.result.dirty_bytes;
         bench_turn_end(&turn);
-        turn = bench_order(actor, LOOP_WRITE, PAGES, NULL, 0);
+        turn = bench_order(actor, (loop_head){.work = LOOP_WRITE, .n = PAGES}, NULL, 0);
         bench_add(commit, (double)turn.result.commit_ns / 1000, 0);
         commit_bytes = turn.result.dirty_bytes;
         bench_turn_end(&turn);
@@ -129,13 +129,17 @@ static void measure_turns(const bench_loop_actor *actor, unsigned repeats) {
 
 void bench_calls(const bench_options *options) {
     sides s = {0};
-    bench_loop_actor actor = {0};
+    bench_house house;
+    bench_house_options without = {.with_model = false};
+    bench_loop_actor actor;
     open_sides(options, &s);
-    bench_actor_open(options, false, &actor);
-    bench_turn first = bench_order(&actor, LOOP_WRITE, PAGES, NULL, 0); /* initialisation is not measured */
+    bench_house_open(options, &without, &house);
+    bench_actor_init(&house, DW_PRIORITY_NORMAL, &actor);
+    bench_turn first = bench_order(&actor, (loop_head){.work = LOOP_WRITE, .n = PAGES}, NULL, 0); /* initialisation is not measured */
     bench_turn_end(&first);
     measure_sandbox(&s, &actor, options->repeats);
     measure_turns(&actor, options->repeats);
-    bench_actor_close(&actor);
+    bench_actor_deinit(&actor);
+    bench_house_close(&house);
     close_sides(&s);
 }

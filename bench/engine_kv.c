@@ -103,12 +103,9 @@ void bench_kv(const bench_options *options) {
     static const uint32_t sizes[] = {100, 1000, 4000};
     static int32_t tokens[CONTEXT_TOKENS];
     dw_error err;
-    dw_device *device = NULL;
-    dw_model *model = NULL;
-    dw_device_options device_options = {.threads = options->threads};
-    dw_model_options model_options = {.context_tokens = CONTEXT_TOKENS, .sessions_max = 4};
-    bench_must(dw_device_open(options->device, &device_options, &device, &err), &err);
-    bench_must(dw_model_open(options->model, device, &model_options, &model, &err), &err);
+    bench_node node;
+    bench_node_open(options, CONTEXT_TOKENS, 4, false, &node);
+    dw_model *model = node.model;
     bench_tokens(model, tokens, CONTEXT_TOKENS);
     const dw_model_info *info = dw_model_info_view(model);
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -124,6 +121,5 @@ void bench_kv(const bench_options *options) {
         free(r.sources);
         dw_session_destroy(r.session);
     }
-    dw_model_close(model);
-    dw_device_close(device);
+    bench_node_close(&node);
 }

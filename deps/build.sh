@@ -2,7 +2,7 @@
 # Builds the third-party libraries once and keeps them in a cache outside the tree.
 #
 #   deps/build.sh           build what is missing
-#   deps/build.sh paths     print WASMTIME_PREFIX=... and LLAMA_PREFIX=..., build nothing
+#   deps/build.sh paths     print WASMTIME_PREFIX=..., LLAMA_PREFIX=... and BENCH_PREFIX=..., build nothing
 #   deps/build.sh bench     also build llama.cpp's own programs, which bench/ compares with
 #
 # Environment: DRIFTWOOD_CACHE (where to keep them; default ~/.cache/driftwood),
@@ -259,8 +259,7 @@ main() {
             ;;
         *) die "unknown word '$1' (nothing, paths, or bench)" ;;
     esac
-    printf 'WASMTIME_PREFIX=%s\nLLAMA_PREFIX=%s\n' "$WASMTIME_PREFIX" "$LLAMA_PREFIX"
-    [ "${1:-}" != bench ] || printf 'BENCH_PREFIX=%s\n' "$BENCH_PREFIX"
+    printf 'WASMTIME_PREFIX=%s\nLLAMA_PREFIX=%s\nBENCH_PREFIX=%s\n' "$WASMTIME_PREFIX" "$LLAMA_PREFIX" "$BENCH_PREFIX"
 }
 
 main "$@"
