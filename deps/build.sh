@@ -192,6 +192,8 @@ llama_configure() { # source folder, build folder, extra options...
     fi
     [ "$cuda" = 0 ] || set -- "$@" -DDW_CUDA=ON
     [ "$metal" = 0 ] || set -- "$@" -DDW_METAL=ON
+    # What an interrupted build of another checkout left cannot be gone on with.
+    [ "$(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$to/CMakeCache.txt" 2>/dev/null)" = "$here/llama" ] || rm -rf "$to"
     step "$log" cmake -S "$here/llama" -B "$to" -G Ninja -DCMAKE_BUILD_TYPE=Release \
         -DDW_LLAMA_SOURCE="$from" -DDW_LLAMA_VERSION="crate$llama_version" "$@"
 }
