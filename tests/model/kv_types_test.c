@@ -115,7 +115,7 @@ static void q8_0_rows_equal_libllama_without_rotation(void **state) {
 static void q8_0_rows_are_close_to_libllama_with_rotation(void **state) {
     (void)state;
     assert_int_equal(unsetenv("LLAMA_ATTN_ROT_DISABLE"), 0);
-    compare_all(DW_KV_Q8_0, 0.25); /* of logits whose deviation is about 1 */
+    compare_all(DW_KV_Q8_0, 0.4); /* of logits whose deviation is about 1 */
 }
 
 static void row_bytes_are_ggmls(void **state) {
