@@ -116,7 +116,8 @@ watch_log() { # log
 
 stop_watching() {
     [ -n "$watcher" ] || return 0
-    kill "$watcher" 2>/dev/null || true
+    # Not TERM: one that comes before the new process has put its inherited traps away is lost, and the wait never ends.
+    kill -KILL "$watcher" 2>/dev/null || true
     wait "$watcher" 2>/dev/null || true
     watcher=
     [ ! -t 1 ] || printf '\r\033[K'
