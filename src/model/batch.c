@@ -32,13 +32,16 @@ static bool is_exact(const dw_job *job) { return !job->session->fast; }
 
 /* The size of a job's prefill chunks: fewer tokens than DW_PREFILL_CHUNK_TOKENS only where that keeps its bits. */
 static uint32_t chunk_tokens(const dw_job *job, bool short_steps) {
-    bool may_cut = !is_exact(job) || job->session->model->bits.chunks;
+    bool logits_go_by_chunk = job->kind == DW_JOB_FORWARD && job->n_rows > 1; /* model.h rule 2 */
+    bool may_cut = !is_exact(job) || (job->session->model->bits.chunks && !logits_go_by_chunk);
     return short_steps && may_cut ? DW_PREFILL_CHUNK_TOKENS_MIN : DW_PREFILL_CHUNK_TOKENS;
 }
 
+uint64_t *dw_batch_served(dw_job *job) { return job->kind == DW_JOB_EMBED ? &job->served : &job->session->served; }
+
 void dw_batch_look(const dw_job *job, dw_job_look *out) {
     if (job->kind == DW_JOB_EMBED) { /* a graph of its own, as large as a prefill chunk */
-        *out = (dw_job_look){.model = job->model, .priority = job->priority, .group = DW_STEP_PREFILL, .n_tokens = DW_EMBED_STEP_TOKENS};
+        *out = (dw_job_look){.model = job->model, .priority = job->priority, .group = DW_STEP_PREFILL, .n_tokens = DW_EMBED_STEP_TOKENS, .served = job->served};
         return;
     }
     const dw_session *session = job->session;
@@ -59,9 +62,10 @@ static void plan(pass *p, dw_batch_job *jobs, uint32_t n, bool short_steps) {
         *m = (member){.entry = &jobs[i]};
         jobs[i].progress = dw_job_plan(job, chunk_tokens(job, short_steps), &m->part);
         if (jobs[i].progress == DW_JOB_DONE) continue;
-        dw_status status = dw_session_bind(job->session, &m->binding, &job->error);
+        dw_error err;
+        dw_status status = dw_session_bind(job->session, &m->binding, &err);
         if (status == DW_OK) p->n++;
-        else jobs[i].progress = dw_job_took(job, status, 0);
+        else jobs[i].progress = dw_job_took(job, status, &err, 0);
     }
 }
 
@@ -154,11 +158,19 @@ static dw_status evaluate(pass *p, dw_error *err) {
     return evaluate_rows(p, NULL, err);
 }
 
+static bool must_finish(const pass *p) {
+    for (uint32_t i = 0; i < p->n; i++) {
+        if (p->members[i].part.must_finish) return true;
+    }
+    return false;
+}
+
 bool dw_batch_step(dw_batch_job *jobs, uint32_t n, const dw_batch_options *options) {
     pass p;
     dw_error err = {0};
     if (jobs[0].job->kind == DW_JOB_EMBED) {
         jobs[0].progress = dw_embed_step(jobs[0].job);
+        jobs[0].job->served += DW_EMBED_STEP_TOKENS;
         return true;
     }
     p.model = jobs[0].job->session->model;
@@ -167,15 +179,14 @@ bool dw_batch_step(dw_batch_job *jobs, uint32_t n, const dw_batch_options *optio
     plan(&p, jobs, n, options->short_steps);
     if (p.n == 0) return true;
     lay_out(&p);
-    p.batch.stop = options->stop;
+    p.batch.stop = must_finish(&p) ? NULL : options->stop;
     dw_status status = evaluate(&p, &err);
     if (status == DW_E_CANCELLED) return false;
     uint64_t took = dw_os_monotonic_ns() - start;
     for (uint32_t i = 0; i < p.n; i++) {
         member *m = &p.members[i];
         dw_job *job = m->entry->job;
-        if (status != DW_OK) job->error = err;
-        m->entry->progress = dw_job_took(job, status, took);
+        m->entry->progress = dw_job_took(job, status, &err, took);
     }
     return true;
 }

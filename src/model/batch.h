@@ -15,6 +15,8 @@
 
 typedef struct dw_batch_job { dw_job *job; dw_job_progress progress; } dw_batch_job;
 
+/* Tokens that a job's session was served, or an embedding's texts; under the engine's mutex or on its thread. */
+uint64_t *dw_batch_served(dw_job *job);
 /* What the schedule needs to know of a job. */
 void dw_batch_look(const dw_job *job, dw_job_look *out);
 

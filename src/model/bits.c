@@ -55,7 +55,8 @@ static bool product_open(product *p, dw_device *device, struct ggml_tensor *w, u
     /* A repacked matrix is used whole. */
     bool whole = w->ne[1] <= ROWS_TRIED || !ggml_backend_buffer_is_host(w->buffer);
     int64_t rows = whole ? w->ne[1] : ROWS_TRIED - 64 + w->ne[1] % 64;
-    struct ggml_tensor *some = rows == w->ne[1] ? w : ggml_view_2d(p->context, w, w->ne[0], rows, w->nb[1], 0);
+    bool all = rows == w->ne[1] && w->ne[2] == 1; /* of experts the first one stands for all */
+    struct ggml_tensor *some = all ? w : ggml_view_2d(p->context, w, w->ne[0], rows, w->nb[1], 0);
     p->x = ggml_new_tensor_2d(p->context, GGML_TYPE_F32, w->ne[0], n);
     ggml_set_input(p->x);
     p->y = ggml_mul_mat(p->context, some, p->x);
@@ -108,7 +109,8 @@ static void try_products(dw_model *model) {
     bool seen[GGML_TYPE_COUNT] = {false};
     size_t n_tried = 0;
     for (struct ggml_tensor *w = ggml_get_first_tensor(model->weights.context); w != NULL; w = ggml_get_next_tensor(model->weights.context, w)) {
-        if (w->ne[1] == 1 || w->ne[2] != 1 || w->data == NULL) continue;
+        bool repacked_experts = w->ne[2] != 1 && !ggml_backend_buffer_is_host(w->buffer); /* no view of these can be used */
+        if (w->ne[1] == 1 || w->data == NULL || repacked_experts) continue;
         tried_product kind = {.type = w->type, .input = w->ne[0], .output = w->ne[1]};
         bool known = seen[w->type] && !model->bits.wide[w->type];
         for (size_t i = 0; i < n_tried && !known; i++) known = tried[i].type == kind.type && tried[i].input == kind.input && tried[i].output == kind.output;
@@ -229,12 +231,26 @@ static bool same_rows(const trial *t, uint32_t a, uint32_t b) {
     return true;
 }
 
+/* How many tokens of a chunk reach one expert differs from text to text, so no trial could show that its kernel is always the same:
+ * it has to be for every number of them. */
+static bool experts_are_wide(const dw_model *model) {
+    for (struct ggml_tensor *w = ggml_get_first_tensor(model->weights.context); w != NULL; w = ggml_get_next_tensor(model->weights.context, w)) {
+        if (w->ne[2] > 1 && !model->bits.wide[w->type]) return false;
+    }
+    return true;
+}
+
 static dw_status try_chunks(trial *t, dw_error *err) {
-    if (t->n_slots < 2 || t->model->info.context_tokens < CHUNK_TOKENS) return DW_OK;
-    dw_status status = evaluate_chunks(t, 0, CHUNK_TOKENS, t->hidden[0], err);
-    if (status == DW_OK) status = evaluate_chunks(t, 1, DW_PREFILL_CHUNK_TOKENS_MIN, t->hidden[1], err);
+    static const uint32_t cuts[] = {DW_PREFILL_CHUNK_TOKENS_MIN, DW_PREFILL_CHUNK_TOKENS_MIN + 3};
+    if (t->n_slots < 2 || t->model->info.context_tokens < CHUNK_TOKENS || !experts_are_wide(t->model)) return DW_OK;
     size_t bytes = t->model->info.n_embedding * sizeof(float);
-    t->model->bits.chunks = status == DW_OK && same_rows(t, 0, 1) && memcmp(t->hidden[0], t->hidden[1], bytes) == 0;
+    bool same = true;
+    dw_status status = evaluate_chunks(t, 0, CHUNK_TOKENS, t->hidden[0], err);
+    for (size_t i = 0; status == DW_OK && i < sizeof cuts / sizeof cuts[0]; i++) {
+        status = evaluate_chunks(t, 1, cuts[i], t->hidden[1], err);
+        same = same && status == DW_OK && same_rows(t, 0, 1) && memcmp(t->hidden[0], t->hidden[1], bytes) == 0;
+    }
+    t->model->bits.chunks = status == DW_OK && same;
     return status;
 }
 
@@ -268,6 +284,10 @@ dw_status dw_bits_find(dw_model *model, dw_error *err) {
     if (status == DW_OK) status = try_chunks(&t, err);
     if (status == DW_OK && t.n_slots == SLOTS_OPENED) dw_bits_write_note(note, bits);
     trial_close(&t);
+    if (status == DW_E_UNSUPPORTED) { /* the device cannot run what was tried: then it is not used */
+        bits->batches = bits->chunks = false;
+        status = DW_OK;
+    }
     dw_log(DW_LOG_DEBUG, "bits", "batches=%d chunks=%d by_rows=%d ms=%.1f", bits->batches, bits->chunks, bits->attention_by_rows,
            (double)(dw_os_monotonic_ns() - begin_ns) / 1e6);
     return status;

@@ -1,7 +1,7 @@
 /* bits_note.c: what was found out about bits, kept in the cache folder: trying costs as much as evaluating some 40 tokens.
  *
  * The note's name is made from all that decides: this program (path, inode, size, time of change: a rebuilt one tries again), the profile, the number
- * of threads and slots, and kind and shape of every matrix. Models of one structure share a note. It is trusted like compiled code: a
+ * of threads, and kind and shape of every matrix. Models of one structure share a note. It is trusted like compiled code: a
  * note that others could have written is not read.
  */
 #include <stdio.h>

@@ -67,6 +67,14 @@ static bool holds(const dw_engine *engine, const dw_job *job) {
     return false;
 }
 
+/* A step that was given up because somebody wanted its job to end owes nothing. */
+static bool any_cancelled(const dw_engine *engine) {
+    for (uint32_t i = 0; i < engine->n_stepped; i++) {
+        if (atomic_load(&engine->stepped[i].job->cancel)) return true;
+    }
+    return false;
+}
+
 static dw_status make_room(dw_engine *engine, dw_error *err) {
     uint32_t needed = engine->n_waiting + engine->n_stepped + engine->submitting + 1;
     if (needed <= engine->capacity) return DW_OK;
@@ -159,12 +167,12 @@ static void run(void *argument) {
             gave_up = !dw_batch_step(engine->stepped, n, &options);
         }
         dw_os_mutex_lock(engine->mutex);
+        *owed_to(engine, engine->stepped_class) = gave_up && !any_cancelled(engine);
         put_back(engine);
         engine->counts.steps++;
         engine->counts.parts += n;
         if (n > engine->counts.parts_most) engine->counts.parts_most = n;
         engine->counts.given_up += gave_up;
-        *owed_to(engine, engine->stepped_class) = gave_up;
         dw_os_mutex_unlock(engine->mutex);
         while (engine->n_stepped > 0) finish(engine);
     }
@@ -205,9 +213,21 @@ void dw_engine_destroy(dw_engine *engine) {
     free(engine);
 }
 
+/* Who comes now has no claim on what was served before: his count begins where that of the one who waits longest is. */
+static void start_fairly(dw_engine *engine, dw_job *job) {
+    uint64_t least = UINT64_MAX;
+    for (uint32_t i = 0; i < engine->n_waiting; i++) {
+        uint64_t served = *dw_batch_served(engine->waiting[i]);
+        if (served < least) least = served;
+    }
+    uint64_t *own = dw_batch_served(job);
+    if (least != UINT64_MAX && *own < least) *own = least;
+}
+
 /* A job that has been begun, in its place. The mutex is held. */
 static void admit(dw_engine *engine, dw_job *job) {
     dw_job_look look;
+    start_fairly(engine, job);
     atomic_store(&job->cancel, false); /* what a job of the same memory was told before does not count */
     dw_batch_look(job, &look);
     engine->waiting[engine->n_waiting++] = job;

@@ -252,7 +252,8 @@ dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out
     if (atomic_load(&job->cancel)) return finish(job, dw_fail(&job->error, DW_E_CANCELLED, "cancelled"));
     /* A full context has no place for a token, so nothing is evaluated for one. */
     if (job->kind == DW_JOB_GENERATE && state->context_is_full) return end_generation(job, DW_END_CONTEXT);
-    if (state->repeats_last) {
+    bool repeats = state->repeats_last;
+    if (repeats) {
         /* Everything is evaluated, but what follows the last token is known only from its logits. The row goes only now: a job that
          * is cancelled before it begins leaves it. */
         state->repeats_last = false;
@@ -263,7 +264,8 @@ dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out
     state->decodes = job->n_generated > 0;
     state->row_status = DW_OK;
     state->drawn = DW_JOB_MORE;
-    *out = (dw_job_part){.tokens = session->tokens + session->n_rows, .n_tokens = n, .first_position = session->n_rows, .wanted = state->wanted};
+    *out = (dw_job_part){.tokens = session->tokens + session->n_rows, .n_tokens = n, .first_position = session->n_rows, .wanted = state->wanted,
+                           .must_finish = repeats};
     if (job->kind == DW_JOB_FORWARD) {
         out->n_wanted = plan_rows(job, n);
         if (out->n_wanted == 1) out->logits = job->rows[state->next_row].logits; /* I1: straight into the caller's memory */
@@ -281,7 +283,7 @@ void dw_job_take_row(dw_job *job, const float *logits) {
     else state->row_status = deliver_row(job, &job->rows[state->next_row++], logits);
 }
 
-dw_job_progress dw_job_took(dw_job *job, dw_status status, uint64_t ns) {
+dw_job_progress dw_job_took(dw_job *job, dw_status status, const dw_error *err, uint64_t ns) {
     job_state *state = job->state;
     if (state->decodes) {
         job->decode_ns += ns;
@@ -289,8 +291,9 @@ dw_job_progress dw_job_took(dw_job *job, dw_status status, uint64_t ns) {
         job->prefill_ns += ns;
         job->n_evaluated += state->n_planned;
     }
-    if (status == DW_OK) status = state->row_status;
     if (state->finished) return DW_JOB_DONE;
+    if (status != DW_OK) job->error = *err;
+    else status = state->row_status;
     if (status != DW_OK) return finish(job, status);
     if (job->kind == DW_JOB_GENERATE) return state->drawn;
     return state->plans_last ? finish(job, DW_OK) : DW_JOB_MORE;

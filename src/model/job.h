@@ -26,6 +26,7 @@ typedef struct dw_job_part {
     uint32_t n_tokens, first_position;
     const uint32_t *wanted;      /* [n_wanted], ascending, within tokens; the job's, until its next plan */
     uint32_t n_wanted;
+    bool must_finish;            /* what it evaluates replaces a row: not to be given up half-way */
     float *logits;               /* where the only wanted row's logits are to lie; NULL: anywhere */
 } dw_job_part;
 
@@ -37,8 +38,8 @@ uint32_t dw_job_next_tokens(const dw_job *job, uint32_t chunk_tokens);
 dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out) DW_MUST_USE;
 /* The logits [n_vocab] of the next wanted row. */
 void dw_job_take_row(dw_job *job, const float *logits);
-/* The part was evaluated and its rows committed, or it failed. ns: what the evaluation took. */
-dw_job_progress dw_job_took(dw_job *job, dw_status status, uint64_t ns) DW_MUST_USE;
+/* The part was evaluated and its rows committed, or it failed with *err. ns: what the evaluation took. */
+dw_job_progress dw_job_took(dw_job *job, dw_status status, const dw_error *err, uint64_t ns) DW_MUST_USE;
 /* Writes status, error and results, releases the session. Returns job->status. */
 dw_status dw_job_end(dw_job *job);
 

@@ -201,8 +201,9 @@ typedef struct dw_job {
     uint32_t n_max;                             /* tokens to make at most */
     const char *const *stops; uint32_t n_stops; /* NUL-terminated; text of a stop is not delivered, and tokens that hold nothing else are not kept in the log */
     bool ignore_end;                            /* go on after an end-of-generation token */
-    /* embed: no session; a decoder evaluates each text in a slot of its arena, taken for that long. Each text on its own: its vector's bits
-     * do not depend on the others (CPU). A job that fails or is cancelled
+    /* embed: no session; a decoder evaluates each text in a slot of its arena, taken for that long. A decoder's vectors do not depend
+     * on the other texts; an encoder's texts share products, whose kernel goes by the number of tokens (bits.h): on the CPU texts of 8 tokens and more
+     * get the same bits in any company. A job that fails or is cancelled
      * has written the first n_embedded vectors. */
     dw_model *model;
     const dw_embed_text *texts; uint32_t n_texts; /* at most DW_EMBED_TEXTS_MAX */
@@ -227,7 +228,7 @@ typedef struct dw_job {
     uint32_t stop_index;                        /* with DW_END_STOP */
     /* the engine's own */
     _Atomic bool cancel;
-    struct dw_job *next;
+    uint64_t served;
     void *state;
 } dw_job;
 

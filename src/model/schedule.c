@@ -1,29 +1,27 @@
 /* schedule.c */
 #include "model/schedule.h"
 
-/* What a pick looks at: jobs of the classes that may move, of one model. */
+/* What a pick looks at: jobs of one model. One of the class `lead` goes first; those of `lowest` and above may join it. */
 typedef struct view {
     const dw_job_look *looks;
     uint32_t n;
     const void *model;
-    dw_priority lowest;
+    dw_priority lead, lowest;
+    bool open;
 } view;
 
-static bool concerns(const view *v, uint32_t i) { return v->looks[i].priority <= v->lowest && v->looks[i].model == v->model; }
-
 /* Rule 1. */
-static dw_priority lowest_class(dw_schedule *s, const dw_job_look *looks, uint32_t n) {
-    dw_priority highest = looks[0].priority, lowest = looks[0].priority;
-    for (uint32_t i = 1; i < n; i++) {
-        if (looks[i].priority < highest) highest = looks[i].priority;
-        if (looks[i].priority > lowest) lowest = looks[i].priority;
+static void choose_classes(dw_schedule *s, view *v) {
+    dw_priority highest = v->looks[0].priority;
+    v->lowest = highest;
+    for (uint32_t i = 1; i < v->n; i++) {
+        if (v->looks[i].priority < highest) highest = v->looks[i].priority;
+        if (v->looks[i].priority > v->lowest) v->lowest = v->looks[i].priority;
     }
-    if (highest == lowest || s->streak == DW_CLASS_STREAK_MAX) {
-        s->streak = 0;
-        return lowest;
-    }
-    s->streak++;
-    return highest;
+    v->open = highest != v->lowest && s->streak == DW_CLASS_STREAK_MAX;
+    s->streak = highest == v->lowest || v->open ? 0 : s->streak + 1;
+    if (!v->open) v->lowest = highest;
+    v->lead = v->lowest;
 }
 
 /* A model that is new here takes the place of the one whose last turn is longest ago. */
@@ -37,11 +35,11 @@ static dw_model_turn *turn_of(dw_schedule *s, const void *model) {
     return oldest;
 }
 
-static dw_model_turn *next_model(dw_schedule *s, const dw_job_look *looks, uint32_t n, dw_priority lowest) {
+static dw_model_turn *next_model(dw_schedule *s, const view *v) {
     dw_model_turn *next = NULL;
-    for (uint32_t i = 0; i < n; i++) {
-        if (looks[i].priority > lowest) continue;
-        dw_model_turn *turn = turn_of(s, looks[i].model);
+    for (uint32_t i = 0; i < v->n; i++) {
+        if (v->looks[i].priority != v->lead) continue;
+        dw_model_turn *turn = turn_of(s, v->looks[i].model);
         if (next == NULL || turn->ended < next->ended) next = turn;
     }
     return next;
@@ -53,11 +51,11 @@ static bool goes_before(const view *v, uint32_t a, uint32_t b) {
     return v->looks[a].served < v->looks[b].served;
 }
 
-/* The first to go among prefills, or among small steps; UINT32_MAX: there is none. */
+/* The first of the leading class to go among prefills, or among small steps; UINT32_MAX: there is none. */
 static uint32_t first_of(const view *v, bool prefill) {
     uint32_t first = UINT32_MAX;
     for (uint32_t i = 0; i < v->n; i++) {
-        if (!concerns(v, i) || (v->looks[i].group == DW_STEP_PREFILL) != prefill) continue;
+        if (v->looks[i].priority != v->lead || v->looks[i].model != v->model || (v->looks[i].group == DW_STEP_PREFILL) != prefill) continue;
         if (first == UINT32_MAX || goes_before(v, i, first)) first = i;
     }
     return first;
@@ -81,19 +79,30 @@ static uint32_t pick_small(const view *v, uint32_t first, uint32_t picked[]) {
         picked[0] = first;
         return 1;
     }
+    bool holds_first = false;
     for (uint32_t i = 0; i < v->n; i++) {
-        if (concerns(v, i) && v->looks[i].group == group) n = insert(v, i, picked, n);
+        const dw_job_look *look = &v->looks[i];
+        if (look->priority <= v->lowest && look->model == v->model && look->group == group) n = insert(v, i, picked, n);
     }
+    for (uint32_t k = 0; k < n; k++) holds_first = holds_first || picked[k] == first;
+    if (!holds_first) picked[n - 1] = first; /* in an open step, beside a full batch of higher classes */
     return n;
 }
 
 uint32_t dw_schedule_pick(dw_schedule *s, const dw_job_look *looks, uint32_t n, uint32_t picked[]) {
     if (n == 0) return 0;
-    view v = {.looks = looks, .n = n, .lowest = lowest_class(s, looks, n)};
-    dw_model_turn *turn = next_model(s, looks, n, v.lowest);
+    view v = {.looks = looks, .n = n};
+    choose_classes(s, &v);
+    dw_model_turn *turn = next_model(s, &v);
     v.model = turn->model;
     uint32_t prefill = first_of(&v, true), small = first_of(&v, false), n_picked = 1;
     s->steps++;
+    if (v.open) { /* beside the models' turns; where both kinds wait they alternate */
+        bool takes_prefill = small == UINT32_MAX || (prefill != UINT32_MAX && s->open_prefill);
+        s->open_prefill = !takes_prefill;
+        picked[0] = prefill;
+        return takes_prefill ? 1 : pick_small(&v, small, picked);
+    }
     if (prefill != UINT32_MAX && (turn->prefill_next || small == UINT32_MAX)) {
         picked[0] = prefill;
         turn->prefill_next = false;

@@ -5,7 +5,7 @@
  *
  * Rules
  * 1. Classes come first: while a job of a higher class waits, those of lower ones do not move, except that one step of DW_CLASS_STREAK_MAX + 1
- *    is open to all, so that nobody waits for ever.
+ *    is led by the lowest class that waits (and open to all who may join it), so that nobody waits for ever.
  * 2. Models take turns; a model's turn is one batch of small steps and one prefill chunk, whichever wait.
  * 3. A batch takes every small step that may go together, those whose sessions were served the fewest tokens first when there are too
  *    many. The prefill chunk is that of the session that was served the fewest tokens.
@@ -42,6 +42,7 @@ typedef struct dw_model_turn {
 typedef struct dw_schedule { /* zero at the beginning */
     uint64_t steps;
     uint32_t streak;        /* steps in which a class went before waiting lower ones */
+    bool open_prefill;      /* the next step that the lowest class leads is a prefill, if both kinds wait */
     dw_model_turn turns[DW_SCHEDULE_MODELS];
 } dw_schedule;
 

@@ -25,6 +25,8 @@ void dw_batch_look(const dw_job *job, dw_job_look *out) {
     *out = (dw_job_look){.model = job->session->model, .priority = plan->priority, .group = plan->group, .n_tokens = 1, .served = job->session->served};
 }
 
+uint64_t *dw_batch_served(dw_job *job) { return &job->session->served; }
+
 static dw_job_progress step(dw_job *job) {
     stub_plan *plan = job->context;
     job->session->unguarded++;

@@ -113,6 +113,21 @@ static void a_class_goes_first_and_the_others_are_not_starved(void **state) {
     assert_true(looks[2].served > 0);
 }
 
+static void the_lowest_class_prefills_while_a_higher_one_decodes(void **state) {
+    (void)state;
+    dw_schedule s = {0};
+    uint32_t picked[DW_BATCH_PARTS_MAX];
+    dw_job_look looks[LOOKS_MAX];
+    for (uint32_t i = 0; i < LOOKS_MAX; i++) looks[i] = look(&model_a, DW_PRIORITY_NORMAL, DW_STEP_SINGLE, 0);
+    looks[7] = look(&model_a, DW_PRIORITY_BACKGROUND, DW_STEP_PREFILL, 0);
+    looks[8] = look(&model_a, DW_PRIORITY_BACKGROUND, DW_STEP_SINGLE, 1000000);
+    looks[9] = look(&model_a, DW_PRIORITY_NORMAL, DW_STEP_PREFILL, 0);
+    for (uint32_t step = 0; step < 20 * (DW_CLASS_STREAK_MAX + 1); step++) (void)pick(&s, looks, LOOKS_MAX, picked);
+    assert_true(looks[7].served >= 9);
+    assert_true(looks[8].served >= 1000009);
+    assert_true(looks[9].served >= 50);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_waits_nothing_is_picked),
@@ -121,6 +136,7 @@ int main(void) {
         cmocka_unit_test(when_too_many_decode_each_gets_as_many_tokens),
         cmocka_unit_test(models_take_turns),
         cmocka_unit_test(a_class_goes_first_and_the_others_are_not_starved),
+        cmocka_unit_test(the_lowest_class_prefills_while_a_higher_one_decodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
