@@ -55,6 +55,7 @@
 #define DW_PREFILL_CHUNK_TOKENS_MIN 64u                  /* chunks below 64 change the rounding of attention (measured) */
 #define DW_PREFILL_CHUNK_TOKENS 256u
 #define DW_BATCH_PARTS_MAX 64u                           /* sessions in one batch */
+#define DW_PREFILL_TURN_TOKENS 512u                       /* after so many, those who decode have a step */
 #define DW_CLASS_STREAK_MAX 15u                          /* steps that a class may go before lower ones that wait */
 #define DW_BATCH_SMALL_TOKENS_MAX 16u                    /* a session with no more than these to evaluate joins a batch; more is prefill */
 #define DW_SHARE_ROWS_MIN 64u                            /* rows that sharing a prefix has to save: what it costs is a map per layer and extent */

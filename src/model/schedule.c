@@ -89,6 +89,11 @@ static uint32_t pick_small(const view *v, uint32_t first, uint32_t picked[]) {
     return n;
 }
 
+static void end_turn(dw_schedule *s, dw_model_turn *turn) {
+    turn->ended = s->steps;
+    turn->prefilled = 0;
+}
+
 uint32_t dw_schedule_pick(dw_schedule *s, const dw_job_look *looks, uint32_t n, uint32_t picked[]) {
     if (n == 0) return 0;
     view v = {.looks = looks, .n = n};
@@ -105,12 +110,14 @@ uint32_t dw_schedule_pick(dw_schedule *s, const dw_job_look *looks, uint32_t n, 
     }
     if (prefill != UINT32_MAX && (turn->prefill_next || small == UINT32_MAX)) {
         picked[0] = prefill;
-        turn->prefill_next = false;
-        turn->ended = s->steps;
+        turn->prefilled += looks[prefill].n_tokens;
+        turn->prefill_next = turn->prefilled < DW_PREFILL_TURN_TOKENS;
+        if (!turn->prefill_next) end_turn(s, turn);
         return 1;
     }
     n_picked = pick_small(&v, small, picked);
+    turn->prefilled = 0;
     turn->prefill_next = prefill != UINT32_MAX; /* then the model stays the next one */
-    if (!turn->prefill_next) turn->ended = s->steps;
+    if (!turn->prefill_next) end_turn(s, turn);
     return n_picked;
 }

@@ -6,9 +6,10 @@
  * Rules
  * 1. Classes come first: while a job of a higher class waits, those of lower ones do not move, except that one step of DW_CLASS_STREAK_MAX + 1
  *    is led by the lowest class that waits (and open to all who may join it), so that nobody waits for ever.
- * 2. Models take turns; a model's turn is one batch of small steps and one prefill chunk, whichever wait.
+ * 2. Models take turns; a model's turn is one batch of small steps, and prefill chunks until DW_PREFILL_TURN_TOKENS are reached, whichever
+ *    wait. More than one, because whoever is still reading his prompt is missing in the batches.
  * 3. A batch takes every small step that may go together, those whose sessions were served the fewest tokens first when there are too
- *    many. The prefill chunk is that of the session that was served the fewest tokens.
+ *    many. A prefill chunk is that of the session that was served the fewest tokens.
  */
 #ifndef DW_MODEL_SCHEDULE_H
 #define DW_MODEL_SCHEDULE_H
@@ -36,7 +37,8 @@ enum { DW_SCHEDULE_MODELS = 32 };
 typedef struct dw_model_turn {
     const void *model;
     uint64_t ended;         /* the step at which its last turn ended */
-    bool prefill_next;      /* its batch is done, the chunk is to come */
+    bool prefill_next;      /* its batch is done, chunks are to come */
+    uint32_t prefilled;     /* tokens of the chunks of this turn */
 } dw_model_turn;
 
 typedef struct dw_schedule { /* zero at the beginning */

@@ -33,7 +33,7 @@ static void nothing_waits_nothing_is_picked(void **state) {
     assert_int_equal(dw_schedule_pick(&s, NULL, 0, NULL), 0);
 }
 
-static void a_turn_is_all_that_decode_and_one_prefill_chunk(void **state) {
+static void a_turn_is_all_that_decode_and_some_prefill(void **state) {
     (void)state;
     dw_schedule s = {0};
     uint32_t picked[DW_BATCH_PARTS_MAX];
@@ -44,9 +44,11 @@ static void a_turn_is_all_that_decode_and_one_prefill_chunk(void **state) {
     assert_int_equal(picked[0] + picked[1], 1 + 2);
     assert_int_equal(pick(&s, looks, 4, picked), 1);
     assert_int_equal(picked[0], 0); /* served the fewest tokens */
-    assert_int_equal(pick(&s, looks, 4, picked), 2);
     assert_int_equal(pick(&s, looks, 4, picked), 1);
     assert_int_equal(picked[0], 3);
+    assert_int_equal(pick(&s, looks, 4, picked), 2); /* 512 tokens: those who decode */
+    assert_int_equal(pick(&s, looks, 4, picked), 1);
+    assert_int_equal(picked[0], 0);
 }
 
 static void a_step_that_must_be_alone_is_alone(void **state) {
@@ -131,7 +133,7 @@ static void the_lowest_class_prefills_while_a_higher_one_decodes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_waits_nothing_is_picked),
-        cmocka_unit_test(a_turn_is_all_that_decode_and_one_prefill_chunk),
+        cmocka_unit_test(a_turn_is_all_that_decode_and_some_prefill),
         cmocka_unit_test(a_step_that_must_be_alone_is_alone),
         cmocka_unit_test(when_too_many_decode_each_gets_as_many_tokens),
         cmocka_unit_test(models_take_turns),
