@@ -15,12 +15,13 @@ typedef struct models_run {
 } models_run;
 
 static json_t *json_of(const dw_model_info *info) {
-    return json_pack("{s:o, s:o, s:s, s:s, s:s?, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:b}", "path", dw_json_text(info->path, strlen(info->path)), "name",
+    return json_pack("{s:o, s:o, s:s, s:s, s:s?, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:b, s:s, s:I, s:I, s:b}", "path", dw_json_text(info->path, strlen(info->path)), "name",
                      dw_json_text(info->name, strlen(info->name)), "architecture", info->architecture, "kind", info->kind == DW_MODEL_ENCODER ? "encoder" : "decoder",
                      "pooling", info->kind == DW_MODEL_ENCODER ? dw_pooling_name(info->pooling) : NULL, "type", info->file_type, "file_bytes",
                      (json_int_t)info->file_bytes, "parts", (json_int_t)info->n_parts, "parameters", (json_int_t)info->n_parameters, "layers", (json_int_t)info->n_layers, "vocabulary",
                      (json_int_t)info->n_vocab, "context_tokens", (json_int_t)info->context_train_tokens, "kv_bytes_per_token",
-                     (json_int_t)info->kv_bytes_per_token, "kv_type", dw_kv_type_name(info->kv_type), "chat_template", (int)info->has_chat_template, "weights", info->weights,
+                     (json_int_t)info->kv_bytes_per_token, "kv_type", dw_kv_type_name(info->kv_type), "chat_template", (int)info->has_chat_template, "exact_batches", (int)info->exact_batches,
+                     "exact_cuts", (int)info->exact_cuts, "weights", info->weights,
                      "weights_mapped_bytes", (json_int_t)info->weights_wrapped_bytes, "weights_repacked_bytes", (json_int_t)info->weights_repacked_bytes,
                      "usable", 1);
 }
@@ -44,6 +45,10 @@ static dw_status show_model(models_run *run, const char *path, dw_error *err) {
         if (info->kind == DW_MODEL_ENCODER) dw_cli_say(run->cli, "encoder for embeddings (%u numbers, %s pooling)", info->n_embedding, dw_pooling_name(info->pooling));
         else dw_cli_say(run->cli, "%s KV per token (%s)", dw_size_text(info->kv_bytes_per_token, kv), dw_kv_type_name(info->kv_type));
         dw_cli_say(run->cli, "\n  %s\n", path);
+        if (info->kind == DW_MODEL_DECODER) {
+            dw_cli_say(run->cli, "  exact sessions %s, %s (tried on this device)\n", info->exact_batches ? "are batched" : "decode alone",
+                       info->exact_cuts ? "share prefixes" : "share no prefixes");
+        }
         if (run->repack) {
             dw_cli_say(run->cli, "  repacked: %s in a copy, %s used in the file's map\n", dw_size_text(info->weights_repacked_bytes, size),
                        dw_size_text(info->weights_wrapped_bytes, kv));

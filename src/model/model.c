@@ -151,6 +151,8 @@ dw_status dw_model_open(const char *path, dw_device *device, const dw_model_opti
     if (status == DW_OK) status = open_arena(model, options, err);
     if (status == DW_OK) status = open_decoder(model, err);
     if (status == DW_OK) status = dw_bits_find(model, err);
+    model->info.exact_batches = model->bits.batches;
+    model->info.exact_cuts = model->bits.chunks;
     if (status == DW_OK && dw_sampler_create(model->info.n_vocab, &model->sampler) != DW_OK) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a sampler");
 out:
     if (status != DW_OK) {

@@ -84,6 +84,8 @@ typedef struct dw_model_info {
     uint64_t kv_bytes_per_token;
     dw_kv_type kv_type;
     bool has_chat_template;
+    bool exact_batches;            /* exact sessions are batched here: it was tried that this keeps their bits (bits.h) */
+    bool exact_cuts;               /* and cut and shared at any 64 tokens: prefill has the same bits in every cut */
 } dw_model_info;
 const dw_model_info *dw_model_info_view(const dw_model *model);
 dw_vocab *dw_model_vocab(dw_model *model);     /* borrowed */
