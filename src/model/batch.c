@@ -30,14 +30,22 @@ typedef struct pass {
 
 static bool is_exact(const dw_job *job) { return !job->session->fast; }
 
+/* model.h rule 2 */
+static bool logits_go_by_chunk(const dw_job *job) { return job->kind == DW_JOB_FORWARD && job->n_rows > 1; }
+
 /* The size of a job's prefill chunks: fewer tokens than DW_PREFILL_CHUNK_TOKENS only where that keeps its bits. */
 static uint32_t chunk_tokens(const dw_job *job, bool short_steps) {
-    bool logits_go_by_chunk = job->kind == DW_JOB_FORWARD && job->n_rows > 1; /* model.h rule 2 */
-    bool may_cut = !is_exact(job) || (job->session->model->bits.chunks && !logits_go_by_chunk);
+    bool may_cut = !is_exact(job) || (job->session->model->bits.chunks && !logits_go_by_chunk(job));
     return short_steps && may_cut ? DW_PREFILL_CHUNK_TOKENS_MIN : DW_PREFILL_CHUNK_TOKENS;
 }
 
 uint64_t *dw_batch_served(dw_job *job) { return job->kind == DW_JOB_EMBED ? &job->served : &job->session->served; }
+
+/* Whole chunks keep their bits in company where bits.h found it so, but for logits that go by how many are wanted of a chunk. */
+static bool may_pack(const dw_job *job, uint32_t n) {
+    if (!is_exact(job)) return true;
+    return job->session->model->bits.packs && n >= DW_PREFILL_CHUNK_TOKENS_MIN && !logits_go_by_chunk(job);
+}
 
 void dw_batch_look(const dw_job *job, dw_job_look *out) {
     if (job->kind == DW_JOB_EMBED) { /* a graph of its own, as large as a prefill chunk */
@@ -47,6 +55,7 @@ void dw_batch_look(const dw_job *job, dw_job_look *out) {
     const dw_session *session = job->session;
     uint32_t n = dw_job_next_tokens(job, DW_PREFILL_CHUNK_TOKENS);
     *out = (dw_job_look){.model = session->model, .priority = session->priority, .n_tokens = n, .served = session->served};
+    out->packs = n > DW_BATCH_SMALL_TOKENS_MAX && may_pack(job, n);
     if (n > DW_BATCH_SMALL_TOKENS_MAX) out->group = DW_STEP_PREFILL;
     else if (n == 1) out->group = !is_exact(job) || session->model->bits.batches ? DW_STEP_SINGLE : DW_STEP_ALONE;
     else out->group = is_exact(job) ? DW_STEP_ALONE : DW_STEP_FEW;
@@ -79,7 +88,7 @@ static int by_offset(const void *a, const void *b) {
 static void lay_out(pass *p) {
     qsort(p->members, p->n, sizeof p->members[0], by_offset);
     uint32_t column = 0, n_wanted = 0;
-    bool exact = false, single = true;
+    bool exact = false;
     for (uint32_t i = 0; i < p->n; i++) {
         const member *m = &p->members[i];
         p->parts[i] = (dw_graph_part){.tokens = m->part.tokens, .n_tokens = m->part.n_tokens, .first_position = m->part.first_position,
@@ -87,9 +96,8 @@ static void lay_out(pass *p) {
         for (uint32_t w = 0; w < m->part.n_wanted; w++) p->wanted[n_wanted++] = column + m->part.wanted[w];
         column += m->part.n_tokens;
         exact = exact || is_exact(m->entry->job);
-        single = single && m->part.n_tokens == 1;
     }
-    p->batch = (dw_graph_batch){.parts = p->parts, .n_parts = p->n, .wanted = p->wanted, .n_wanted = n_wanted, .narrow = exact && single && p->n > 1};
+    p->batch = (dw_graph_batch){.parts = p->parts, .n_parts = p->n, .wanted = p->wanted, .n_wanted = n_wanted, .narrow = exact && p->n > 1};
 }
 
 /* --- evaluating ---------------------------------------------------------------------------------------------- */

@@ -1,8 +1,9 @@
 /* batch.h: one step of several jobs of one model, evaluated in one pass.
  *
  * Rules
- * 1. Exact sessions get the bits they would get alone: with others they take part only with single tokens, and only where bits.h found that
- *    a narrow batch keeps bits: dw_batch_look says so. A batch that holds an exact session is narrow.
+ * 1. Exact sessions get the bits they would get alone: with others they take part only with single tokens among single tokens, or
+ *    with whole prefill chunks, and only where bits.h found that this keeps bits: dw_batch_look says so. A batch that holds an exact session is
+ *    narrow.
  * 2. A job whose part fails by itself (its slot cannot be mapped, its logits cannot be used) ends alone. When the evaluation fails, all end.
  * 3. An evaluation that is stopped ends no job: nothing was committed, all are planned again next time.
  * Threads: the evaluating thread.

@@ -222,11 +222,11 @@ static dw_status evaluate_chunks(trial *t, uint32_t slot, uint32_t first, float 
     return status;
 }
 
-static bool same_rows(const trial *t, uint32_t a, uint32_t b) {
+static bool same_rows(const trial *t, uint32_t a, uint32_t b, uint32_t n_rows) {
     uint32_t n_areas = 2 * (t->model->info.n_layers < LAYERS_TRIED ? t->model->info.n_layers : LAYERS_TRIED);
     for (uint32_t area = 0; area < n_areas; area++) {
         const void *x = dw_kv_area(t->model->arena, t->slots[a], area / 2, area % 2), *y = dw_kv_area(t->model->arena, t->slots[b], area / 2, area % 2);
-        if (memcmp(x, y, (size_t)CHUNK_TOKENS * t->model->info.kv_row_bytes) != 0) return false;
+        if (memcmp(x, y, (size_t)n_rows * t->model->info.kv_row_bytes) != 0) return false;
     }
     return true;
 }
@@ -248,9 +248,33 @@ static dw_status try_chunks(trial *t, dw_error *err) {
     dw_status status = evaluate_chunks(t, 0, CHUNK_TOKENS, t->hidden[0], err);
     for (size_t i = 0; status == DW_OK && i < sizeof cuts / sizeof cuts[0]; i++) {
         status = evaluate_chunks(t, 1, cuts[i], t->hidden[1], err);
-        same = same && status == DW_OK && same_rows(t, 0, 1) && memcmp(t->hidden[0], t->hidden[1], bytes) == 0;
+        same = same && status == DW_OK && same_rows(t, 0, 1, CHUNK_TOKENS) && memcmp(t->hidden[0], t->hidden[1], bytes) == 0;
     }
     t->model->bits.chunks = status == DW_OK && same;
+    return status;
+}
+
+/* Two chunks of two sessions: one after the other in slots 0 and 1, and at once in 2 and 3. */
+static dw_status try_packs(trial *t, dw_error *err) {
+    enum { FIRST = DW_PREFILL_CHUNK_TOKENS_MIN + 3, SECOND = DW_PREFILL_CHUNK_TOKENS_MIN };
+    if (!t->model->bits.chunks || t->n_slots < 4) return DW_OK;
+    uint32_t width = t->model->info.n_embedding;
+    dw_status status = DW_OK;
+    for (uint32_t p = 0; status == DW_OK && p < 4; p++) {
+        t->parts[p] = (dw_graph_part){.tokens = p % 2 == 0 ? t->tokens : t->tokens + FIRST, .n_tokens = p % 2 == 0 ? FIRST : SECOND};
+        status = trial_bind(t, p, &t->parts[p], err);
+    }
+    for (uint32_t p = 0; status == DW_OK && p < 2; p++) {
+        uint32_t last = t->parts[p].n_tokens - 1;
+        dw_graph_batch alone = {.parts = &t->parts[p], .n_parts = 1, .wanted = &last, .n_wanted = 1, .n_layers = LAYERS_TRIED, .result = DW_RESULT_HIDDEN};
+        status = dw_decoder_evaluate(t->model->decoder, &alone, t->hidden[0] + (size_t)p * width, err);
+    }
+    static const uint32_t lasts[2] = {FIRST - 1, FIRST + SECOND - 1};
+    dw_graph_batch both = {.parts = &t->parts[2], .n_parts = 2, .wanted = lasts, .n_wanted = 2, .narrow = true, .n_layers = LAYERS_TRIED,
+                           .result = DW_RESULT_HIDDEN};
+    if (status == DW_OK) status = dw_decoder_evaluate(t->model->decoder, &both, t->hidden[1], err);
+    t->model->bits.packs = status == DW_OK && same_rows(t, 0, 2, FIRST) && same_rows(t, 1, 3, SECOND) &&
+                           memcmp(t->hidden[0], t->hidden[1], 2 * (size_t)width * sizeof(float)) == 0;
     return status;
 }
 
@@ -282,13 +306,14 @@ dw_status dw_bits_find(dw_model *model, dw_error *err) {
         status = try_batches(&t, err);
     }
     if (status == DW_OK) status = try_chunks(&t, err);
+    if (status == DW_OK) status = try_packs(&t, err);
     if (status == DW_OK && t.n_slots == SLOTS_OPENED) dw_bits_write_note(note, bits);
     trial_close(&t);
     if (status == DW_E_UNSUPPORTED) { /* the device cannot run what was tried: then it is not used */
-        bits->batches = bits->chunks = false;
+        bits->batches = bits->chunks = bits->packs = false;
         status = DW_OK;
     }
-    dw_log(DW_LOG_DEBUG, "bits", "batches=%d chunks=%d by_rows=%d ms=%.1f", bits->batches, bits->chunks, bits->attention_by_rows,
+    dw_log(DW_LOG_DEBUG, "bits", "batches=%d chunks=%d packs=%d by_rows=%d ms=%.1f", bits->batches, bits->chunks, bits->packs, bits->attention_by_rows,
            (double)(dw_os_monotonic_ns() - begin_ns) / 1e6);
     return status;
 }

@@ -24,6 +24,7 @@ typedef struct dw_bits {
     uint32_t experts_columns;     /* tokens at a time that products with experts may take for the same to hold */
     bool attention_by_rows;       /* attention of one token is one pass over all rows, not one part a thread: bits do not depend on the number of threads */
     bool batches;                 /* a narrow batch of single tokens gives each the bits it has alone: exact sessions may be batched */
+    bool packs;                   /* whole prefill chunks of several sessions give each the bits it has alone */
     bool chunks;                  /* prefill gives the same bits however it is cut, as long as each chunk has DW_PREFILL_CHUNK_TOKENS_MIN tokens */
 } dw_bits;
 

@@ -69,16 +69,17 @@ bool dw_bits_read_note(const char *path, dw_bits *bits) {
     dw_os_close(&file);
     if (own != DW_OK || dw_os_read_file(path, NOTE_BYTES_MAX, &text, &size, NULL) != DW_OK) return false;
     char wide[DW_BITS_TYPES + 1] = "", whole[NOTE_BYTES_MAX + 1];
-    unsigned experts = 0, batches = 0, chunks = 0;
+    unsigned experts = 0, batches = 0, chunks = 0, packs = 0;
     memcpy(whole, text, size);
     whole[size] = 0;
     free(text);
-    if (sscanf(whole, "wide=%64[01];experts=%u;batches=%1u;chunks=%1u\n", wide, &experts, &batches, &chunks) != 4) return false;
-    if (strlen(wide) != DW_BITS_TYPES || experts == 0 || experts > DW_BATCH_PARTS_MAX || batches > 1 || chunks > 1) return false;
+    if (sscanf(whole, "wide=%64[01];experts=%u;batches=%1u;chunks=%1u;packs=%1u\n", wide, &experts, &batches, &chunks, &packs) != 5) return false;
+    if (strlen(wide) != DW_BITS_TYPES || experts == 0 || experts > DW_BATCH_PARTS_MAX || batches > 1 || chunks > 1 || packs > 1) return false;
     for (size_t i = 0; i < DW_BITS_TYPES; i++) bits->wide[i] = wide[i] == '1';
     bits->experts_columns = experts;
     bits->batches = batches == 1;
     bits->chunks = chunks == 1;
+    bits->packs = packs == 1;
     return true;
 }
 
@@ -88,6 +89,7 @@ void dw_bits_write_note(const char *path, const dw_bits *bits) {
     if (path[0] == 0) return;
     for (size_t i = 0; i < DW_BITS_TYPES; i++) wide[i] = bits->wide[i] ? '1' : '0';
     wide[DW_BITS_TYPES] = 0;
-    int length = snprintf(text, sizeof text, "wide=%s;experts=%u;batches=%u;chunks=%u\n", wide, bits->experts_columns, bits->batches, bits->chunks);
+    int length = snprintf(text, sizeof text, "wide=%s;experts=%u;batches=%u;chunks=%u;packs=%u\n", wide, bits->experts_columns, bits->batches, bits->chunks,
+                          bits->packs);
     if (dw_os_write_file(path, text, (size_t)length, &why) != DW_OK) dw_log(DW_LOG_DEBUG, "bits", "note=no reason=\"%s\"", why.text);
 }

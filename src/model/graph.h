@@ -7,8 +7,8 @@
  *   bind     to point the graph's KV tensors at slots; nothing is rebuilt
  *   hidden   the last layer's output for the wanted columns, [n_embedding, n_wanted] F32: what a graph of several wanted rows gives.
  *            A head graph turns some of its rows into logits, so that memory does not grow with rows x vocabulary
- *   narrow   products in the form whose bits do not depend on how many columns come at once (bits.h): a token then gets the bits that
- *            it would get alone
+ *   narrow   products of single tokens in the form whose bits do not depend on how many columns come at once (bits.h): a token then gets
+ *            the bits that it would get alone. Of parts with more tokens that concerns what follows their wanted rows
  *
  * The order and kind of operations is llama.cpp's, so that the bits are (tests/model/oracle_test.c).
  * Threads: the evaluating thread.

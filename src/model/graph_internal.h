@@ -47,6 +47,7 @@ struct dw_graph {
     dw_graph_shape shape;
     dw_graph_run_place places[DW_BATCH_PARTS_MAX]; /* of each run */
     bool is_head;
+    bool narrow_now;          /* while it is built: the columns are single tokens that would be alone otherwise */
     uint32_t n_stores;        /* 1 on the host, else n_parts */
     uint64_t kv_rows;         /* of a store's tensor */
     void *memory;             /* of tensor descriptions and the graph */

@@ -137,6 +137,7 @@ void dw_graph_build(dw_graph *g) {
     struct ggml_context *c = g->context;
     const dw_hyperparameters *hp = g->model.hp;
     const dw_weights *w = g->model.weights;
+    g->narrow_now = g->shape.narrow && g->shape.n_parts == g->shape.n_tokens;
     dw_graph_make_inputs(g);
     tensor *x = g->inputs.embedding != NULL ? g->inputs.embedding : ggml_get_rows(c, w->embedding, g->inputs.tokens);
     if (hp->embedding_scale != 0) x = ggml_scale(c, x, hp->embedding_scale);
@@ -149,6 +150,7 @@ void dw_graph_build(dw_graph *g) {
         if (last && g->inputs.wanted != NULL) { /* from here on only the rows that somebody wants */
             y = ggml_get_rows(c, y, g->inputs.wanted);
             x = ggml_get_rows(c, x, g->inputs.wanted);
+            g->narrow_now = g->shape.narrow;
         }
         x = added(g, y, lw->attention_post_norm, x);
         y = lw->feed_norm != NULL ? norm(g, x, lw->feed_norm, lw->feed_norm_bias) : x;
@@ -160,6 +162,7 @@ void dw_graph_build(dw_graph *g) {
 }
 
 void dw_graph_build_head(dw_graph *g) {
+    g->narrow_now = g->shape.narrow;
     dw_graph_make_head_input(g);
     set_output(g, head(g, g->inputs.hidden), true);
 }

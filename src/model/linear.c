@@ -25,7 +25,7 @@ static tensor *single_products(dw_graph *g, tensor *w, tensor *x) {
 }
 
 tensor *dw_linear(dw_graph *g, tensor *w, tensor *bias, tensor *x) {
-    bool narrow = g->shape.narrow && x->ne[1] > 1 && !g->model.bits->wide[w->type];
+    bool narrow = g->narrow_now && x->ne[1] > 1 && !g->model.bits->wide[w->type];
     tensor *y = !narrow ? ggml_mul_mat(g->context, w, x) : is_repacked(g, w) ? single_products(g, w, x) : narrow_product(g, w, x);
     return bias != NULL ? ggml_add(g->context, y, bias) : y;
 }
@@ -33,7 +33,7 @@ tensor *dw_linear(dw_graph *g, tensor *w, tensor *bias, tensor *x) {
 /* A product with experts sorts its columns by expert, so their number decides there too. */
 tensor *dw_linear_experts(dw_graph *g, tensor *w, tensor *x, tensor *experts) {
     int64_t n = experts->ne[1], at_once = g->model.bits->experts_columns;
-    if (!g->shape.narrow || at_once >= n) return ggml_mul_mat_id(g->context, w, x, experts);
+    if (!g->narrow_now || at_once >= n) return ggml_mul_mat_id(g->context, w, x, experts);
     tensor *y = NULL;
     for (int64_t first = 0; first < n; first += at_once) {
         int64_t some = n - first < at_once ? n - first : at_once;
@@ -48,7 +48,7 @@ tensor *dw_linear_experts(dw_graph *g, tensor *w, tensor *x, tensor *experts) {
 size_t dw_linear_nodes(const dw_graph *g) {
     enum { PRODUCTS = 9 }; /* of a layer, at most; those with experts are three */
     if (!g->shape.narrow) return 0;
-    size_t n = g->shape.n_tokens > g->shape.n_wanted ? g->shape.n_tokens : g->shape.n_wanted;
+    size_t n = g->shape.n_parts == g->shape.n_tokens && g->shape.n_tokens > 0 ? g->shape.n_tokens : g->shape.n_wanted;
     size_t at_once = g->model.bits->experts_columns > 0 ? g->model.bits->experts_columns : 1;
     size_t single = g->model.weights->repacked.bytes > 0 ? 3 * n : 0;
     return (g->shape.n_layers + (size_t)1) * PRODUCTS * (2 + single + 4 * (n / at_once + 1));

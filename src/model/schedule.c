@@ -89,6 +89,26 @@ static uint32_t pick_small(const view *v, uint32_t first, uint32_t picked[]) {
     return n;
 }
 
+/* The chunk of `first`, and as many others' as may go with it. *tokens: of all. */
+static uint32_t pick_prefill(const view *v, uint32_t first, uint32_t picked[], uint32_t *tokens) {
+    uint32_t others[DW_BATCH_PARTS_MAX], n_others = 0, n = 1;
+    picked[0] = first;
+    *tokens = v->looks[first].n_tokens;
+    if (!v->looks[first].packs) return 1;
+    for (uint32_t i = 0; i < v->n; i++) {
+        const dw_job_look *look = &v->looks[i];
+        bool may = look->priority == v->lead && look->model == v->model && look->group == DW_STEP_PREFILL && look->packs;
+        if (may && i != first) n_others = insert(v, i, others, n_others);
+    }
+    for (uint32_t k = 0; k < n_others && n < DW_BATCH_PARTS_MAX; k++) {
+        uint32_t more = v->looks[others[k]].n_tokens;
+        if (*tokens + more > DW_PREFILL_TURN_TOKENS) continue;
+        picked[n++] = others[k];
+        *tokens += more;
+    }
+    return n;
+}
+
 static void end_turn(dw_schedule *s, dw_model_turn *turn) {
     turn->ended = s->steps;
     turn->prefilled = 0;
@@ -109,11 +129,12 @@ uint32_t dw_schedule_pick(dw_schedule *s, const dw_job_look *looks, uint32_t n, 
         return takes_prefill ? 1 : pick_small(&v, small, picked);
     }
     if (prefill != UINT32_MAX && (turn->prefill_next || small == UINT32_MAX)) {
-        picked[0] = prefill;
-        turn->prefilled += looks[prefill].n_tokens;
+        uint32_t tokens = 0;
+        n_picked = pick_prefill(&v, prefill, picked, &tokens);
+        turn->prefilled += tokens;
         turn->prefill_next = turn->prefilled < DW_PREFILL_TURN_TOKENS;
         if (!turn->prefill_next) end_turn(s, turn);
-        return 1;
+        return n_picked;
     }
     n_picked = pick_small(&v, small, picked);
     turn->prefilled = 0;

@@ -9,7 +9,8 @@
  * 2. Models take turns; a model's turn is one batch of small steps, and prefill chunks until DW_PREFILL_TURN_TOKENS are reached, whichever
  *    wait. More than one, because whoever is still reading his prompt is missing in the batches.
  * 3. A batch takes every small step that may go together, those whose sessions were served the fewest tokens first when there are too
- *    many. A prefill chunk is that of the session that was served the fewest tokens.
+ *    many. A prefill chunk is that of the session that was served the fewest tokens; others that may go with it fill it up to
+ *    DW_PREFILL_TURN_TOKENS.
  */
 #ifndef DW_MODEL_SCHEDULE_H
 #define DW_MODEL_SCHEDULE_H
@@ -21,7 +22,7 @@ typedef enum dw_step_group {
     DW_STEP_ALONE,    /* small, with nobody else */
     DW_STEP_SINGLE,   /* one token: together with other single ones */
     DW_STEP_FEW,      /* some tokens: together with other such */
-    DW_STEP_PREFILL   /* a chunk, alone */
+    DW_STEP_PREFILL   /* a chunk; together with others where both may (packs) */
 } dw_step_group;
 
 typedef struct dw_job_look {
@@ -30,6 +31,7 @@ typedef struct dw_job_look {
     dw_step_group group;
     uint32_t n_tokens;      /* of the step */
     uint64_t served;        /* tokens that its session was served */
+    bool packs;             /* a prefill chunk that may be evaluated together with others */
 } dw_job_look;
 
 enum { DW_SCHEDULE_MODELS = 32 };

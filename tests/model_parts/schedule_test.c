@@ -51,6 +51,24 @@ static void a_turn_is_all_that_decode_and_some_prefill(void **state) {
     assert_int_equal(picked[0], 0);
 }
 
+static void prefill_chunks_that_may_go_together_do_up_to_a_bound(void **state) {
+    (void)state;
+    dw_schedule s = {0};
+    uint32_t picked[DW_BATCH_PARTS_MAX];
+    dw_job_look looks[8];
+    for (uint32_t i = 0; i < 8; i++) {
+        looks[i] = look(&model_a, 0, DW_STEP_PREFILL, i);
+        looks[i].n_tokens = 128;
+        looks[i].packs = i != 5;
+    }
+    assert_int_equal(pick(&s, looks, 8, picked), 4);
+    for (uint32_t i = 0; i < 4; i++) assert_int_equal(picked[i], i);
+    assert_int_equal(pick(&s, looks, 8, picked), 4); /* 4, 6, 7 and the first again */
+    for (uint32_t i = 0; i < 4; i++) assert_int_not_equal(picked[i], 5);
+    assert_int_equal(pick(&s, looks, 8, picked), 1);
+    assert_int_equal(picked[0], 5); /* never with others */
+}
+
 static void a_step_that_must_be_alone_is_alone(void **state) {
     (void)state;
     dw_schedule s = {0};
@@ -134,6 +152,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_waits_nothing_is_picked),
         cmocka_unit_test(a_turn_is_all_that_decode_and_some_prefill),
+        cmocka_unit_test(prefill_chunks_that_may_go_together_do_up_to_a_bound),
         cmocka_unit_test(a_step_that_must_be_alone_is_alone),
         cmocka_unit_test(when_too_many_decode_each_gets_as_many_tokens),
         cmocka_unit_test(models_take_turns),
