@@ -3,7 +3,6 @@
  *
  *   read N\nTEXT    a new conversation: the first N tokens of the text, all evaluated but the last, as after an answer
  *   go N            makes N tokens more (the likeliest ones), streaming them
- *   again           evaluates everything read so far from the start, as one would have to without a checkpoint, and makes one token
  */
 #include <stdlib.h>
 #include <string.h>
@@ -46,12 +45,6 @@ static int32_t read_text(const char *message) {
     return status < 0 ? status : dw_replyf("tokens=%u", n_tokens);
 }
 
-static int32_t again(void) {
-    int32_t status = dw_session_rewind(&session, 0);
-    if (status == DW_OK) status = dw_session_sync(&session, tokens, n_tokens, NULL);
-    return status < 0 ? status : go(1);
-}
-
 int32_t dw_receive(void) {
     uint32_t size = 0;
     char *message = dw_message_copy(&size);
@@ -60,8 +53,7 @@ int32_t dw_receive(void) {
     if (strncmp(message, "read ", 5) == 0) status = read_text(message + 5);
     else if (!session.handle) status = dw_reply_text("error=read something first");
     else if (strncmp(message, "go ", 3) == 0) status = go((uint32_t)strtoul(message + 3, NULL, 10));
-    else if (strcmp(message, "again") == 0) status = again();
-    else status = dw_reply_text("error=read N and a text, go N, or again");
+    else status = dw_reply_text("error=read N and a text, or go N");
     free(message);
     return status;
 }
