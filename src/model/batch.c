@@ -14,7 +14,6 @@ typedef struct member {
     dw_batch_job *entry;
     dw_job_part part;
     dw_graph_binding binding;
-    dw_status status;
 } member;
 
 typedef struct pass {
@@ -55,10 +54,14 @@ void dw_batch_look(const dw_job *job, dw_job_look *out) {
     const dw_session *session = job->session;
     uint32_t n = dw_job_next_tokens(job, DW_PREFILL_CHUNK_TOKENS);
     *out = (dw_job_look){.model = session->model, .priority = session->priority, .n_tokens = n, .served = session->served};
-    out->packs = n > DW_BATCH_SMALL_TOKENS_MAX && may_pack(job, n);
-    if (n > DW_BATCH_SMALL_TOKENS_MAX) out->group = DW_STEP_PREFILL;
-    else if (n == 1) out->group = !is_exact(job) || session->model->bits.batches ? DW_STEP_SINGLE : DW_STEP_ALONE;
-    else out->group = is_exact(job) ? DW_STEP_ALONE : DW_STEP_FEW;
+    if (n > DW_BATCH_SMALL_TOKENS_MAX) {
+        out->group = DW_STEP_PREFILL;
+        out->packs = may_pack(job, n);
+    } else if (n == 1) {
+        out->group = !is_exact(job) || session->model->bits.batches ? DW_STEP_SINGLE : DW_STEP_ALONE;
+    } else {
+        out->group = is_exact(job) ? DW_STEP_ALONE : DW_STEP_FEW;
+    }
 }
 
 /* --- planning ------------------------------------------------------------------------------------------------ */

@@ -192,7 +192,7 @@ static dw_job_progress end_generation(dw_job *job, dw_end_reason reason) {
     return finish(job, heard ? DW_OK : dw_fail(&job->error, DW_E_CANCELLED, "the listener ended it"));
 }
 
-/* The text of a token that has just been appended. *done is set when the generation is over. */
+/* The text of a token that has just been appended. */
 static dw_job_progress add_text(dw_job *job, int32_t token) {
     job_state *state = job->state;
     size_t size = 0, ready = 0;

@@ -120,7 +120,7 @@ uint32_t dw_schedule_pick(dw_schedule *s, const dw_job_look *looks, uint32_t n, 
     choose_classes(s, &v);
     dw_model_turn *turn = next_model(s, &v);
     v.model = turn->model;
-    uint32_t prefill = first_of(&v, true), small = first_of(&v, false), n_picked = 1;
+    uint32_t prefill = first_of(&v, true), small = first_of(&v, false);
     s->steps++;
     if (v.open) { /* beside the models' turns; where both kinds wait they alternate */
         bool takes_prefill = small == UINT32_MAX || (prefill != UINT32_MAX && s->open_prefill);
@@ -130,15 +130,14 @@ uint32_t dw_schedule_pick(dw_schedule *s, const dw_job_look *looks, uint32_t n, 
     }
     if (prefill != UINT32_MAX && (turn->prefill_next || small == UINT32_MAX)) {
         uint32_t tokens = 0;
-        n_picked = pick_prefill(&v, prefill, picked, &tokens);
+        uint32_t n_picked = pick_prefill(&v, prefill, picked, &tokens);
         turn->prefilled += tokens;
         turn->prefill_next = turn->prefilled < DW_PREFILL_TURN_TOKENS;
         if (!turn->prefill_next) end_turn(s, turn);
         return n_picked;
     }
-    n_picked = pick_small(&v, small, picked);
     turn->prefilled = 0;
     turn->prefill_next = prefill != UINT32_MAX; /* then the model stays the next one */
     if (!turn->prefill_next) end_turn(s, turn);
-    return n_picked;
+    return pick_small(&v, small, picked);
 }
