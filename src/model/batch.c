@@ -105,16 +105,6 @@ static void lay_out(pass *p) {
 
 /* --- evaluating ---------------------------------------------------------------------------------------------- */
 
-/* Room for n rows of logits (or hidden rows), kept for the next pass. */
-static dw_status room(float **memory, uint32_t *have, uint32_t n, uint32_t width, dw_error *err) {
-    if (n <= *have) return DW_OK;
-    float *larger = realloc(*memory, (size_t)n * width * sizeof **memory);
-    if (larger == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u rows of %u", n, width);
-    *memory = larger;
-    *have = n;
-    return DW_OK;
-}
-
 /* The part that row w of the pass belongs to, as w ascends. */
 static member *owner_of(pass *p, uint32_t w, uint32_t *m, uint32_t *first) {
     while (w - *first >= p->members[*m].part.n_wanted) *first += p->members[(*m)++].part.n_wanted;
@@ -139,8 +129,8 @@ static dw_status evaluate_many(pass *p, dw_error *err) {
     dw_model *model = p->model;
     uint32_t n = p->batch.n_wanted, width = model->info.n_embedding, n_vocab = model->info.n_vocab, m = 0, first_of_m = 0;
     uint32_t group_max = n < DW_HEAD_ROWS_MAX ? n : DW_HEAD_ROWS_MAX;
-    dw_status status = room(&model->hidden, &model->hidden_rows, n, width, err);
-    if (status == DW_OK) status = room(&model->logits, &model->logits_rows, group_max, n_vocab, err);
+    dw_status status = dw_model_room(&model->hidden, &model->hidden_rows, n, width, err);
+    if (status == DW_OK) status = dw_model_room(&model->logits, &model->logits_rows, group_max, n_vocab, err);
     if (status == DW_OK) status = evaluate_rows(p, model->hidden, err);
     for (uint32_t first = 0; status == DW_OK && first < n; first += group_max) {
         uint32_t group = n - first < group_max ? n - first : group_max;
@@ -156,7 +146,7 @@ static dw_status evaluate_one(pass *p, dw_error *err) {
     dw_model *model = p->model;
     uint32_t m = 0, first = 0;
     member *owner = owner_of(p, 0, &m, &first);
-    dw_status status = owner->part.logits != NULL ? DW_OK : room(&model->logits, &model->logits_rows, 1, model->info.n_vocab, err);
+    dw_status status = owner->part.logits != NULL ? DW_OK : dw_model_room(&model->logits, &model->logits_rows, 1, model->info.n_vocab, err);
     float *logits = owner->part.logits != NULL ? owner->part.logits : model->logits;
     if (status == DW_OK) status = evaluate_rows(p, logits, err);
     if (status == DW_OK) dw_job_take_row(owner->entry->job, logits);

@@ -64,15 +64,6 @@ static void write_vector(const dw_model *model, const dw_embed_decoding *decodin
     for (uint32_t i = 0; i < width; i++) text->vector[i] = (float)(decoding->sum[i] / divisor);
 }
 
-static dw_status room_for_hidden(dw_model *model, uint32_t n, dw_error *err) {
-    if (n <= model->hidden_rows) return DW_OK;
-    float *larger = realloc(model->hidden, (size_t)n * model->info.n_embedding * sizeof larger[0]);
-    if (larger == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u rows of %u", n, model->info.n_embedding);
-    model->hidden = larger;
-    model->hidden_rows = n;
-    return DW_OK;
-}
-
 dw_status dw_embed_decode(dw_model *model, dw_embed_decoding *decoding, const dw_embed_text *text, dw_pooling pooling, bool normalize,
                           uint32_t *n_evaluated, bool *done, dw_error *err) {
     uint32_t left = text->n_tokens - decoding->n_rows, first = 0, wanted[DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN];
@@ -83,7 +74,7 @@ dw_status dw_embed_decode(dw_model *model, dw_embed_decoding *decoding, const dw
     *done = false;
     for (uint32_t i = 0; i < n_wanted; i++) wanted[i] = first + i;
     dw_status status = bind(model, decoding, &binding, err);
-    if (status == DW_OK) status = room_for_hidden(model, n_wanted, err);
+    if (status == DW_OK) status = dw_model_room(&model->hidden, &model->hidden_rows, n_wanted, model->info.n_embedding, err);
     if (status != DW_OK) return status;
     dw_graph_part part = {.tokens = text->tokens + decoding->n_rows, .n_tokens = n, .first_position = decoding->n_rows, .binding = binding};
     dw_graph_batch batch = {.parts = &part, .n_parts = 1, .wanted = wanted, .n_wanted = n_wanted, .result = DW_RESULT_NORMED};

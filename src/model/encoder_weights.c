@@ -113,10 +113,7 @@ typedef struct loader {
     const dw_encoder_hyperparameters *hp;
     dw_device *device;
     dw_encoder_weights *weights;
-    /* Tensors made so far, with their places in the file. */
-    struct ggml_tensor **made;
-    const dw_gguf_tensor **sources;
-    size_t n_made;
+    dw_tensor_table table;
     dw_error *err;
 } loader;
 
@@ -143,14 +140,8 @@ static dw_status make(loader *l, const char *name, uint64_t columns, uint64_t ro
                           (unsigned long long)source->shape[3], (unsigned long long)columns, (unsigned long long)wanted);
     }
     if (rows == 0 && source->type != GGML_TYPE_F32) return dw_fail(l->err, DW_E_UNSUPPORTED, "tensor %s is %s, must be F32", name, ggml_type_name(source->type));
-    struct ggml_tensor *tensor = rows == 0 ? ggml_new_tensor_1d(l->weights->context, source->type, (int64_t)columns)
-                                           : ggml_new_tensor_2d(l->weights->context, source->type, (int64_t)columns, (int64_t)rows);
-    if (ggml_nbytes(tensor) != source->bytes) return dw_fail(l->err, DW_E_FORMAT, "tensor %s has %llu bytes", name, (unsigned long long)source->bytes);
-    ggml_set_name(tensor, name);
-    l->made[l->n_made] = tensor;
-    l->sources[l->n_made++] = source;
-    *out = tensor;
-    return DW_OK;
+    const int64_t shape[2] = {(int64_t)columns, (int64_t)wanted};
+    return dw_tensor_table_add(&l->table, name, source, rows == 0 ? 1 : 2, shape, out, l->err);
 }
 
 /* `prefix`.weight and `prefix`.bias. */
@@ -193,25 +184,16 @@ dw_status dw_encoder_weights_open(const dw_gguf *gguf, const dw_encoder_hyperpar
                                   dw_error *err) {
     memset(out, 0, sizeof *out);
     loader l = {.gguf = gguf, .hp = hp, .device = device, .weights = out, .err = err};
-    size_t most = (size_t)hp->n_layers * N_LAYER_ROWS * 2 + N_OUTSIDE;
-    /* A layer has at least one tensor in the file: what is allocated here is bounded by the file. */
-    if (hp->n_layers > dw_gguf_n_tensors(gguf)) return dw_fail(err, DW_E_FORMAT, "%u layers and %llu tensors", hp->n_layers, (unsigned long long)dw_gguf_n_tensors(gguf));
-    dw_status status = DW_OK;
-    l.made = calloc(most, sizeof *l.made);
-    l.sources = calloc(most, sizeof *l.sources);
+    dw_status status = dw_tensor_table_open(gguf, hp->n_layers, N_LAYER_ROWS * 2, N_OUTSIDE, &l.table, err);
+    if (status != DW_OK) return status;
+    out->context = l.table.context;
     out->layers = calloc(hp->n_layers, sizeof out->layers[0]);
-    out->context = ggml_init((struct ggml_init_params){.mem_size = most * ggml_tensor_overhead(), .no_alloc = true});
-    if (l.made == NULL || l.sources == NULL || out->layers == NULL || out->context == NULL) {
-        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for weights");
-        goto out;
-    }
-    status = make_outside(&l);
+    if (out->layers == NULL) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for weights");
+    if (status == DW_OK) status = make_outside(&l);
     for (uint32_t layer = 0; status == DW_OK && layer < hp->n_layers; layer++) status = make_layer(&l, layer);
-    if (status == DW_OK) status = dw_place_tensors(gguf, device, l.made, l.sources, l.n_made, &out->placed, err);
-    if (status == DW_OK) out->embedding_host = dw_gguf_tensor_data(gguf, l.sources[0]);
-out:
-    free(l.made);
-    free(l.sources);
+    if (status == DW_OK) status = dw_place_tensors(gguf, device, &l.table, &out->placed, err);
+    if (status == DW_OK) out->embedding_host = dw_gguf_tensor_data(gguf, l.table.sources[0]);
+    dw_tensor_table_close(&l.table);
     if (status != DW_OK) dw_encoder_weights_close(out);
     return status;
 }

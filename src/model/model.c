@@ -164,6 +164,15 @@ out:
     return DW_OK;
 }
 
+dw_status dw_model_room(float **memory, uint32_t *have, uint32_t n, uint32_t width, dw_error *err) {
+    if (n <= *have) return DW_OK;
+    float *larger = realloc(*memory, (size_t)n * width * sizeof **memory);
+    if (larger == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u rows of %u", n, width);
+    *memory = larger;
+    *have = n;
+    return DW_OK;
+}
+
 void dw_model_close(dw_model *model) {
     if (model == NULL) return;
     dw_vocab_destroy(model->vocab);

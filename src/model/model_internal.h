@@ -65,6 +65,10 @@ struct dw_session {
     _Atomic bool busy;       /* a job has it */
 };
 
+/* Room for n rows of `width` values in the model's logits or hidden rows, kept for later. The evaluating thread's; what lies there may
+ * move. */
+dw_status dw_model_room(float **memory, uint32_t *have, uint32_t n, uint32_t width, dw_error *err) DW_MUST_USE;
+
 /* bits.c: finds out what bits depend on here and fills model->bits; with the arena and the decoder ready and no session yet. */
 dw_status dw_bits_find(dw_model *model, dw_error *err) DW_MUST_USE;
 /* bits_note.c. The path is "" where no note can be kept. */

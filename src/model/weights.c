@@ -26,10 +26,7 @@ typedef struct loader {
     dw_device *device;
     dw_weights *weights;
     layer_form form;
-    /* Tensors made so far, with their places in the file. */
-    struct ggml_tensor **made;
-    const dw_gguf_tensor **sources;
-    size_t n_made;
+    dw_tensor_table table;
     dw_error *err;
 } loader;
 
@@ -146,13 +143,7 @@ static dw_status make(loader *l, const char *name, size_of columns, size_of rows
     if (status == DW_OK) status = check_type(l, name, source, rows == ONE);
     if (status != DW_OK) return status;
     const int64_t shape[3] = {(int64_t)want[0], (int64_t)want[1], (int64_t)want[2]};
-    struct ggml_tensor *tensor = ggml_new_tensor(l->weights->context, (enum ggml_type)source->type, depth != ONE ? 3 : rows != ONE ? 2 : 1, shape);
-    if (ggml_nbytes(tensor) != source->bytes) return dw_fail(l->err, DW_E_FORMAT, "tensor %s has %llu bytes", name, (unsigned long long)source->bytes);
-    ggml_set_name(tensor, name);
-    l->made[l->n_made] = tensor;
-    l->sources[l->n_made++] = source;
-    *out = tensor;
-    return DW_OK;
+    return dw_tensor_table_add(&l->table, name, source, depth != ONE ? 3 : rows != ONE ? 2 : 1, shape, out, l->err);
 }
 
 /* Rope's divisors: one set, or a short and a long one, of which the context decides. A set that is not chosen is no part of this model. */
@@ -216,11 +207,11 @@ static dw_status make_layer(loader *l, uint32_t layer) {
 /* A tensor that this decoder would leave out: what it computed would not be this model. */
 static dw_status refuse_unused(loader *l) {
     uint64_t n = dw_gguf_n_tensors(l->gguf);
-    if (l->n_made == n) return DW_OK;
+    if (l->table.n == n) return DW_OK;
     bool *used = calloc(n, sizeof *used);
     if (used == NULL) return dw_fail(l->err, DW_E_NO_MEMORY, "no memory for weights");
     const dw_gguf_tensor *first = dw_gguf_tensor_at(l->gguf, 0);
-    for (size_t i = 0; i < l->n_made; i++) used[l->sources[i] - first] = true;
+    for (size_t i = 0; i < l->table.n; i++) used[l->table.sources[i] - first] = true;
     uint64_t unused = 0;
     while (unused < n && used[unused]) unused++;
     free(used);
@@ -244,8 +235,8 @@ static void untie_output(loader *l) {
     if (w->output != w->embedding || dw_device_repacks(l->device, w->embedding) == NULL) return;
     w->output = ggml_dup_tensor(w->context, w->embedding);
     ggml_set_name(w->output, "output.weight");
-    l->made[l->n_made] = w->output;
-    l->sources[l->n_made++] = l->sources[0];
+    l->table.tensors[l->table.n] = w->output;
+    l->table.sources[l->table.n++] = l->table.sources[0];
 }
 
 /* What is multiplied with, and not looked up in. */
@@ -254,12 +245,12 @@ static bool is_product(const loader *l, const struct ggml_tensor *tensor) { retu
 static dw_status repack_products(loader *l) {
     uint64_t begin_ns = dw_os_monotonic_ns();
     untie_output(l);
-    dw_repack_weight *products = calloc(l->n_made, sizeof *products);
+    dw_repack_weight *products = calloc(l->table.n, sizeof *products);
     if (products == NULL) return dw_fail(l->err, DW_E_NO_MEMORY, "no memory for weights");
     size_t n = 0;
-    for (size_t i = 0; i < l->n_made; i++) {
-        const void *data = dw_gguf_tensor_data(l->gguf, l->sources[i]);
-        if (is_product(l, l->made[i])) products[n++] = (dw_repack_weight){.tensor = l->made[i], .data = data};
+    for (size_t i = 0; i < l->table.n; i++) {
+        const void *data = dw_gguf_tensor_data(l->gguf, l->table.sources[i]);
+        if (is_product(l, l->table.tensors[i])) products[n++] = (dw_repack_weight){.tensor = l->table.tensors[i], .data = data};
     }
     dw_status status = dw_repack(l->device, products, n, &l->weights->repacked, l->err);
     free(products);
@@ -272,25 +263,16 @@ dw_status dw_weights_open(const dw_gguf *gguf, const dw_family *family, const dw
                           dw_weights *out, dw_error *err) {
     memset(out, 0, sizeof *out);
     loader l = {.gguf = gguf, .family = family, .hp = hp, .device = device, .weights = out, .err = err};
-    size_t most = (size_t)hp->n_layers * N_LAYER_TENSORS + N_MODEL_TENSORS;
-    /* A layer has at least one tensor in the file: what is allocated here is bounded by the file. */
-    if (hp->n_layers > dw_gguf_n_tensors(gguf)) return dw_fail(err, DW_E_FORMAT, "%u layers and %llu tensors", hp->n_layers, (unsigned long long)dw_gguf_n_tensors(gguf));
-    dw_status status = DW_OK;
-    l.made = calloc(most, sizeof *l.made);
-    l.sources = calloc(most, sizeof *l.sources);
+    dw_status status = dw_tensor_table_open(gguf, hp->n_layers, N_LAYER_TENSORS, N_MODEL_TENSORS, &l.table, err);
+    if (status != DW_OK) return status;
+    out->context = l.table.context;
     out->layers = calloc(hp->n_layers, sizeof out->layers[0]);
-    out->context = ggml_init((struct ggml_init_params){.mem_size = most * ggml_tensor_overhead(), .no_alloc = true});
-    if (l.made == NULL || l.sources == NULL || out->layers == NULL || out->context == NULL) {
-        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for weights");
-        goto out;
-    }
-    status = make_all(&l);
+    if (out->layers == NULL) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for weights");
+    if (status == DW_OK) status = make_all(&l);
     if (status == DW_OK && repack) status = repack_products(&l);
-    if (status == DW_OK) status = dw_place_tensors(gguf, device, l.made, l.sources, l.n_made, &out->placed, err);
-    if (status == DW_OK) out->embedding_host = dw_gguf_tensor_data(gguf, l.sources[0]);
-out:
-    free(l.made);
-    free(l.sources);
+    if (status == DW_OK) status = dw_place_tensors(gguf, device, &l.table, &out->placed, err);
+    if (status == DW_OK) out->embedding_host = dw_gguf_tensor_data(gguf, l.table.sources[0]);
+    dw_tensor_table_close(&l.table);
     if (status != DW_OK) dw_weights_close(out);
     return status;
 }
