@@ -39,7 +39,8 @@ static void a_turn_that_ends_badly_leaves_nothing_behind(void **state) {
 static void stop_soon(void *argument) {
     uint64_t until = dw_os_monotonic_ns() + 30 * UINT64_C(1000000);
     while (dw_os_monotonic_ns() < until) {}
-    dw_actor_stop(argument);
+    dw_actor *actor = argument;
+    assert_int_equal(dw_actor_stop(actor, dw_actor_next_turn(actor)), DW_OK);
 }
 
 static void a_stopped_turn_keeps_its_message_and_is_handled_again(void **state) {
@@ -79,7 +80,7 @@ static void hear(void *context, const char *text, size_t size) {
     (void)text;
     (void)size;
     if (l->n_texts++ > 0) return;
-    if (l->stops) dw_actor_stop(l->actor);
+    if (l->stops) assert_int_equal(dw_actor_stop(l->actor, dw_actor_next_turn(l->actor)), DW_OK);
     for (unsigned i = 0; i < l->sends; i++) assert_ok(dw_actor_send(l->actor, "s1", 2, 5000000000, &err), err);
 }
 
