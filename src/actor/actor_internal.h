@@ -78,9 +78,7 @@ void dw_actor_sessions_keep(dw_actor *actor);
 void dw_actor_sessions_let_go(dw_actor *actor);
 void dw_actor_sessions_destroy(dw_actor *actor);
 
-/* freeze.c and mailbox.c: the sections of a checkpoint that only this module understands. Untrusted when read. */
-dw_status dw_state_encode_mailbox(const dw_mailbox *box, uint8_t **out, size_t *size) DW_MUST_USE;
-dw_status dw_state_decode_mailbox(const void *data, uint64_t size, dw_mailbox *out, dw_error *err) DW_MUST_USE;
+/* freeze.c: the section of a checkpoint that only this module understands, beside that of the mailbox. Untrusted when read. */
 typedef struct dw_actor_section { bool initialized; uint16_t clock; char **arguments; } dw_actor_section;
 dw_status dw_state_encode_actor(const dw_actor *actor, uint8_t **out, size_t *size) DW_MUST_USE;
 dw_status dw_state_decode_actor(const void *data, uint64_t size, dw_actor_section *out, dw_error *err) DW_MUST_USE;

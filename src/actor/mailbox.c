@@ -1,8 +1,9 @@
 /* mailbox.c: see mailbox.h. */
+#include "actor/mailbox.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include "actor/actor_internal.h"
 
 static dw_message *mailbox_slot(const dw_mailbox *box, uint32_t index) {
     return &box->items[(box->first + index) % box->capacity];

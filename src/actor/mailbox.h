@@ -30,4 +30,8 @@ void dw_mailbox_drop_first(dw_mailbox *box);
 void dw_mailbox_deinit(dw_mailbox *box);
 dw_status dw_mailbox_clone(const dw_mailbox *box, dw_mailbox *out) DW_MUST_USE;
 
+/* The mailbox's section of a checkpoint. Untrusted when read. */
+dw_status dw_state_encode_mailbox(const dw_mailbox *box, uint8_t **out, size_t *size) DW_MUST_USE;
+dw_status dw_state_decode_mailbox(const void *data, uint64_t size, dw_mailbox *out, dw_error *err) DW_MUST_USE;
+
 #endif
