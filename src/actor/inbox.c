@@ -120,21 +120,32 @@ void dw_inbox_adopt(dw_inbox *inbox, const dw_mailbox *box) {
     dw_os_mutex_unlock(inbox->mutex);
 }
 
-dw_status dw_inbox_drain(dw_inbox *inbox, dw_mailbox *box, dw_error *err) {
+/* Takes the whole list out when the mailbox has room for it; else *n says how much room it needs. */
+static inbox_item *take_list(dw_inbox *inbox, const dw_mailbox *box, uint32_t *n) {
+    inbox_item *list = NULL;
     dw_os_mutex_lock(inbox->mutex);
-    uint32_t n = inbox->n_listed;
+    *n = inbox->n_listed;
+    if (*n <= box->capacity - box->count) {
+        list = inbox->first;
+        inbox->first = inbox->last = NULL;
+        inbox->n_listed = 0;
+    }
+    check_inbox(inbox);
     dw_os_mutex_unlock(inbox->mutex);
-    if (n == 0) return DW_OK;
-    dw_status status = dw_mailbox_reserve(box, n);
-    if (status != DW_OK) return dw_fail(err, status, "no memory for %u messages", n);
-    for (uint32_t i = 0; i < n; i++) { /* those that come meanwhile stay for the next time */
-        dw_os_mutex_lock(inbox->mutex);
-        inbox_item *item = inbox->first;
-        inbox->first = item->next;
-        if (!inbox->first) inbox->last = NULL;
-        inbox->n_listed--;
-        check_inbox(inbox);
-        dw_os_mutex_unlock(inbox->mutex);
+    return list;
+}
+
+dw_status dw_inbox_drain(dw_inbox *inbox, dw_mailbox *box, dw_error *err) {
+    uint32_t n = 0;
+    inbox_item *list = take_list(inbox, box, &n);
+    while (!list && n > 0) { /* more may come while room is made */
+        dw_status status = dw_mailbox_reserve(box, n);
+        if (status != DW_OK) return dw_fail(err, status, "no memory for %u messages", n);
+        list = take_list(inbox, box, &n);
+    }
+    while (list) {
+        inbox_item *item = list;
+        list = item->next;
         dw_mailbox_put(box, item->message);
         free(item);
     }
