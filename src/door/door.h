@@ -9,9 +9,10 @@
  * 1. A door is open between dw_door_open and dw_door_close, while a turn's guest code runs. Else `enter` is DW_E_STATE; so it is while a
  *    program initialises itself.
  * 2. What an operation decides on is copied out of guest memory once, when the request is taken, and the copy is checked (I5).
- * 3. No window overlaps another one that is lent, and no operation reads or writes memory that is lent to another: DW_E_BUSY. So whatever
- *    the engine reads in a window while it works is what the engine wrote there. Of one request, windows and results must not overlap
- *    each other: DW_E_INVALID.
+ * 3. No window overlaps another one that is lent, and no operation reads or writes memory that is lent to another: DW_E_BUSY. So
+ *    whatever the engine reads in a window while it works is what the engine wrote there. Windows are lent until the call of `enter` that
+ *    took the request delivers, and results are written only then: how fast an engine is changes nothing. Of one request, windows
+ *    and results must not overlap each other: DW_E_INVALID.
  * 4. No number that is not finite leaves as a result of a model: the completion is DW_E_DEVICE then. Logits may be -inf.
  * 5. The door knows no actor. What it needs of one is in dw_door_options: sessions through a table of functions, the rest as values.
  * 6. Every wait is at the door's park (park.h).

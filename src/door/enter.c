@@ -158,7 +158,7 @@ static dw_status wait_for_done(dw_door *door, uint32_t wait, uint64_t deadline_n
         if (!deadline_seen) wake_ns = dw_min_u64(wake_ns, deadline_ns);
         dw_park_lock(port->park);
         if (port->text_waits) show_text(door);
-        bool enough = atomic_load(&port->n_windows) == 0 && (port->n_done >= wait || deadline_seen);
+        bool enough = port->n_windows == 0 && (port->n_done >= wait || deadline_seen);
         bool asked = dw_park_stopped(port->park) || (dw_park_interrupted(port->park) && !interrupted_seen);
         if (!enough && !asked && !port->text_waits && !any_startable(port)) dw_park_wait(port->park, wake_ns);
         dw_park_unlock(port->park);
@@ -171,8 +171,8 @@ static dw_status wait_for_done(dw_door *door, uint32_t wait, uint64_t deadline_n
 static uint32_t deliver_done(dw_door *door, uint32_t completions, uint32_t capacity) {
     dw_port *port = door->port;
     uint32_t n = 0;
-    assert(atomic_load(&port->n_windows) == 0);
-    for (dw_operation *op = port->first; op; op = op->next) dw_door_return(door, op);
+    for (dw_operation *op = port->first; op; op = op->next) dw_door_return(door, op); /* wait_for_done: all that lend are done */
+    assert(port->n_lent == 0);
     while (n < capacity) {
         dw_park_lock(port->park);
         if (port->text_waits) show_text(door);

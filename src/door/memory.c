@@ -89,8 +89,8 @@ dw_status dw_door_lend(dw_door *door, dw_operation *op) {
 }
 
 void dw_door_return(dw_door *door, dw_operation *op) {
-    if (!op->lent.id) return;
-    assert(op->state == DW_OPERATION_DONE);
+    if (!op->is_lent) return;
+    dw_port_take_back(door->port, op);
     dw_status status = dw_region_return(dw_guest_region(door->memory), op->lent);
     assert(status == DW_OK); /* lent by us, and returned once */
     (void)status;

@@ -139,7 +139,25 @@ static dw_status op_session_tokens(dw_door *door, dw_operation *op) {
     uint32_t left = n_tokens - (uint32_t)op->request.arg0;
     uint32_t n = op->request.len0 < left ? op->request.len0 : left;
     op->completion.result0 = n;
-    return n ? dw_door_write(door, op->request.ptr0, log + op->request.arg0, (uint64_t)n * sizeof *log) : DW_OK;
+    if (n == 0) return DW_OK;
+    status = dw_port_charge(op->port, op, n * sizeof *log);
+    if (status != DW_OK) return status;
+    op->tokens = malloc(n * sizeof *log);
+    if (!op->tokens) return DW_E_NO_MEMORY;
+    memcpy(op->tokens, log + op->request.arg0, n * sizeof *log);
+    return DW_OK;
+}
+
+/* It may begin while windows are lent, when its session is free: so the tokens wait for their delivery like all results. */
+static dw_status check_tokens_place(dw_door *door, dw_operation *op) {
+    uint64_t bytes = (uint64_t)op->request.len0 * sizeof *op->tokens;
+    return dw_port_is_lent(door->port, op->request.ptr0, op->request.ptr0 + bytes) ? DW_E_BUSY : DW_OK;
+}
+
+static void deliver_tokens(dw_door *door, dw_operation *op) {
+    if (op->completion.status != DW_OK || !op->tokens) return;
+    uint64_t bytes = (uint64_t)op->completion.result0 * sizeof *op->tokens;
+    op->completion.status = dw_door_write(door, op->request.ptr0, op->tokens, bytes);
 }
 
 static dw_status op_session_rewind(dw_door *door, dw_operation *op) {
@@ -203,8 +221,8 @@ typedef struct operation_kind {
     uint16_t flags;              /* allowed */
     uint8_t uses;
     bool of_session;             /* takes its place in the session's order */
-    operation_function copy_in;  /* NULL: nothing to copy */
-    operation_function run;      /* at once; NULL: a job */
+    operation_function copy_in;  /* when it is taken: copies and checks what it refers to. NULL: nothing to copy */
+    operation_function run;      /* when its session is free; of_session: without touching guest memory. NULL: a job */
 } operation_kind;
 
 static const operation_kind kinds[] = {
@@ -218,7 +236,7 @@ static const operation_kind kinds[] = {
     {DW_OP_SESSION_OPEN, DW_FLAG_FAST | DW_FLAG_SHARED, USES_0 | USES_ARG0, false, NULL, op_session_open},
     {DW_OP_SESSION_CLOSE, 0, USES_HANDLE, true, NULL, op_session_close},
     {DW_OP_SESSION_LENGTH, 0, USES_HANDLE, true, NULL, op_session_length},
-    {DW_OP_SESSION_TOKENS, 0, USES_HANDLE | USES_0 | USES_ARG0, true, NULL, op_session_tokens},
+    {DW_OP_SESSION_TOKENS, 0, USES_HANDLE | USES_0 | USES_ARG0, true, check_tokens_place, op_session_tokens},
     {DW_OP_SESSION_REWIND, 0, USES_HANDLE | USES_ARG0, true, NULL, op_session_rewind},
     {DW_OP_SESSION_FORK, 0, USES_HANDLE, true, NULL, op_session_fork},
     {DW_OP_SESSION_SYNC, 0, USES_HANDLE | USES_0, true, dw_tokens_copy_in, op_session_sync},
@@ -274,4 +292,5 @@ bool dw_operation_start(dw_door *door, dw_operation *op) {
 
 void dw_operation_deliver(dw_door *door, dw_operation *op, bool to_guest) {
     if (op->has_job) dw_job_deliver(door, op, to_guest);
+    else if (to_guest && op->request.op == DW_OP_SESSION_TOKENS) deliver_tokens(door, op);
 }

@@ -42,7 +42,7 @@ void dw_port_check(const dw_port *port) {
         last = op;
     }
     assert(n == port->n_operations && n <= DW_OUTSTANDING_MAX && last == port->last);
-    assert(n_done == port->n_done && n_windows == atomic_load(&port->n_windows));
+    assert(n_done == port->n_done && n_windows == port->n_windows);
     assert(bytes == port->bytes && bytes <= DW_OUTSTANDING_BYTES_MAX);
     (void)last;
 }
@@ -104,7 +104,8 @@ void dw_port_remove(dw_port *port, dw_operation *op) {
     port->n_operations--;
     port->bytes -= op->bytes;
     if (op->state == DW_OPERATION_DONE) port->n_done--;
-    else if (op->window) atomic_fetch_sub(&port->n_windows, 1);
+    else if (op->window) port->n_windows--;
+    port->n_lent -= op->is_lent;
     after_change(port);
     dw_park_unlock(port->park);
     free_operation(op);
@@ -139,10 +140,18 @@ void dw_port_refund(dw_port *port, dw_operation *op, uint64_t bytes) {
 
 void dw_port_lend(dw_port *port, dw_operation *op) {
     dw_park_lock(port->park);
-    op->window = true;
-    atomic_fetch_add(&port->n_windows, 1);
+    assert(!op->is_lent && op->state != DW_OPERATION_DONE);
+    op->window = op->is_lent = true;
+    port->n_windows++;
+    port->n_lent++;
     after_change(port);
     dw_park_unlock(port->park);
+}
+
+void dw_port_take_back(dw_port *port, dw_operation *op) {
+    assert(op->is_lent && op->state == DW_OPERATION_DONE);
+    op->is_lent = false;
+    port->n_lent--;
 }
 
 bool dw_operation_spans_overlap(const dw_operation *op, uint64_t first, uint64_t end) {
@@ -156,9 +165,9 @@ bool dw_operation_spans_overlap(const dw_operation *op, uint64_t first, uint64_t
 }
 
 bool dw_port_is_lent(const dw_port *port, uint64_t first, uint64_t end) {
-    if (atomic_load(&port->n_windows) == 0) return false;
+    if (port->n_lent == 0) return false;
     for (const dw_operation *op = port->first; op; op = op->next) {
-        if (op->window && op->state != DW_OPERATION_DONE && dw_operation_spans_overlap(op, first, end)) return true;
+        if (op->is_lent && dw_operation_spans_overlap(op, first, end)) return true;
     }
     return false;
 }
@@ -171,7 +180,7 @@ void dw_port_done(dw_port *port, dw_operation *op) {
     op->state = DW_OPERATION_DONE;
     op->done_order = ++port->done_order;
     port->n_done++;
-    if (op->window) atomic_fetch_sub(&port->n_windows, 1);
+    if (op->window) port->n_windows--;
     dw_park_wake(port->park);
     after_change(port);
     dw_park_unlock(port->park);

@@ -40,7 +40,8 @@ typedef struct dw_operation {
     dw_request request;          /* the copy */
     dw_completion completion;
     uint64_t bytes;              /* charged to the port */
-    bool window;                 /* `spans` are lent until it is done */
+    bool window;                 /* has one: until it is done, `enter` does not return */
+    bool is_lent;                /* its spans, from dw_port_lend to dw_port_take_back */
     dw_window lent;              /* to be returned to the region */
     dw_lent_span *spans;         /* [n_spans], ascending and disjoint once they are lent */
     uint32_t n_spans;
@@ -67,7 +68,8 @@ typedef struct dw_port {
     dw_park *park;
     dw_operation *first, *last;  /* in order of submission */
     uint32_t n_operations, n_done;
-    _Atomic uint32_t n_windows;  /* operations with one that are not done; changed under the lock */
+    uint32_t n_windows;          /* operations with one that are not done */
+    uint32_t n_lent;             /* operations whose spans are lent; the turn's thread alone */
     uint64_t bytes;              /* kept for all operations, at most DW_OUTSTANDING_BYTES_MAX */
     uint64_t done_order;
     bool text_waits;             /* some operation has text that was not shown */
@@ -83,8 +85,10 @@ void dw_port_remove(dw_port *port, dw_operation *op);
  * operation gives it back. */
 dw_status dw_port_charge(dw_port *port, dw_operation *op, uint64_t bytes) DW_MUST_USE;
 void dw_port_refund(dw_port *port, dw_operation *op, uint64_t bytes); /* what was charged before, sooner */
-/* Turn's thread: the operation's spans are lent from now on until it is done. */
+/* Turn's thread: the operation's spans are lent from now on, also when it is done, until they are taken back: which requests are refused
+ * must not depend on how fast an engine is. */
 void dw_port_lend(dw_port *port, dw_operation *op);
+void dw_port_take_back(dw_port *port, dw_operation *op);
 /* Turn's thread: whether a span that is lent shares a byte with [first, end). */
 bool dw_port_is_lent(const dw_port *port, uint64_t first, uint64_t end);
 /* The same of the spans of one operation, sorted. */
