@@ -7,9 +7,9 @@
 #   dw_fuzz(NAME SOURCES x_fuzz.c [CORPUS dir] [DEPENDS ...] [RUNS n] [ENV ...] [TIMEOUT s] [SERIAL])
 #       LLVMFuzzerTestOneInput with tests/fuzz/driver.c: RUNS mutations of the corpus (default
 #       20000), as test fuzz_<name>, label "fuzz".
-#   dw_tsan_test(NAME SOURCES x_test.c [MODULES modules...])
-#       An executable under the thread sanitizer, which cannot share a process with the address sanitizer: the MODULES' sources
-#       are compiled into it. No cmocka. Nothing where the compiler has no such sanitizer.
+#   dw_tsan_test(NAME SOURCES ... [MODULES ...])       where DW_HAVE_TSAN
+#       The same under the thread sanitizer, which cannot share a process with the address sanitizer: an executable with flags and objects
+#       of its own, into which the sources of MODULES are compiled.
 #   dw_check(NAME COMMAND ...)
 #       A script as a test, started in the source folder.
 #
@@ -126,20 +126,17 @@ unset(CMAKE_REQUIRED_FLAGS)
 
 function(dw_tsan_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;MODULES" ${ARGN})
-  if(NOT DW_HAVE_TSAN)
-    return()
-  endif()
   set(sources ${ARG_SOURCES})
   foreach(module ${ARG_MODULES})
-    get_target_property(folder dw_${module} SOURCE_DIR)
-    get_target_property(files dw_${module} SOURCES)
+    string(REPLACE "/" "_" library "dw_${module}")
+    get_target_property(folder ${library} SOURCE_DIR)
+    get_target_property(files ${library} SOURCES)
     foreach(file ${files})
       list(APPEND sources "${folder}/${file}")
     endforeach()
   endforeach()
   add_executable(test_${name} ${sources})
-  target_include_directories(test_${name} PRIVATE
-    "${CMAKE_SOURCE_DIR}/src" "${CMAKE_SOURCE_DIR}/tests" "${CMAKE_SOURCE_DIR}/include")
+  target_include_directories(test_${name} PRIVATE "${CMAKE_SOURCE_DIR}/src" "${CMAKE_SOURCE_DIR}/include" "${CMAKE_SOURCE_DIR}/tests")
   target_compile_options(test_${name} PRIVATE -fsanitize=thread -O1 -g -Wall -Wextra -Wconversion -Wshadow)
   target_link_options(test_${name} PRIVATE -fsanitize=thread)
   target_link_libraries(test_${name} PRIVATE OpenSSL::Crypto Threads::Threads)

@@ -204,7 +204,7 @@ static dw_status restore_session(const dw_actor *actor, dw_checkpoint *checkpoin
         dw_session_image image = {.tokens = from->tokens, .n_tokens = from->n_tokens, .n_rows = from->n_rows,
                                   .backing = dw_checkpoint_backing(checkpoint), .layers = sources, .sampler = from->sampler,
                                   .fast = from->fast, .owner = actor->owner, .priority = actor->priority};
-        status = dw_session_restore(model, &image, out, err);
+        status = dw_model_restore_session(model, &image, out, err);
     }
     free(sources);
     return status;

@@ -98,7 +98,7 @@ static dw_status op_session_open(dw_door *door, dw_operation *op) {
     const dw_model_info *info = dw_model_info_view(model->model);
     const uint32_t context_tokens = info->context_tokens, n_vocab = info->n_vocab;
     dw_session *session = NULL;
-    status = room_for_session(door) ? dw_session_create(model->model, &options, &session, NULL) : DW_E_LIMIT;
+    status = room_for_session(door) ? dw_model_create_session(model->model, &options, &session, NULL) : DW_E_LIMIT;
     if (status != DW_OK) {
         dw_model_entry_release(model);
         return status;

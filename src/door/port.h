@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 #include "base/base.h"
 #include "driftwood/guest.h"
-#include "model/model.h"
+#include "model/engine/engine.h"
 #include "park/park.h"
 #include "region/region.h"
 #include "runtime/runtime.h"

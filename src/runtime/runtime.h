@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 #include "base/base.h"
 #include "device/device.h"
+#include "model/engine/engine.h"
 #include "model/model.h"
 #include "park/park.h"
 #include "wasm/wasm.h"

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include "door/door_internal.h"
-#include "model/make_model.h"
+#include "model/kit/make_model.h"
 #include "os/os.h"
 
 enum { AT_TOKENS = 0, AT_ROWS = 1024, AT_OPTIONS = 2048, AT_TEXTS = 3072, AT_NUMBERS = 65536, N_NUMBERS = 512, SPOILED_BYTES = 4096 };

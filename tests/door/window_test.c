@@ -2,7 +2,7 @@
  * engine reads there is what it wrote there. With a small model of random weights. */
 #include "actor/fixture.h"
 
-#include "model/make_model.h"
+#include "model/kit/make_model.h"
 #include "os/os.h"
 
 /* Places in the probe's arena. A row of logits is LOGITS_BYTES long. */

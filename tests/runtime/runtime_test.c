@@ -4,7 +4,7 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
-#include "model/make_model.h"
+#include "model/kit/make_model.h"
 #include "os/os.h"
 #include "support/traps.h"
 
