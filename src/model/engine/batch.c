@@ -75,7 +75,7 @@ static void plan(pass *p, dw_batch_job *jobs, uint32_t n, bool short_steps) {
         jobs[i].progress = dw_job_plan(job, chunk_tokens(job, short_steps), &m->part);
         if (jobs[i].progress == DW_JOB_DONE) continue;
         dw_error err;
-        dw_status status = dw_session_bind(job->session, &m->binding.buffer, &m->binding.offset, &err);
+        dw_status status = (m->part.again ? dw_session_bind_again : dw_session_bind)(job->session, &m->binding.buffer, &m->binding.offset, &err);
         if (status == DW_OK) p->n++;
         else jobs[i].progress = dw_job_took(job, status, &err, 0);
     }
@@ -161,7 +161,7 @@ static dw_status evaluate(pass *p, dw_error *err) {
 
 static bool must_finish(const pass *p) {
     for (uint32_t i = 0; i < p->n; i++) {
-        if (p->members[i].part.must_finish) return true;
+        if (p->members[i].part.again) return true;
     }
     return false;
 }

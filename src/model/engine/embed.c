@@ -1,6 +1,7 @@
 /* embed.c: embedding jobs. See embed.h. */
 #include "model/engine/embed.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "model/engine/embed_decoder.h"
@@ -61,13 +62,28 @@ static uint32_t step_texts(const dw_job *job, uint32_t first, uint32_t *n_tokens
     return n;
 }
 
+/* Counts n more vectors as written, up to one that is none: that one and those behind it are taken away again (engine.h rule 4). */
+static dw_status keep_vectors(dw_job *job, uint32_t n) {
+    size_t width = job->model->info.n_embedding;
+    const uint32_t end = job->n_embedded + n;
+    while (job->n_embedded < end) {
+        const float *vector = job->texts[job->n_embedded].vector;
+        bool good = true;
+        for (size_t i = 0; i < width; i++) good = good && isfinite(vector[i]);
+        if (!good) break;
+        job->n_embedded++;
+    }
+    if (job->n_embedded == end) return DW_OK;
+    for (uint32_t i = job->n_embedded; i < end; i++) memset(job->texts[i].vector, 0, width * sizeof(float));
+    return dw_fail(&job->error, DW_E_DEVICE, "the model computed a vector of text %u that holds no numbers", job->n_embedded);
+}
+
 static dw_status encode(dw_job *job, dw_pooling pooling) {
     uint32_t n_tokens = 0, n = step_texts(job, job->n_embedded, &n_tokens);
     dw_status status = dw_encoder_run(job->model->encoder, job->texts + job->n_embedded, n, pooling, job->normalize, &job->error);
     if (status != DW_OK) return status;
-    job->n_embedded += n;
     job->n_evaluated += n_tokens;
-    return DW_OK;
+    return keep_vectors(job, n);
 }
 
 static dw_status decode(dw_job *job, dw_pooling pooling) {
@@ -75,8 +91,7 @@ static dw_status decode(dw_job *job, dw_pooling pooling) {
     bool done = false;
     dw_status status = dw_embed_decode(job->model, job->state, &job->texts[job->n_embedded], pooling, job->normalize, &n_tokens, &done, &job->error);
     job->n_evaluated += n_tokens;
-    job->n_embedded += done;
-    return status;
+    return status == DW_OK && done ? keep_vectors(job, 1) : status;
 }
 
 dw_job_progress dw_embed_step(dw_job *job) {

@@ -6,9 +6,14 @@
  *
  * Rules
  * 1. A forward job is all or nothing: when it fails or is cancelled the session is as before it. A generation that is cancelled
- *    keeps the tokens it delivered.
+ *    keeps the tokens it delivered. A job without tokens computes the last row again: a device that fails meanwhile costs that row, which is
+ *    pending then. A budget that refuses costs nothing.
  * 2. One job per session at a time (DW_E_BUSY). A session whose model is closed has none (DW_E_STATE).
  * 3. A model is closed only when no job of it is with the engine.
+ * 4. What leaves as a result is a number: a model whose logits or vectors hold NaN or an infinity ends the job with DW_E_DEVICE, and the memory
+ *    for them holds zeros. Minus infinity alone is kept, as a logit and as the log-probability of a token that the model excludes.
+ * 5. What is decided on (draws, candidates, the likeliest, entropy) is read from the model's own memory. Memory for results is only written,
+ *    and read once, to see that it holds numbers.
  * Threads: dw_engine_submit and dw_engine_cancel from any thread. One engine thread per device evaluates.
  */
 #ifndef DW_MODEL_ENGINE_ENGINE_H
@@ -23,7 +28,8 @@
 /* What is wanted of one evaluated token. NULL / 0 = not wanted. All pointers stay the caller's until the job is done. */
 typedef struct dw_row_request {
     uint32_t index;                  /* in job.tokens; DW_ROW_LAST = the last token of the log */
-    float *logits;                   /* [n_vocab]; on the CPU the graph of a job that is alone writes here itself (no staging copy) */
+    float *logits;                   /* [n_vocab]; on the CPU the graph of a job that is alone writes here itself (no staging copy), where
+                                        nothing else is wanted of the row */
     dw_token_score *top; uint32_t n_top;
     const int32_t *candidates; float *candidate_logprobs; uint32_t n_candidates;
     float *entropy;
@@ -69,7 +75,7 @@ typedef struct dw_job {
     uint32_t n_shared;                          /* rows that the session had not and took from another one */
     uint32_t n_embedded;                        /* texts */
     uint64_t prefill_ns, decode_ns;             /* of the steps that it took part in */
-    uint64_t copied_bytes;                      /* I1: logits that were computed beside others' and copied to where they are wanted */
+    uint64_t copied_bytes;                      /* I1: logits that were computed beside others', or were decided on, and copied to where they are wanted */
     dw_end_reason end_reason;
     uint32_t stop_index;                        /* with DW_END_STOP */
     /* the engine's own */

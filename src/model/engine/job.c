@@ -120,35 +120,47 @@ out:
 
 /* --- rows of a forward job ----------------------------------------------------------------------------------- */
 
+/* Whether something is decided from the row's logits. Then they are computed in the model's own memory, which nobody else can change, and
+ * copied to where they are wanted. */
+static bool decides(const dw_row_request *row) { return row->n_top > 0 || row->n_candidates > 0 || row->entropy != NULL || row->sample; }
+
+static void copy_logits(dw_job *job, float *to, const float *logits, size_t bytes) {
+    if (to == NULL || to == logits) return;
+    memcpy(to, logits, bytes);
+    job->copied_bytes += bytes;
+    dw_device_count_copied_out(job->session->pool->model->device, bytes);
+}
+
+/* Each function of the sampler looks first whether these are logits (engine.h rule 4). */
 static dw_status deliver_row(dw_job *job, dw_row_request *row, const float *logits) {
     dw_session *session = job->session;
     dw_sampler *sampler = session->pool->model->sampler;
-    dw_status status = DW_OK;
-    if (row->logits != NULL && row->logits != logits) {
-        size_t bytes = session->pool->model->info.n_vocab * sizeof logits[0];
-        memcpy(row->logits, logits, bytes);
-        job->copied_bytes += bytes;
-        dw_device_count_copied_out(session->pool->model->device, bytes);
-    }
+    size_t bytes = session->pool->model->info.n_vocab * sizeof logits[0];
+    dw_status status = decides(row) ? DW_OK : dw_sampler_check(sampler, logits);
     if (row->n_top > 0) status = dw_sampler_top(sampler, logits, row->n_top, row->top);
     if (status == DW_OK && row->n_candidates > 0) {
         status = dw_sampler_scores(sampler, logits, row->candidates, row->n_candidates, row->candidate_logprobs);
     }
     if (status == DW_OK && row->entropy != NULL) status = dw_sampler_entropy(sampler, logits, row->entropy);
     if (status == DW_OK && row->sample) status = dw_sampler_sample(sampler, logits, &row->sampling, &session->sampler, &row->sampled);
-    return status == DW_OK ? DW_OK : dw_fail(&job->error, status, "what the model computed cannot be used");
+    if (status == DW_OK) {
+        copy_logits(job, row->logits, logits, bytes);
+        return DW_OK;
+    }
+    if (row->logits != NULL) memset(row->logits, 0, bytes); /* the graph may have written there */
+    return dw_fail(&job->error, status, "the model computed logits that are no numbers");
 }
 
-/* Which rows of the next n tokens are wanted. */
-static uint32_t plan_rows(dw_job *job, uint32_t n) {
+/* Which of the rows [first, first + n) are wanted. */
+static uint32_t plan_rows(dw_job *job, uint32_t first, uint32_t n) {
     const dw_session *session = job->session;
     job_state *state = job->state;
     uint32_t n_wanted = 0;
     for (uint32_t i = state->next_row; i < job->n_rows; i++) {
         uint32_t index = job->rows[i].index;
         uint32_t position = index == DW_ROW_LAST ? session->n_tokens - 1 : state->tokens_before + index;
-        if (position >= session->n_rows + n) break;
-        state->wanted[n_wanted++] = position - session->n_rows;
+        if (position >= first + n) break;
+        state->wanted[n_wanted++] = position - first;
     }
     return n_wanted;
 }
@@ -233,7 +245,7 @@ static dw_job_progress draw(dw_job *job, const float *logits) {
     dw_model *model = session->pool->model;
     int32_t drawn;
     dw_status status = dw_sampler_pick(model->sampler, logits, &job->sampling, &session->sampler, &drawn);
-    if (status != DW_OK) return finish(job, dw_fail(&job->error, status, "what the model computed cannot be used"));
+    if (status != DW_OK) return finish(job, dw_fail(&job->error, status, "the model computed logits that are no numbers"));
     if (!job->ignore_end && dw_vocab_is_end(model->vocab, drawn)) return end_generation(job, DW_END_TOKEN);
     status = room_for_ends(job);
     if (status == DW_OK) status = dw_session_append(session, &drawn, 1, &job->error);
@@ -259,23 +271,20 @@ dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out
     if (atomic_load(&job->cancel)) return finish(job, dw_fail(&job->error, DW_E_CANCELLED, "cancelled"));
     /* A full context has no place for a token, so nothing is evaluated for one. */
     if (job->kind == DW_JOB_GENERATE && state->context_is_full) return end_generation(job, DW_END_CONTEXT);
-    bool repeats = state->repeats_last;
-    if (repeats) {
-        /* Everything is evaluated, but what follows the last token is known only from its logits. The row goes only now: a job that
-         * is cancelled before it begins leaves it. */
-        state->repeats_last = false;
-        dw_session_cut(session, session->n_tokens, session->n_tokens - 1);
-    }
-    uint32_t n = state->n_planned = chunk_of(pending(session), chunk_tokens);
-    state->plans_last = n == pending(session);
+    /* Where everything is evaluated already, what follows the last token is known only from its logits: its row is computed again. */
+    bool again = state->repeats_last;
+    state->repeats_last = false;
+    uint32_t first = again ? session->n_rows - 1 : session->n_rows;
+    uint32_t n = state->n_planned = chunk_of(session->n_tokens - first, chunk_tokens);
+    state->plans_last = n == session->n_tokens - first;
     state->decodes = job->n_generated > 0;
     state->row_status = DW_OK;
     state->drawn = DW_JOB_MORE;
-    *out = (dw_job_part){.tokens = session->tokens + session->n_rows, .n_tokens = n, .first_position = session->n_rows, .wanted = state->wanted,
-                           .must_finish = repeats};
+    *out = (dw_job_part){.tokens = session->tokens + first, .n_tokens = n, .first_position = first, .wanted = state->wanted, .again = again};
     if (job->kind == DW_JOB_FORWARD) {
-        out->n_wanted = plan_rows(job, n);
-        if (out->n_wanted == 1) out->logits = job->rows[state->next_row].logits; /* I1: straight into the caller's memory */
+        out->n_wanted = plan_rows(job, first, n);
+        const dw_row_request *row = out->n_wanted == 1 ? &job->rows[state->next_row] : NULL;
+        if (row != NULL && !decides(row)) out->logits = row->logits; /* I1: straight into the caller's memory */
     } else if (state->plans_last) {
         state->wanted[0] = n - 1;
         out->n_wanted = 1;

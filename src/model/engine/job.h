@@ -26,7 +26,7 @@ typedef struct dw_job_part {
     uint32_t n_tokens, first_position;
     const uint32_t *wanted;      /* [n_wanted], ascending, within tokens; the job's, until its next plan */
     uint32_t n_wanted;
-    bool must_finish;            /* what it evaluates replaces a row: not to be given up half-way */
+    bool again;                  /* the token has a row, which this one replaces (dw_session_bind_again): not to be given up half-way */
     float *logits;               /* where the only wanted row's logits are to lie; NULL: anywhere */
 } dw_job_part;
 

@@ -562,9 +562,13 @@ void *dw_kv_area(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t layer, int 
 uint64_t dw_kv_held_bytes(const dw_kv_arena *arena) { return arena->held_bytes; }
 
 uint64_t dw_kv_growth(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows) {
+    return dw_kv_growth_after_rewind(arena, slot, dw_kv_rows(arena, slot), n_rows);
+}
+
+uint64_t dw_kv_growth_after_rewind(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t rows, uint32_t n_rows) {
     const kv_slot *s = slot_of(arena, slot);
-    if (s == NULL || n_rows <= s->rows) return 0;
-    if (s->rows < writable_from(s)) return bytes_of_rows(arena, s->rows, n_rows); /* in an object or copies yet to be made */
+    if (s == NULL || n_rows <= rows) return 0;
+    if (rows < writable_from(s)) return bytes_of_rows(arena, rows, n_rows); /* in an object or copies yet to be made */
     uint64_t held = s->shared_tail ? s->extents[s->n_extents - 1].object->bytes : s->private_bytes;
     uint64_t bytes = bytes_of_rows(arena, s->tail_row, n_rows);
     return bytes > held ? bytes - held : 0;

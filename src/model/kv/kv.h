@@ -81,6 +81,8 @@ void dw_kv_release(dw_kv_arena *arena, dw_kv_slot slot);
 /* Bytes held by all slots; and by how much they grow when the slot's rows up to n_rows are written. Both are sums kept as rows come and go. */
 uint64_t dw_kv_held_bytes(const dw_kv_arena *arena);
 uint64_t dw_kv_growth(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows);
+/* The same if the slot were rewound to `rows` before. */
+uint64_t dw_kv_growth_after_rewind(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t rows, uint32_t n_rows);
 /* Memory that only this slot holds (rounded to pages), extents, and bytes that seals and folds copied so far. */
 typedef struct dw_kv_use { uint64_t own_bytes, copied_bytes; uint32_t extents; } dw_kv_use;
 dw_status dw_kv_use_now(const dw_kv_arena *arena, dw_kv_slot slot, dw_kv_use *out, dw_error *err) DW_MUST_USE;

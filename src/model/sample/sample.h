@@ -10,6 +10,9 @@
  * 1. A successful draw advances the counter by exactly one; greedy and failed calls leave the state alone.
  * 2. The draw walks the kept tokens by ascending id: the kept set decides, not the order in which it was found.
  * 3. Random numbers are Philox4x32-10 (Salmon et al., SC 2011) of (seed, counter): no hidden state.
+ * 4. Logits are read more than once. Logits that somebody changes meanwhile give a token of the vocabulary that means nothing, or DW_E_DEVICE,
+ *    and never more: no reading decides where memory is accessed or when a loop ends.
+ * 5. No result is NaN or plus infinity. A log-probability is minus infinity where the token's logit is.
  * Threads: a dw_sampler belongs to one thread at a time.
  */
 #ifndef DW_MODEL_SAMPLE_SAMPLE_H
@@ -35,7 +38,7 @@ typedef struct dw_sampler dw_sampler; /* scratch memory for one vocabulary size;
 dw_status dw_sampler_create(uint32_t n_vocab, dw_sampler **out) DW_MUST_USE;
 void dw_sampler_destroy(dw_sampler *sampler);
 
-/* logits [n_vocab] f32, not changed; -inf excludes a token. A NaN, +inf, or nothing but -inf is DW_E_DEVICE (a broken device), never a
+/* logits [n_vocab] f32; -inf excludes a token. A NaN, +inf, or nothing but -inf is DW_E_DEVICE (a broken device), never a
  * random token; so it is for every function below. out->logprob is over the whole vocabulary at temperature 1, as in dw_sampler_top. */
 dw_status dw_sampler_sample(dw_sampler *sampler, const float *logits, const dw_sampling *sampling, dw_sampler_state *state,
                             dw_token_score *out) DW_MUST_USE;
@@ -48,6 +51,9 @@ dw_status dw_sampler_top(dw_sampler *sampler, const float *logits, uint32_t k, d
 /* Log-probabilities of given tokens (DW_E_RANGE for one outside), and the entropy in nats of the whole distribution. */
 dw_status dw_sampler_scores(dw_sampler *sampler, const float *logits, const int32_t *tokens, uint32_t n, float *out) DW_MUST_USE;
 dw_status dw_sampler_entropy(dw_sampler *sampler, const float *logits, float *out) DW_MUST_USE;
+
+/* Whether these are logits: DW_OK, or DW_E_DEVICE. */
+dw_status dw_sampler_check(dw_sampler *sampler, const float *logits) DW_MUST_USE;
 
 /* The next uniform number in [0, 1) with 53 random bits; advances the counter. */
 double dw_sampler_uniform(dw_sampler_state *state);

@@ -136,9 +136,11 @@ static dw_status scan(dw_sampler *sampler, const float *logits, float *max) {
 static const float lightest = -40.0f;
 
 /* exp(a) for a <= 0, within 2 units in the last place; 0 below `lightest`. Method: Cody and Waite's reduction, a polynomial of
- * degree 6 (coefficients of Cephes' expf), and the exponent put in by hand. */
+ * degree 6 (coefficients of Cephes' expf), and the exponent put in by hand. A number above 0, or none, comes only from logits that
+ * somebody changes meanwhile (sample.h rule 4): it is bounded like the others. */
 static inline float exp_negative(float a) {
-    float bounded = a < lightest ? lightest : a;
+    float bounded = a > lightest ? a : lightest; /* written so that NaN becomes a number */
+    bounded = bounded < 0.0f ? bounded : 0.0f;
     int32_t exponent = (int32_t)(bounded * 1.44269504088896341f - 0.5f);
     float n = (float)exponent;
     float r = bounded - n * 0.693359375f;
@@ -373,13 +375,24 @@ static int32_t draw(dw_sampler *sampler, const float *logits, const dw_sampling 
 
 static int32_t first_of(const dw_sampler *sampler, const float *logits, float max) {
     uint32_t block = 0;
-    while (sampler->block_max[block] < max) block++;
-    uint32_t id = block * BLOCK;
-    while (logits[id] < max) id++;
+    while (sampler->block_max[block] < max) block++; /* ends: max is the largest of these */
+    uint32_t id = block * BLOCK, end = id + BLOCK < sampler->n_vocab ? id + BLOCK : sampler->n_vocab;
+    while (id + 1 < end && logits[id] < max) id++; /* the block's last token where the maximum has gone meanwhile (sample.h rule 4) */
     return (int32_t)id;
 }
 
 /* --- the public functions --------------------------------------------------------------------------------------- */
+
+dw_status dw_sampler_check(dw_sampler *sampler, const float *logits) {
+    float max;
+    return scan(sampler, logits, &max);
+}
+
+/* A log-probability as it leaves: minus infinity for an excluded token, else a number. */
+static dw_status score_of(double logit, float max, double log_sum, float *out) {
+    *out = (float)(logit - (double)max - log_sum);
+    return *out < INFINITY ? DW_OK : DW_E_DEVICE; /* false for NaN too */
+}
 
 static dw_status pick(dw_sampler *sampler, const float *logits, const dw_sampling *sampling, dw_sampler_state *state, int32_t *token,
                       float *max) {
@@ -400,8 +413,7 @@ dw_status dw_sampler_sample(dw_sampler *sampler, const float *logits, const dw_s
     float max;
     dw_status status = pick(sampler, logits, sampling, state, &out->token, &max);
     if (status != DW_OK) return status;
-    out->logprob = (float)((double)logits[out->token] - (double)max - log_mass(sampler, logits, max));
-    return DW_OK;
+    return score_of((double)logits[out->token], max, log_mass(sampler, logits, max), &out->logprob);
 }
 
 static int by_logit(const void *a, const void *b) {
@@ -422,11 +434,12 @@ dw_status dw_sampler_top(dw_sampler *sampler, const float *logits, uint32_t k, d
         n = keep_likeliest(sampler, gather(sampler, logits, -INFINITY), (double)k);
     }
     qsort(sampler->candidates, n, sizeof *sampler->candidates, by_logit);
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; status == DW_OK && i < k; i++) {
         const candidate *c = &sampler->candidates[i];
-        out[i] = (dw_token_score){c->id, (float)((double)c->logit - (double)max - log_sum)};
+        out[i].token = c->id;
+        status = i < n ? score_of((double)c->logit, max, log_sum, &out[i].logprob) : DW_E_DEVICE; /* fewer than were there */
     }
-    return DW_OK;
+    return status;
 }
 
 dw_status dw_sampler_scores(dw_sampler *sampler, const float *logits, const int32_t *tokens, uint32_t n, float *out) {
@@ -437,8 +450,11 @@ dw_status dw_sampler_scores(dw_sampler *sampler, const float *logits, const int3
     dw_status status = scan(sampler, logits, &max);
     if (status != DW_OK) return status;
     double log_sum = log_mass(sampler, logits, max);
-    for (uint32_t i = 0; i < n; i++) out[i] = (float)((double)logits[tokens[i]] - (double)max - log_sum);
-    return DW_OK;
+    for (uint32_t i = 0; status == DW_OK && i < n; i++) {
+        uint32_t token = (uint32_t)tokens[i];
+        status = token < sampler->n_vocab ? score_of((double)logits[token], max, log_sum, &out[i]) : DW_E_RANGE;
+    }
+    return status;
 }
 
 dw_status dw_sampler_entropy(dw_sampler *sampler, const float *logits, float *out) {
@@ -462,6 +478,7 @@ dw_status dw_sampler_entropy(dw_sampler *sampler, const float *logits, float *ou
         weighted += sum_lanes(product);
     }
     double entropy = log(sum) - weighted / sum;
+    if (!isfinite(entropy)) return DW_E_DEVICE;
     *out = entropy > 0 ? (float)entropy : 0.0f; /* of a certain token it is 0, whatever the rounding */
     return DW_OK;
 }

@@ -42,9 +42,9 @@ static void evict(dw_session *session) {
     pool->evictions++;
 }
 
-dw_status dw_session_reserve_locked(dw_session *session, uint32_t n_rows, dw_error *err) {
+dw_status dw_session_reserve_locked(dw_session *session, uint32_t first_row, uint32_t n_rows, dw_error *err) {
     dw_session_pool *pool = session->pool;
-    uint64_t needed = pool->options.kv_bytes_max != 0 ? dw_kv_growth(pool->arena, session->slot, n_rows) : 0;
+    uint64_t needed = pool->options.kv_bytes_max != 0 ? dw_kv_growth_after_rewind(pool->arena, session->slot, first_row, n_rows) : 0;
     if (needed == 0) return DW_OK;
     while (dw_kv_held_bytes(pool->arena) + needed > pool->options.kv_bytes_max) {
         dw_session *victim = next_to_go(session);

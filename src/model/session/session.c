@@ -69,14 +69,33 @@ void dw_session_cut(dw_session *session, uint32_t n_tokens, uint32_t n_rows) {
     dw_os_mutex_unlock(session->pool->lock);
 }
 
+/* Rows up to n_rows are about to be written, and are in the budget. */
+static dw_status make_writable_locked(dw_session *session, uint32_t n_rows, dw_buffer **buffer, uint64_t *offset, dw_error *err) {
+    dw_status status = dw_kv_writable(session->pool->arena, session->slot, buffer, offset, err);
+    if (status == DW_OK) dw_kv_reserve(session->pool->arena, session->slot, n_rows); /* at once: several may be bound before one is evaluated */
+    return status;
+}
+
 dw_status dw_session_bind(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) {
     dw_os_mutex_lock(session->pool->lock);
     uint32_t pending = session->n_tokens - session->n_rows, chunk_end = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN;
     uint32_t n_rows = session->n_rows + (pending < chunk_end ? pending : DW_PREFILL_CHUNK_TOKENS);
-    dw_status status = dw_session_reserve_locked(session, n_rows, err);
+    dw_status status = dw_session_reserve_locked(session, session->n_rows, n_rows, err);
     session->last_use = ++session->pool->uses;
-    if (status == DW_OK) status = dw_kv_writable(session->pool->arena, session->slot, buffer, offset, err);
-    if (status == DW_OK) dw_kv_reserve(session->pool->arena, session->slot, n_rows); /* at once: several may be bound before one is evaluated */
+    if (status == DW_OK) status = make_writable_locked(session, n_rows, buffer, offset, err);
+    dw_os_mutex_unlock(session->pool->lock);
+    return status;
+}
+
+dw_status dw_session_bind_again(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) {
+    dw_os_mutex_lock(session->pool->lock);
+    uint32_t n_rows = session->n_rows;
+    dw_status status = dw_session_reserve_locked(session, n_rows - 1, n_rows, err);
+    session->last_use = ++session->pool->uses;
+    if (status == DW_OK) {
+        cut_locked(session, session->n_tokens, n_rows - 1);
+        status = make_writable_locked(session, n_rows, buffer, offset, err);
+    }
     dw_os_mutex_unlock(session->pool->lock);
     return status;
 }

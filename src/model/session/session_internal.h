@@ -65,11 +65,14 @@ void dw_session_cut(dw_session *session, uint32_t n_tokens, uint32_t n_rows);
 /* Before the next chunk of pending tokens is evaluated: makes room in the budget for its rows (DW_E_FULL) and makes them writable. Gives the
  * buffer that holds the slot on the device, and the slot's first byte in it. */
 dw_status dw_session_bind(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) DW_MUST_USE;
+/* The same before the last token is evaluated again: gives up its row, which must be there. A budget that refuses (DW_E_FULL) leaves the row. */
+dw_status dw_session_bind_again(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) DW_MUST_USE;
 /* Rows up to n_rows have been evaluated: all those of one chunk in one call. */
 void dw_session_commit(dw_session *session, uint32_t n_rows);
 
-/* budget.c, lock held: makes sure that rows up to n_rows may be written. DW_E_FULL. */
-dw_status dw_session_reserve_locked(dw_session *session, uint32_t n_rows, dw_error *err) DW_MUST_USE;
+/* budget.c, lock held: makes sure that rows from first_row, which is at most the number of rows that there are, up to n_rows may be written.
+ * DW_E_FULL, and then the session is as it was. */
+dw_status dw_session_reserve_locked(dw_session *session, uint32_t first_row, uint32_t n_rows, dw_error *err) DW_MUST_USE;
 
 /* share.c. Takes rows of pending tokens from another session, where there is one that has them (rule 4). At most rows_max rows are the
  * session's then. Where several rows are wanted, the chunks that remain are cut as they would be without sharing. Returns how many it took. */

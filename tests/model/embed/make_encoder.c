@@ -39,6 +39,9 @@ static void add_tensor(maker *k, const char *name, enum ggml_type type, int64_t 
     if (type == GGML_TYPE_F32) memcpy(t->data, values, (size_t)n * sizeof values[0]);
     else ggml_quantize_chunk(type, values, t->data, 0, rows == 0 ? 1 : rows, columns, NULL);
     free(values);
+    char spoilt[64];
+    snprintf(spoilt, sizeof spoilt, "blk.%u.layer_output_norm.bias", k->m->n_layers - 1);
+    if (k->fault == MADE_NAN && strcmp(name, spoilt) == 0) ((float *)t->data)[3] = NAN;
     ggml_set_name(t, name);
     gguf_add_tensor(k->file, t);
 }

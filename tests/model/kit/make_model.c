@@ -163,6 +163,7 @@ static void put(maker *k, const char *name, enum ggml_type type, const int64_t s
     struct ggml_tensor *t = ggml_new_tensor(k->context, type, n_dims, shape);
     if (type == GGML_TYPE_F32) {
         memcpy(t->data, values, ggml_nbytes(t));
+        if (k->m->spoilt != NULL && strcmp(k->m->spoilt, name) == 0) ((float *)t->data)[k->m->spoilt_at] = k->m->spoilt_value;
     } else {
         float *weights = malloc((size_t)shape[0] * sizeof weights[0]);
         if (weights == NULL) abort();

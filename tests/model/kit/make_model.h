@@ -34,6 +34,9 @@ typedef struct made_model {
     const uint32_t *heads_of, *feed_of;
     bool padded;
     const char *omit;              /* a tensor that is left out */
+    const char *spoilt;            /* a tensor of F32 values whose value at `spoilt_at` is `spoilt_value` */
+    uint32_t spoilt_at;
+    float spoilt_value;
     const char *extra;             /* a vector [width] that no family has */
     void (*edit)(struct gguf_context *file); /* last change to the keys */
     uint64_t seed;

@@ -7,12 +7,14 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "llama.h"
 #include "model/sample/sample.h"
+#include "os/os.h"
 
 enum { VOCAB_MAX = 5000 };
 
@@ -470,6 +472,70 @@ static void kept_sets_and_order_equal_libllamas(void **state) {
     dw_sampler_destroy(sampler);
 }
 
+/* --- logits that somebody changes meanwhile ---------------------------------------------------------------------- */
+
+typedef struct changing {
+    volatile float *logits;
+    uint32_t n;
+    _Atomic bool over;
+    _Atomic uint64_t rounds;
+} changing;
+
+/* The maximum comes and goes, and so do numbers that are none. */
+static void change_logits(void *argument) {
+    static const float values[] = {1000.0f, -1000.0f, NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 0.0f};
+    changing *c = argument;
+    uint64_t seed = 1;
+    while (!atomic_load(&c->over)) {
+        for (uint32_t i = 0; i < c->n; i++) {
+            seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+            c->logits[i] = values[(seed >> 33) % (i % 7 == 0 ? 8 : 2)];
+        }
+        for (uint32_t i = 0; i < c->n; i++) c->logits[i] = i == c->n - 1 ? 7.0f : (float)(i % 5); /* good ones, for a moment */
+        atomic_fetch_add(&c->rounds, 1);
+    }
+}
+
+static void logits_that_change_meanwhile_harm_nobody(void **state) {
+    (void)state;
+    enum { N = 1000, ROUNDS = 20000, K = 20 };
+    static const dw_sampling ways[] = {{.top_p = 1}, {.temperature = 1, .top_p = 1}, {.temperature = 0.7f, .top_p = 0.9f}, {.temperature = 1e-6f, .top_p = 1},
+                                       {.temperature = 1, .top_p = 0.95f, .top_k = 40, .min_p = 0.05f}, {.temperature = 100, .top_p = 1, .min_p = 0.9f}};
+    dw_sampler *sampler = NULL;
+    dw_os_thread *thread = NULL;
+    dw_token_score top[K], one;
+    dw_sampler_state random = {.seed = 5};
+    int32_t token = 0, wanted[K];
+    float scores[K], entropy;
+    uint64_t good = 0, bad = 0;
+    changing c = {.logits = calloc(N, sizeof(float)), .n = N}; /* on the heap, where the address sanitizer knows its end */
+    const float *logits = (const float *)(uintptr_t)c.logits;
+    for (int32_t i = 0; i < K; i++) wanted[i] = i * 50;
+    assert_int_equal(dw_sampler_create(N, &sampler), DW_OK);
+    assert_int_equal(dw_os_thread_create("changes", 1 << 20, change_logits, &c, &thread, NULL), DW_OK);
+    for (uint32_t round = 0; round < ROUNDS || atomic_load(&c.rounds) < 100; round++) {
+        const dw_sampling *way = &ways[round % (sizeof ways / sizeof ways[0])];
+        dw_status all[] = {dw_sampler_pick(sampler, logits, way, &random, &token), dw_sampler_sample(sampler, logits, way, &random, &one),
+                           dw_sampler_top(sampler, logits, K, top), dw_sampler_scores(sampler, logits, wanted, K, scores),
+                           dw_sampler_entropy(sampler, logits, &entropy), dw_sampler_check(sampler, logits)};
+        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+            assert_true(all[i] == DW_OK || all[i] == DW_E_DEVICE);
+            good += all[i] == DW_OK;
+            bad += all[i] != DW_OK;
+        }
+        if (all[0] == DW_OK) assert_in_range(token, 0, N - 1);
+        if (all[1] == DW_OK) assert_true(one.token >= 0 && one.token < N && one.logprob < INFINITY);
+        for (int i = 0; i < K && all[2] == DW_OK; i++) assert_true(top[i].token >= 0 && top[i].token < N && top[i].logprob < INFINITY);
+        for (int i = 0; i < K && all[3] == DW_OK; i++) assert_true(scores[i] < INFINITY);
+        if (all[4] == DW_OK) assert_true(isfinite(entropy));
+    }
+    atomic_store(&c.over, true);
+    dw_os_thread_join(thread);
+    dw_sampler_destroy(sampler);
+    free((void *)(uintptr_t)c.logits);
+    print_message("%llu results, %llu refused\n", (unsigned long long)good, (unsigned long long)bad);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(draws_equal_those_of_a_sampler_that_sorts_everything),
@@ -485,6 +551,7 @@ int main(void) {
         cmocka_unit_test(tokens_and_sizes_outside_are_refused),
         cmocka_unit_test(extreme_temperatures_and_logits_are_finite),
         cmocka_unit_test(kept_sets_and_order_equal_libllamas),
+        cmocka_unit_test(logits_that_change_meanwhile_harm_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

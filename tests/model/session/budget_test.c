@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/hash.h"
 #include "model/engine/job.h"
 #include "model/kit/make_model.h"
 #include "os/os.h"
@@ -202,6 +203,49 @@ static void what_does_not_fit_is_refused_and_leaves_the_session_as_it_was(void *
     dw_session_destroy(asks);
 }
 
+/* A job without tokens computes the last row again. Where others map that row too it needs memory for a copy, which the budget may refuse. */
+static void a_last_row_that_cannot_be_computed_again_stays(void **state) {
+    (void)state;
+    for (uint32_t n_rows = 1; n_rows <= 33; n_rows += 16) { /* one row; the first of a page; the first of another */
+        open_model(((n_rows + 15) / 16 + 1) * 16); /* whole pages of 16 rows: those that the rows take, and one more */
+        dw_session_pool_use use;
+        dw_session *exact = opened(false, DW_PRIORITY_NORMAL, 0), *child = NULL, *filler = opened(false, DW_PRIORITY_NORMAL, 0);
+        say(exact, n_rows);
+        assert_int_equal(dw_session_fork(exact, &child, NULL), DW_OK);
+        use = use_now();
+        while (use.own_bytes + use.shared_bytes + 16 * row_bytes <= use.budget_bytes) { /* no page is left */
+            say(filler, 16);
+            use = use_now();
+        }
+        dw_hash before, after;
+        uint32_t n = 0;
+        const void *view = NULL;
+        uint64_t bytes = 0;
+        assert_int_equal(dw_session_kv_view(child, 0, 0, &view, &bytes), DW_OK);
+        assert_int_equal(dw_hash_of(view, (size_t)bytes, &before), DW_OK);
+        float logits[N_VOCAB];
+        dw_row_request row = {.index = DW_ROW_LAST, .logits = logits};
+        dw_job job = {.kind = DW_JOB_FORWARD, .session = child, .rows = &row, .n_rows = 1};
+        dw_error err = {0};
+        assert_int_equal(dw_job_run(&job, &err), DW_E_FULL);
+        assert_int_equal(dw_session_rows(child), n_rows);
+        dw_session_tokens(child, &n);
+        assert_int_equal(n, n_rows);
+        assert_int_equal(dw_session_kv_view(child, 0, 0, &view, &bytes), DW_OK);
+        assert_int_equal(bytes, (uint64_t)n_rows * row_bytes / (2ull * dw_model_info_view(model)->n_layers));
+        assert_int_equal(dw_hash_of(view, (size_t)bytes, &after), DW_OK);
+        assert_memory_equal(&before, &after, sizeof before);
+        dw_session_destroy(filler); /* now there is room */
+        assert_int_equal(dw_job_run(&job, &err), DW_OK);
+        assert_int_equal(dw_session_rows(child), n_rows);
+        dw_session_destroy(exact);
+        dw_session_destroy(child);
+        assert_int_equal(use_now().own_bytes + use_now().shared_bytes, 0);
+        dw_model_close(model);
+        model = NULL;
+    }
+}
+
 static void what_is_shared_needs_no_room(void **state) {
     (void)state;
     open_model(700);
@@ -229,6 +273,7 @@ int main(void) {
         cmocka_unit_test_teardown(fast_sessions_give_way_lowest_class_and_longest_unused_first, close_model),
         cmocka_unit_test_teardown(an_evicted_session_computes_its_rows_again_and_says_so, close_model),
         cmocka_unit_test_teardown(what_does_not_fit_is_refused_and_leaves_the_session_as_it_was, close_model),
+        cmocka_unit_test_teardown(a_last_row_that_cannot_be_computed_again_stays, close_model),
         cmocka_unit_test_teardown(what_is_shared_needs_no_room, close_model),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
