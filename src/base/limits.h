@@ -71,6 +71,7 @@
 #define DW_BATCH_SMALL_TOKENS_MAX 16u                    /* a session with no more than these to evaluate joins a batch; more is prefill */
 #define DW_SHARE_ROWS_MIN 64u                            /* rows that sharing a prefix has to save: what it costs is a map per layer and extent */
 #define DW_EMBED_STEP_TOKENS 512u                        /* of texts that share one graph; a longer text has one of its own */
+#define DW_EMBED_SLOTS_MAX (DW_MODEL_OWN_SLOTS - 1)       /* texts that one decoder evaluates at a time; the last slot is for changing a session's */
 #define DW_EMBED_STEP_TEXTS 64u                          /* that share one graph */
 
 /* GGUF */

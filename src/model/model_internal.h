@@ -29,6 +29,10 @@ struct dw_model {
     uint32_t logits_rows;
     float *hidden;           /* [hidden_rows, n_embedding] */
     uint32_t hidden_rows;
+    uint32_t embed_slots;    /* slots of the arena that texts have */
+    uint64_t embed_grants;   /* how often a text took one */
+    const void *embed_next;  /* while jobs are looked at: the job that may take one next, and the highest class of those that lack one */
+    dw_priority embed_lacking;
     /* Once asked for, under the lock. */
     dw_os_mutex *lock;
     bool has_fingerprint;

@@ -38,8 +38,6 @@ static uint32_t chunk_tokens(const dw_job *job, bool short_steps) {
     return short_steps && may_cut ? DW_PREFILL_CHUNK_TOKENS_MIN : DW_PREFILL_CHUNK_TOKENS;
 }
 
-uint64_t *dw_batch_served(dw_job *job) { return job->kind == DW_JOB_EMBED ? &job->served : &job->session->served; }
-
 /* Whole chunks keep their bits in company where bits.h found it so, but for logits that go by how many are wanted of a chunk. */
 static bool may_pack(const dw_job *job, uint32_t n) {
     if (!is_exact(job)) return true;
@@ -48,12 +46,12 @@ static bool may_pack(const dw_job *job, uint32_t n) {
 
 void dw_batch_look(const dw_job *job, dw_job_look *out) {
     if (job->kind == DW_JOB_EMBED) { /* a graph of its own, as large as a prefill chunk */
-        *out = (dw_job_look){.model = job->model, .priority = job->priority, .group = DW_STEP_PREFILL, .n_tokens = DW_EMBED_STEP_TOKENS, .served = job->served};
+        *out = (dw_job_look){.model = job->model, .priority = job->priority, .group = DW_STEP_PREFILL, .n_tokens = DW_EMBED_STEP_TOKENS};
         return;
     }
     const dw_session *session = job->session;
     uint32_t n = dw_job_next_tokens(job, DW_PREFILL_CHUNK_TOKENS);
-    *out = (dw_job_look){.model = session->pool->model, .priority = session->priority, .n_tokens = n, .served = session->served};
+    *out = (dw_job_look){.model = session->pool->model, .priority = session->priority, .n_tokens = n};
     if (n > DW_BATCH_SMALL_TOKENS_MAX) {
         out->group = DW_STEP_PREFILL;
         out->packs = may_pack(job, n);
@@ -62,6 +60,44 @@ void dw_batch_look(const dw_job *job, dw_job_look *out) {
     } else {
         out->group = is_exact(job) ? DW_STEP_ALONE : DW_STEP_FEW;
     }
+}
+
+/* Whether it is an embedding that needs a slot of its decoder and has none. */
+static bool needs_slot(const dw_job *job) { return job->kind == DW_JOB_EMBED && job->model->encoder == NULL && !dw_embed_holds_slot(job); }
+
+/* Who may take a slot next, of each model that has one left: by turns the one that has waited longest, and that of the highest class. */
+static void grant_slots(dw_job *const *jobs, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        if (jobs[i]->kind != DW_JOB_EMBED) continue;
+        jobs[i]->model->embed_next = NULL;
+        jobs[i]->model->embed_lacking = DW_PRIORITY_BACKGROUND;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        dw_model *model = jobs[i]->model;
+        if (!needs_slot(jobs[i]) || model->embed_slots == DW_EMBED_SLOTS_MAX) continue;
+        const dw_job *next = model->embed_next;
+        bool by_class = model->embed_grants % 2 == 0;
+        if (next == NULL || (by_class && jobs[i]->priority < next->priority)) model->embed_next = jobs[i];
+    }
+}
+
+uint32_t dw_batch_look_all(dw_job *const *jobs, uint32_t n, dw_job_look *looks, uint32_t *ready) {
+    uint32_t n_ready = 0;
+    grant_slots(jobs, n);
+    for (uint32_t i = 0; i < n; i++) {
+        dw_model *model = jobs[i]->model;
+        if (needs_slot(jobs[i]) && model->embed_next != jobs[i]) {
+            if (jobs[i]->priority < model->embed_lacking) model->embed_lacking = jobs[i]->priority;
+            continue;
+        }
+        dw_batch_look(jobs[i], &looks[n_ready]);
+        ready[n_ready++] = i;
+    }
+    for (uint32_t k = 0; k < n_ready; k++) {
+        const dw_job *job = jobs[ready[k]];
+        if (job->kind == DW_JOB_EMBED && job->model->embed_lacking < looks[k].priority) looks[k].priority = job->model->embed_lacking;
+    }
+    return n_ready;
 }
 
 /* --- planning ------------------------------------------------------------------------------------------------ */
@@ -118,7 +154,6 @@ static dw_status evaluate_rows(pass *p, float *output, dw_error *err) {
         const member *m = &p->members[i];
         dw_session *session = m->entry->job->session;
         dw_session_commit(session, m->part.first_position + m->part.n_tokens);
-        session->served += m->part.n_tokens;
     }
     return status;
 }
@@ -171,7 +206,6 @@ bool dw_batch_step(dw_batch_job *jobs, uint32_t n, const dw_batch_options *optio
     dw_error err = {0};
     if (jobs[0].job->kind == DW_JOB_EMBED) {
         jobs[0].progress = dw_embed_step(jobs[0].job);
-        jobs[0].job->served += DW_EMBED_STEP_TOKENS;
         return true;
     }
     p.model = jobs[0].job->session->pool->model;

@@ -106,10 +106,15 @@ dw_job_progress dw_embed_step(dw_job *job) {
     return job->status != DW_OK || job->n_embedded == job->n_texts ? DW_JOB_DONE : DW_JOB_MORE;
 }
 
+bool dw_embed_holds_slot(const dw_job *job) {
+    const dw_embed_decoding *decoding = job->state;
+    return decoding != NULL && decoding->has_slot;
+}
+
 dw_status dw_embed_end(dw_job *job) {
     dw_embed_decoding_destroy(job->model, job->state);
     job->state = NULL;
-    if (job->status == DW_OK && job->n_embedded < job->n_texts) job->status = dw_fail(&job->error, DW_E_CANCELLED, "the engine was closed");
+    if (job->status == DW_OK && job->n_embedded < job->n_texts) job->status = dw_fail(&job->error, DW_E_CANCELLED, atomic_load(&job->cancel) ? "cancelled" : "the engine was closed");
     if (job->status != DW_OK) job->error.status = job->status;
     return job->status;
 }

@@ -14,5 +14,7 @@
 dw_status dw_embed_begin(dw_job *job, dw_error *err) DW_MUST_USE;
 dw_job_progress dw_embed_step(dw_job *job) DW_MUST_USE;
 dw_status dw_embed_end(dw_job *job);
+/* Whether a text of it is in a slot of the model's own. */
+bool dw_embed_holds_slot(const dw_job *job);
 
 #endif

@@ -21,6 +21,7 @@ static void give_back(dw_model *model, dw_embed_decoding *decoding) {
     dw_kv_close(model->pool->arena, decoding->slot);
     dw_os_mutex_unlock(model->pool->lock);
     decoding->has_slot = false;
+    model->embed_slots--;
 }
 
 void dw_embed_decoding_destroy(dw_model *model, dw_embed_decoding *decoding) {
@@ -33,9 +34,13 @@ void dw_embed_decoding_destroy(dw_model *model, dw_embed_decoding *decoding) {
 static dw_status bind(dw_model *model, dw_embed_decoding *decoding, dw_graph_binding *out, dw_error *err) {
     dw_status status = DW_OK;
     dw_os_mutex_lock(model->pool->lock);
-    if (!decoding->has_slot) status = dw_kv_open(model->pool->arena, &decoding->slot, err);
+    if (!decoding->has_slot) {
+        status = dw_kv_open(model->pool->arena, &decoding->slot, err);
+        decoding->has_slot = status == DW_OK;
+        model->embed_slots += decoding->has_slot;
+        model->embed_grants += decoding->has_slot;
+    }
     if (status == DW_OK) {
-        decoding->has_slot = true;
         status = dw_kv_writable(model->pool->arena, decoding->slot, &out->buffer, &out->offset, err);
     }
     dw_os_mutex_unlock(model->pool->lock);

@@ -3,18 +3,20 @@
  * Jobs wait in an array until they end. It needs no limit of its own: a session has at most one job, and a model's sessions are
  * limited.
  *
- * A job of a higher class than those being evaluated has the evaluation given up, where the device can do that: rows are append-only and
- * were not committed, so nothing is lost but time. A class whose step was given up has its next one to the end, and while somebody of
- * the real-time class was here lately prefill goes in short chunks.
+ * A job of a higher class ends the evaluation under way, where the device can do that. Its rows were not committed, so only time is lost. The
+ * jobs whose step was given up keep their places, and the next step of their class is not given up. For a while after a real-time job came,
+ * prefill goes in short chunks.
  *
  * Rules
  * 1. A job belongs to the engine from submit until just before on_done. From then on its memory is the owner's again, so nothing here
  *    touches it; dw_engine_cancel looks a job up by address before it writes to it.
  * 2. The mutex is held only around the books, never during a step, begin, end or on_done.
  * 3. The thread ends when the engine is closing, no job waits and no submit is under way.
+ * 4. `waiting` is in the order in which jobs wait (schedule.h): who comes or was stepped stands at its end.
  */
 #include "model/engine/batch.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,8 +28,6 @@ static const size_t stack_bytes = (size_t)8 << 20;
 
 /* How long after a real-time job others' prefill goes in short chunks. */
 static const uint64_t hurry_ns = UINT64_C(2000000000);
-
-enum { N_CLASSES = DW_PRIORITY_BACKGROUND - DW_PRIORITY_REALTIME + 1 };
 
 struct dw_engine {
     dw_device *device;
@@ -41,23 +41,31 @@ struct dw_engine {
     dw_batch_job stepped[DW_BATCH_PARTS_MAX]; /* out of `waiting`, in the hands of the thread */
     uint32_t n_stepped;
     dw_priority stepped_class; /* the highest in it */
-    bool owed[N_CLASSES];     /* the last step of this class was given up */
+    bool owed[DW_CLASSES];    /* the last step of this class was given up */
     uint32_t submitting;      /* calls between their check and their place */
     uint64_t hurry_until_ns;
     bool closing;
     dw_engine_counts counts;
     /* the thread's */
     dw_schedule schedule;
-    dw_job_look *looks;
+    dw_job_look *looks;       /* [looks_capacity] */
+    uint32_t *ready;          /* [looks_capacity] */
     uint32_t looks_capacity;
 };
 
+/* What the thread does with the jobs that it has taken. */
+typedef enum engine_task { TASK_STEP, TASK_END, TASK_NONE } engine_task;
+
 /* --- the books; the mutex is held -------------------------------------------------------------------------------- */
 
-static bool *owed_to(dw_engine *engine, dw_priority class) { return &engine->owed[class - DW_PRIORITY_REALTIME]; }
+static bool *owed_to(dw_engine *engine, dw_priority class) {
+    assert(dw_os_mutex_held(engine->mutex));
+    return &engine->owed[class - DW_PRIORITY_REALTIME];
+}
 
 /* By address alone: the memory of a job that is not here may be gone. */
-static bool holds(const dw_engine *engine, const dw_job *job) {
+static bool holds_job(const dw_engine *engine, const dw_job *job) {
+    assert(dw_os_mutex_held(engine->mutex));
     for (uint32_t i = 0; i < engine->n_stepped; i++) {
         if (engine->stepped[i].job == job) return true;
     }
@@ -75,7 +83,8 @@ static bool any_cancelled(const dw_engine *engine) {
     return false;
 }
 
-static dw_status make_room(dw_engine *engine, dw_error *err) {
+static dw_status make_room_for_job(dw_engine *engine, dw_error *err) {
+    assert(dw_os_mutex_held(engine->mutex));
     uint32_t needed = engine->n_waiting + engine->n_stepped + engine->submitting + 1;
     if (needed <= engine->capacity) return DW_OK;
     dw_job **larger = realloc(engine->waiting, 2 * (size_t)needed * sizeof *larger);
@@ -85,55 +94,77 @@ static dw_status make_room(dw_engine *engine, dw_error *err) {
     return DW_OK;
 }
 
-static bool look_at_all(dw_engine *engine) {
-    if (engine->n_waiting > engine->looks_capacity) {
-        dw_job_look *larger = realloc(engine->looks, engine->capacity * sizeof *larger);
-        if (!larger) return false;
-        engine->looks = larger;
-        engine->looks_capacity = engine->capacity;
-    }
-    for (uint32_t i = 0; i < engine->n_waiting; i++) dw_batch_look(engine->waiting[i], &engine->looks[i]);
+static bool make_room_for_looks(dw_engine *engine) {
+    if (engine->n_waiting <= engine->looks_capacity) return true;
+    dw_job_look *looks = realloc(engine->looks, engine->capacity * sizeof *looks);
+    if (looks != NULL) engine->looks = looks;
+    uint32_t *ready = realloc(engine->ready, engine->capacity * sizeof *ready);
+    if (ready != NULL) engine->ready = ready;
+    if (looks == NULL || ready == NULL) return false;
+    engine->looks_capacity = engine->capacity;
     return true;
 }
 
-/* Moves those whose step is next into `stepped`. Without memory for a look around the first one goes. */
-static void take_next(dw_engine *engine) {
-    uint32_t picked[DW_BATCH_PARTS_MAX] = {0}, n = 1;
-    engine->stepped_class = DW_PRIORITY_BACKGROUND;
-    if (!engine->closing && look_at_all(engine)) {
-        n = dw_schedule_pick(&engine->schedule, engine->looks, engine->n_waiting, picked);
-        for (uint32_t i = 0; i < n; i++) {
-            dw_priority class = engine->looks[picked[i]].priority;
-            if (class < engine->stepped_class) engine->stepped_class = class;
-        }
-    }
+/* Moves waiting[picked[0..n)] into `stepped`. */
+static void take_out(dw_engine *engine, const uint32_t picked[], uint32_t n, dw_job_progress progress) {
+    assert(dw_os_mutex_held(engine->mutex) && engine->n_stepped == 0);
     engine->n_stepped = n;
     for (uint32_t i = 0; i < n; i++) {
-        engine->stepped[i] = (dw_batch_job){.job = engine->waiting[picked[i]], .progress = DW_JOB_MORE};
+        engine->stepped[i] = (dw_batch_job){.job = engine->waiting[picked[i]], .progress = progress};
         engine->waiting[picked[i]] = NULL;
     }
     uint32_t kept = 0;
     for (uint32_t i = 0; i < engine->n_waiting; i++) {
-        if (engine->waiting[i]) engine->waiting[kept++] = engine->waiting[i];
+        if (engine->waiting[i] != NULL) engine->waiting[kept++] = engine->waiting[i];
     }
+    assert(kept + n == engine->n_waiting);
     engine->n_waiting = kept;
+}
+
+/* Takes jobs that are to end without another step: cancelled ones, or all of them when the engine is closing. */
+static bool take_ending(dw_engine *engine) {
+    uint32_t picked[DW_BATCH_PARTS_MAX], n = 0;
+    for (uint32_t i = 0; i < engine->n_waiting && n < DW_BATCH_PARTS_MAX; i++) {
+        if (engine->closing || atomic_load(&engine->waiting[i]->cancel)) picked[n++] = i;
+    }
+    if (n > 0) take_out(engine, picked, n, DW_JOB_DONE);
+    return n > 0;
+}
+
+/* Takes the jobs whose step is next. Without memory for a look around the first one goes. */
+static void take_next(dw_engine *engine) {
+    uint32_t picked[DW_BATCH_PARTS_MAX] = {0}, n = 1, n_ready = 0;
+    engine->stepped_class = DW_PRIORITY_BACKGROUND;
+    if (make_room_for_looks(engine)) n_ready = dw_batch_look_all(engine->waiting, engine->n_waiting, engine->looks, engine->ready);
+    if (n_ready > 0) n = dw_schedule_pick(&engine->schedule, engine->looks, n_ready, picked);
+    for (uint32_t i = 0; i < n && n_ready > 0; i++) {
+        dw_priority class = engine->looks[picked[i]].priority;
+        if (class < engine->stepped_class) engine->stepped_class = class;
+        picked[i] = engine->ready[picked[i]];
+    }
+    take_out(engine, picked, n, DW_JOB_MORE);
     atomic_store(&engine->stop, false);
 }
 
-/* Puts back what goes on; the others stay in `stepped`, to be ended. */
-static void put_back(dw_engine *engine) {
-    uint32_t done = 0;
+/* Puts back what goes on: at the end, or where it stood when its step was given up. The others stay in `stepped`, to be ended. */
+static void put_back(dw_engine *engine, bool gave_up) {
+    assert(dw_os_mutex_held(engine->mutex) && engine->n_waiting + engine->n_stepped <= engine->capacity);
+    uint32_t done = 0, first = 0;
+    if (gave_up) memmove(engine->waiting + engine->n_stepped, engine->waiting, engine->n_waiting * sizeof engine->waiting[0]);
     for (uint32_t i = 0; i < engine->n_stepped; i++) {
-        if (engine->stepped[i].progress == DW_JOB_MORE) engine->waiting[engine->n_waiting++] = engine->stepped[i].job;
+        assert(!gave_up || engine->stepped[i].progress == DW_JOB_MORE);
+        if (gave_up) engine->waiting[first++] = engine->stepped[i].job;
+        else if (engine->stepped[i].progress == DW_JOB_MORE) engine->waiting[engine->n_waiting++] = engine->stepped[i].job;
         else engine->stepped[done++] = engine->stepped[i];
     }
+    engine->n_waiting += first;
     engine->n_stepped = done;
 }
 
 /* --- the thread -------------------------------------------------------------------------------------------------- */
 
 /* Ends a job and gives it back. It leaves the engine first: on_done may free it, and a late cancel must not find it. */
-static void finish(dw_engine *engine) {
+static void end_one(dw_engine *engine) {
     dw_os_mutex_lock(engine->mutex);
     dw_job *job = engine->n_stepped > 0 ? engine->stepped[--engine->n_stepped].job : NULL;
     dw_os_mutex_unlock(engine->mutex);
@@ -142,39 +173,39 @@ static void finish(dw_engine *engine) {
     if (job->on_done) job->on_done(job);
 }
 
-/* Waits until somebody is stepped; false when the thread is to end. */
-static bool next(dw_engine *engine, bool *closing, dw_batch_options *options) {
+/* Waits for jobs, and takes those that are to end or to be stepped. TASK_NONE: the thread is to end. */
+static engine_task take_task(dw_engine *engine, dw_batch_options *options) {
+    engine_task task = TASK_NONE;
     dw_os_mutex_lock(engine->mutex);
     while (engine->n_waiting == 0 && !(engine->closing && engine->submitting == 0)) dw_os_condition_wait(engine->changed, engine->mutex);
-    bool any = engine->n_waiting > 0;
-    *closing = engine->closing;
-    if (any) take_next(engine);
+    if (engine->n_waiting > 0) {
+        task = take_ending(engine) ? TASK_END : TASK_STEP;
+        if (task == TASK_STEP) take_next(engine);
+    }
     *options = (dw_batch_options){.short_steps = engine->hurry_until_ns > dw_os_monotonic_ns(), .stop = &engine->stop};
     dw_os_mutex_unlock(engine->mutex);
-    return any;
+    return task;
 }
 
-static void run(void *argument) {
+static void step_taken(dw_engine *engine, const dw_batch_options *options) {
+    uint32_t n = engine->n_stepped; /* only this thread changes it */
+    bool gave_up = !dw_batch_step(engine->stepped, n, options);
+    dw_os_mutex_lock(engine->mutex);
+    *owed_to(engine, engine->stepped_class) = gave_up && !any_cancelled(engine);
+    put_back(engine, gave_up);
+    engine->counts.steps++;
+    engine->counts.parts += n;
+    if (n > engine->counts.parts_most) engine->counts.parts_most = n;
+    engine->counts.given_up += gave_up;
+    dw_os_mutex_unlock(engine->mutex);
+}
+
+static void run_engine(void *argument) {
     dw_engine *engine = argument;
-    bool closing = false;
     dw_batch_options options;
-    while (next(engine, &closing, &options)) {
-        uint32_t n = engine->n_stepped; /* only this thread changes it */
-        bool gave_up = false;
-        if (closing) {
-            for (uint32_t i = 0; i < n; i++) engine->stepped[i].progress = DW_JOB_DONE;
-        } else {
-            gave_up = !dw_batch_step(engine->stepped, n, &options);
-        }
-        dw_os_mutex_lock(engine->mutex);
-        *owed_to(engine, engine->stepped_class) = gave_up && !any_cancelled(engine);
-        put_back(engine);
-        engine->counts.steps++;
-        engine->counts.parts += n;
-        if (n > engine->counts.parts_most) engine->counts.parts_most = n;
-        engine->counts.given_up += gave_up;
-        dw_os_mutex_unlock(engine->mutex);
-        while (engine->n_stepped > 0) finish(engine);
+    for (engine_task task; (task = take_task(engine, &options)) != TASK_NONE;) {
+        if (task == TASK_STEP) step_taken(engine, &options);
+        while (engine->n_stepped > 0) end_one(engine);
     }
 }
 
@@ -188,7 +219,7 @@ dw_status dw_engine_create(dw_device *device, dw_engine **out, dw_error *err) {
     engine->device = device;
     status = dw_os_mutex_create(&engine->mutex, err);
     if (status == DW_OK) status = dw_os_condition_create(&engine->changed, err);
-    if (status == DW_OK) status = dw_os_thread_create("engine", stack_bytes, run, engine, &engine->thread, err);
+    if (status == DW_OK) status = dw_os_thread_create("engine", stack_bytes, run_engine, engine, &engine->thread, err);
     if (status == DW_OK) *out = engine;
     else dw_engine_destroy(engine);
     return status;
@@ -210,24 +241,14 @@ void dw_engine_destroy(dw_engine *engine) {
     if (engine->mutex) dw_os_mutex_destroy(engine->mutex);
     free(engine->waiting);
     free(engine->looks);
+    free(engine->ready);
     free(engine);
 }
 
-/* Who comes now has no claim on what was served before: his count begins where that of the one who waits longest is. */
-static void start_fairly(dw_engine *engine, dw_job *job) {
-    uint64_t least = UINT64_MAX;
-    for (uint32_t i = 0; i < engine->n_waiting; i++) {
-        uint64_t served = *dw_batch_served(engine->waiting[i]);
-        if (served < least) least = served;
-    }
-    uint64_t *own = dw_batch_served(job);
-    if (least != UINT64_MAX && *own < least) *own = least;
-}
-
 /* A job that has been begun, in its place. The mutex is held. */
-static void admit(dw_engine *engine, dw_job *job) {
+static void admit_job(dw_engine *engine, dw_job *job) {
     dw_job_look look;
-    start_fairly(engine, job);
+    assert(dw_os_mutex_held(engine->mutex) && engine->n_waiting + engine->n_stepped < engine->capacity);
     atomic_store(&job->cancel, false); /* what a job of the same memory was told before does not count */
     dw_batch_look(job, &look);
     engine->waiting[engine->n_waiting++] = job;
@@ -242,8 +263,8 @@ dw_status dw_engine_submit(dw_engine *engine, dw_job *job, dw_error *err) {
     if (dw_model_device(model) != engine->device) return dw_fail(err, DW_E_MISMATCH, "the job's model is on another device than this engine");
 
     dw_os_mutex_lock(engine->mutex);
-    bool closing = engine->closing, twice = holds(engine, job);
-    dw_status status = closing || twice ? DW_OK : make_room(engine, err);
+    bool closing = engine->closing, twice = holds_job(engine, job);
+    dw_status status = closing || twice ? DW_OK : make_room_for_job(engine, err);
     bool taken = !closing && !twice && status == DW_OK;
     if (taken) engine->submitting++;
     dw_os_mutex_unlock(engine->mutex);
@@ -255,7 +276,7 @@ dw_status dw_engine_submit(dw_engine *engine, dw_job *job, dw_error *err) {
 
     dw_os_mutex_lock(engine->mutex);
     engine->submitting--;
-    if (status == DW_OK) admit(engine, job);
+    if (status == DW_OK) admit_job(engine, job);
     dw_os_condition_signal(engine->changed);
     dw_os_mutex_unlock(engine->mutex);
     return status;
@@ -263,7 +284,7 @@ dw_status dw_engine_submit(dw_engine *engine, dw_job *job, dw_error *err) {
 
 void dw_engine_cancel(dw_engine *engine, dw_job *job) {
     dw_os_mutex_lock(engine->mutex);
-    if (holds(engine, job)) {
+    if (holds_job(engine, job)) {
         atomic_store(&job->cancel, true);
         if (engine->n_stepped == 1 && engine->stepped[0].job == job) atomic_store(&engine->stop, true);
     }

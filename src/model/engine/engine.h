@@ -53,10 +53,10 @@ typedef struct dw_job {
     uint32_t n_max;                             /* tokens to make at most */
     const char *const *stops; uint32_t n_stops; /* NUL-terminated; text of a stop is not delivered, and tokens that hold nothing else are not kept in the log */
     bool ignore_end;                            /* go on after an end-of-generation token */
-    /* embed: no session; a decoder evaluates each text in a slot of its arena, taken for that long. A decoder's vectors do not depend
-     * on the other texts; an encoder's texts share products, whose kernel goes by the number of tokens (bits.h): on the CPU texts of 8 tokens and more
-     * get the same bits in any company. A job that fails or is cancelled
-     * has written the first n_embedded vectors. */
+    /* embed: no session. A decoder evaluates each text in a slot of the model's own, taken for that long: at most DW_EMBED_SLOTS_MAX texts at
+     * a time, and other jobs wait. A decoder's vectors do not depend on the other texts. An encoder's texts share products, whose kernel goes by
+     * the number of tokens (bits.h): on the CPU texts of 8 tokens and more get the same bits in any company. A job that fails or is cancelled has
+     * written the first n_embedded vectors. */
     dw_model *model;
     const dw_embed_text *texts; uint32_t n_texts; /* at most DW_EMBED_TEXTS_MAX */
     dw_pooling pooling;
@@ -80,7 +80,6 @@ typedef struct dw_job {
     uint32_t stop_index;                        /* with DW_END_STOP */
     /* the engine's own */
     _Atomic bool cancel;
-    uint64_t served;
     void *state;
 } dw_job;
 
@@ -94,7 +93,8 @@ dw_status dw_engine_create(dw_device *device, dw_engine **out, dw_error *err) DW
 void dw_engine_destroy(dw_engine *engine); /* cancels what is left, waits */
 /* Takes the job until its on_done. Refusals that can be seen at once (range, busy, context full) are returned here and on_done is not called. */
 dw_status dw_engine_submit(dw_engine *engine, dw_job *job, dw_error *err) DW_MUST_USE;
-/* The job ends with DW_E_CANCELLED within one step, through on_done as always. */
+/* The job ends with DW_E_CANCELLED through on_done, as always. A waiting job ends when the step under way is over, whosever that is, and is
+ * not stepped again. A step of that job alone is given up, where the device can do that. */
 void dw_engine_cancel(dw_engine *engine, dw_job *job);
 /* Since it was made: steps; jobs' parts in them, and the most in one; steps given up for somebody of a higher class (or a cancel). Any thread. */
 typedef struct dw_engine_counts { uint64_t steps, parts, parts_most, given_up; } dw_engine_counts;

@@ -335,7 +335,7 @@ static void undo(dw_job *job) {
 dw_status dw_job_end(dw_job *job) {
     if (job->kind == DW_JOB_EMBED) return dw_embed_end(job);
     job_state *state = job->state;
-    if (!state->finished) (void)finish(job, dw_fail(&job->error, DW_E_CANCELLED, "the engine was closed"));
+    if (!state->finished) (void)finish(job, dw_fail(&job->error, DW_E_CANCELLED, atomic_load(&job->cancel) ? "cancelled" : "the engine was closed"));
     if (job->status != DW_OK) {
         job->error.status = job->status;
         undo(job);

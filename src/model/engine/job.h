@@ -11,7 +11,7 @@
  *    outcome is in job->status then. A step whose evaluation was given up (preempted) is planned again: nothing of it stays.
  * 3. End settles the session: a forward job that did not finish leaves it as it was before begin; a generation keeps the tokens that were
  *    delivered. It writes the job's results and does not call on_done: that is the caller's last act.
- * 4. A job that ends before its last step (the engine is closed) gets job->status DW_E_CANCELLED from end.
+ * 4. A job that ends before its last step (it was cancelled, or the engine is closed) gets job->status DW_E_CANCELLED from end.
  * Threads: begin on any thread (it only checks and takes the session, under the model's lock); the rest on the evaluating thread.
  */
 #ifndef DW_MODEL_ENGINE_JOB_H

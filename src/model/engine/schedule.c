@@ -1,70 +1,105 @@
-/* schedule.c */
+/* schedule.c: see schedule.h. */
 #include "model/engine/schedule.h"
 
+#include <assert.h>
+
 /* What a pick looks at: jobs of one model. One of the class `lead` goes first; those of `lowest` and above may join it. */
-typedef struct view {
+typedef struct pick_view {
     const dw_job_look *looks;
     uint32_t n;
     const void *model;
     dw_priority lead, lowest;
     bool open;
-} view;
+} pick_view;
 
-/* Rule 1. */
-static void choose_classes(dw_schedule *s, view *v) {
-    dw_priority highest = v->looks[0].priority;
-    v->lowest = highest;
-    for (uint32_t i = 1; i < v->n; i++) {
-        if (v->looks[i].priority < highest) highest = v->looks[i].priority;
-        if (v->looks[i].priority > v->lowest) v->lowest = v->looks[i].priority;
-    }
-    v->open = highest != v->lowest && s->streak == DW_CLASS_STREAK_MAX;
-    s->streak = highest == v->lowest || v->open ? 0 : s->streak + 1;
-    if (!v->open) v->lowest = highest;
-    v->lead = v->lowest;
-}
+static const uint32_t nobody = UINT32_MAX;
+_Static_assert(DW_SCHEDULE_MODELS >= DW_RUNTIME_MODELS_MAX, "models that take turns keep their places");
 
-/* A model that is new here takes the place of the one whose last turn is longest ago. */
-static dw_model_turn *turn_of(dw_schedule *s, const void *model) {
-    dw_model_turn *oldest = &s->turns[0];
-    for (uint32_t t = 0; t < DW_SCHEDULE_MODELS; t++) {
-        if (s->turns[t].model == model) return &s->turns[t];
-        if (s->turns[t].ended < oldest->ended) oldest = &s->turns[t];
-    }
-    *oldest = (dw_model_turn){.model = model};
-    return oldest;
-}
+/* --- who leads ----------------------------------------------------------------------------------------------- */
 
-static dw_model_turn *next_model(dw_schedule *s, const view *v) {
-    dw_model_turn *next = NULL;
+static uint64_t *opened_by(dw_schedule *s, dw_priority class) { return &s->opened[class - DW_PRIORITY_REALTIME]; }
+
+/* Of the classes below `highest` that wait, the one whose last open pick is longest ago. */
+static dw_priority next_to_open(dw_schedule *s, const pick_view *v, dw_priority highest) {
+    dw_priority next = highest;
     for (uint32_t i = 0; i < v->n; i++) {
-        if (v->looks[i].priority != v->lead) continue;
-        dw_model_turn *turn = turn_of(s, v->looks[i].model);
-        if (next == NULL || turn->ended < next->ended) next = turn;
+        dw_priority class = v->looks[i].priority;
+        if (class != highest && (next == highest || *opened_by(s, class) < *opened_by(s, next))) next = class;
     }
     return next;
 }
 
-/* Whether job a goes before job b where both cannot: by class, then by tokens served. */
-static bool goes_before(const view *v, uint32_t a, uint32_t b) {
-    if (v->looks[a].priority != v->looks[b].priority) return v->looks[a].priority < v->looks[b].priority;
-    return v->looks[a].served < v->looks[b].served;
+/* Rule 1. */
+static void choose_lead(dw_schedule *s, pick_view *v) {
+    dw_priority highest = v->looks[0].priority;
+    bool contest = false;
+    for (uint32_t i = 1; i < v->n; i++) {
+        contest = contest || v->looks[i].priority != highest;
+        if (v->looks[i].priority < highest) highest = v->looks[i].priority;
+    }
+    v->open = contest && s->streak >= DW_CLASS_STREAK_MAX;
+    v->lead = v->lowest = v->open ? next_to_open(s, v, highest) : highest;
+    if (v->open) *opened_by(s, v->lead) = s->picks;
+    s->streak = v->open ? 0 : s->streak + contest;
 }
 
-/* The first of the leading class to go among prefills, or among small steps; UINT32_MAX: there is none. */
-static uint32_t first_of(const view *v, bool prefill) {
-    uint32_t first = UINT32_MAX;
-    for (uint32_t i = 0; i < v->n; i++) {
-        if (v->looks[i].priority != v->lead || v->looks[i].model != v->model || (v->looks[i].group == DW_STEP_PREFILL) != prefill) continue;
-        if (first == UINT32_MAX || goes_before(v, i, first)) first = i;
+/* --- models -------------------------------------------------------------------------------------------------- */
+
+/* A model that is new here takes the place of the one that was last used longest ago. */
+static dw_model_turns *turns_of(dw_schedule *s, const void *model) {
+    dw_model_turns *oldest = &s->turns[0], *found = NULL;
+    for (uint32_t t = 0; t < DW_SCHEDULE_MODELS && found == NULL; t++) {
+        if (s->turns[t].model == model) found = &s->turns[t];
+        else if (s->turns[t].used < oldest->used) oldest = &s->turns[t];
     }
-    return first;
+    if (found == NULL) *(found = oldest) = (dw_model_turns){.model = model};
+    found->used = s->picks;
+    return found;
+}
+
+/* The turn of the leading class that is next, and whose it is. */
+static dw_turn *next_turn(dw_schedule *s, pick_view *v) {
+    dw_turn *next = NULL;
+    for (uint32_t i = 0; i < v->n; i++) {
+        if (v->looks[i].priority != v->lead) continue;
+        dw_turn *turn = &turns_of(s, v->looks[i].model)->of[v->lead - DW_PRIORITY_REALTIME];
+        if (next != NULL && turn->ended >= next->ended) continue;
+        next = turn;
+        v->model = v->looks[i].model;
+    }
+    return next;
+}
+
+static void end_turn(const dw_schedule *s, dw_turn *turn) { *turn = (dw_turn){.ended = s->picks}; }
+
+/* --- jobs ---------------------------------------------------------------------------------------------------- */
+
+/* The job of the leading class that has waited longest for a prefill chunk, or for a small step. */
+static uint32_t longest_waiting(const pick_view *v, bool prefill) {
+    for (uint32_t i = 0; i < v->n; i++) {
+        const dw_job_look *look = &v->looks[i];
+        if (look->priority == v->lead && look->model == v->model && (look->group == DW_STEP_PREFILL) == prefill) return i;
+    }
+    return nobody;
+}
+
+/* The job that leads an open pick. */
+static uint32_t longest_waiting_of_lead(const pick_view *v) {
+    uint32_t i = 0;
+    while (v->looks[i].priority != v->lead) i++;
+    return i;
+}
+
+/* Whether job a goes before job b where there is no room for both: by class, then by how long they have waited. */
+static bool goes_first(const pick_view *v, uint32_t a, uint32_t b) {
+    if (v->looks[a].priority != v->looks[b].priority) return v->looks[a].priority < v->looks[b].priority;
+    return a < b;
 }
 
 /* Keeps picked[0..n) in order; one too many drops out at the end. */
-static uint32_t insert(const view *v, uint32_t i, uint32_t picked[], uint32_t n) {
+static uint32_t insert_pick(const pick_view *v, uint32_t i, uint32_t picked[], uint32_t n) {
     uint32_t at = n;
-    while (at > 0 && goes_before(v, i, picked[at - 1])) at--;
+    while (at > 0 && goes_first(v, i, picked[at - 1])) at--;
     if (at == DW_BATCH_PARTS_MAX) return n;
     uint32_t last = n < DW_BATCH_PARTS_MAX ? n : DW_BATCH_PARTS_MAX - 1;
     for (uint32_t k = last; k > at; k--) picked[k] = picked[k - 1];
@@ -72,72 +107,72 @@ static uint32_t insert(const view *v, uint32_t i, uint32_t picked[], uint32_t n)
     return n < DW_BATCH_PARTS_MAX ? n + 1 : n;
 }
 
-static uint32_t pick_small(const view *v, uint32_t first, uint32_t picked[]) {
+static uint32_t pick_small(const pick_view *v, uint32_t first, uint32_t picked[]) {
     dw_step_group group = v->looks[first].group;
     uint32_t n = 0;
     if (group == DW_STEP_ALONE) {
         picked[0] = first;
         return 1;
     }
-    bool holds_first = false;
     for (uint32_t i = 0; i < v->n; i++) {
         const dw_job_look *look = &v->looks[i];
-        if (look->priority <= v->lowest && look->model == v->model && look->group == group) n = insert(v, i, picked, n);
+        if (look->priority <= v->lowest && look->model == v->model && look->group == group) n = insert_pick(v, i, picked, n);
     }
+    bool holds_first = false;
     for (uint32_t k = 0; k < n; k++) holds_first = holds_first || picked[k] == first;
-    if (!holds_first) picked[n - 1] = first; /* in an open step, beside a full batch of higher classes */
+    if (!holds_first) picked[n - 1] = first; /* in an open pick, beside a full batch of higher classes */
     return n;
 }
 
 /* The chunk of `first`, and as many others' as may go with it. *tokens: of all. */
-static uint32_t pick_prefill(const view *v, uint32_t first, uint32_t picked[], uint32_t *tokens) {
-    uint32_t others[DW_BATCH_PARTS_MAX], n_others = 0, n = 1;
+static uint32_t pick_prefill(const pick_view *v, uint32_t first, uint32_t picked[], uint32_t *tokens) {
+    uint32_t n = 1;
     picked[0] = first;
     *tokens = v->looks[first].n_tokens;
     if (!v->looks[first].packs) return 1;
-    for (uint32_t i = 0; i < v->n; i++) {
+    for (uint32_t i = 0; i < v->n && n < DW_BATCH_PARTS_MAX; i++) {
         const dw_job_look *look = &v->looks[i];
-        bool may = look->priority == v->lead && look->model == v->model && look->group == DW_STEP_PREFILL && look->packs;
-        if (may && i != first) n_others = insert(v, i, others, n_others);
-    }
-    for (uint32_t k = 0; k < n_others && n < DW_BATCH_PARTS_MAX; k++) {
-        uint32_t more = v->looks[others[k]].n_tokens;
-        if (*tokens + more > DW_PREFILL_TURN_TOKENS) continue;
-        picked[n++] = others[k];
-        *tokens += more;
+        bool may = i != first && look->priority == v->lead && look->model == v->model && look->group == DW_STEP_PREFILL && look->packs;
+        if (!may || *tokens + look->n_tokens > DW_PREFILL_TURN_TOKENS) continue;
+        picked[n++] = i;
+        *tokens += look->n_tokens;
     }
     return n;
 }
 
-static void end_turn(dw_schedule *s, dw_model_turn *turn) {
-    turn->ended = s->steps;
+/* --- the pick ------------------------------------------------------------------------------------------------ */
+
+/* Beside the models' turns. */
+static uint32_t pick_open(pick_view *v, uint32_t picked[]) {
+    uint32_t first = longest_waiting_of_lead(v);
+    v->model = v->looks[first].model;
+    picked[0] = first;
+    return v->looks[first].group == DW_STEP_PREFILL ? 1 : pick_small(v, first, picked);
+}
+
+/* Rules 2 and 3. */
+static uint32_t pick_in_turn(dw_schedule *s, pick_view *v, uint32_t picked[]) {
+    dw_turn *turn = next_turn(s, v);
+    uint32_t prefill = longest_waiting(v, true), small = longest_waiting(v, false);
+    if (prefill != nobody && (turn->prefill_next || small == nobody)) {
+        uint32_t tokens = 0, n = pick_prefill(v, prefill, picked, &tokens);
+        turn->prefilled += tokens;
+        turn->prefill_next = turn->prefilled < DW_PREFILL_TURN_TOKENS;
+        if (!turn->prefill_next) end_turn(s, turn);
+        return n;
+    }
     turn->prefilled = 0;
+    turn->prefill_next = prefill != nobody; /* then the model stays the next one */
+    if (!turn->prefill_next) end_turn(s, turn);
+    return pick_small(v, small, picked);
 }
 
 uint32_t dw_schedule_pick(dw_schedule *s, const dw_job_look *looks, uint32_t n, uint32_t picked[]) {
     if (n == 0) return 0;
-    view v = {.looks = looks, .n = n};
-    choose_classes(s, &v);
-    dw_model_turn *turn = next_model(s, &v);
-    v.model = turn->model;
-    uint32_t prefill = first_of(&v, true), small = first_of(&v, false);
-    s->steps++;
-    if (v.open) { /* beside the models' turns; where both kinds wait they alternate */
-        bool takes_prefill = small == UINT32_MAX || (prefill != UINT32_MAX && s->open_prefill);
-        s->open_prefill = !takes_prefill;
-        picked[0] = prefill;
-        return takes_prefill ? 1 : pick_small(&v, small, picked);
-    }
-    if (prefill != UINT32_MAX && (turn->prefill_next || small == UINT32_MAX)) {
-        uint32_t tokens = 0;
-        uint32_t n_picked = pick_prefill(&v, prefill, picked, &tokens);
-        turn->prefilled += tokens;
-        turn->prefill_next = turn->prefilled < DW_PREFILL_TURN_TOKENS;
-        if (!turn->prefill_next) end_turn(s, turn);
-        return n_picked;
-    }
-    turn->prefilled = 0;
-    turn->prefill_next = prefill != UINT32_MAX; /* then the model stays the next one */
-    if (!turn->prefill_next) end_turn(s, turn);
-    return pick_small(&v, small, picked);
+    pick_view v = {.looks = looks, .n = n};
+    s->picks++;
+    choose_lead(s, &v);
+    uint32_t n_picked = v.open ? pick_open(&v, picked) : pick_in_turn(s, &v, picked);
+    assert(n_picked > 0 && n_picked <= DW_BATCH_PARTS_MAX && looks[picked[0]].model == v.model);
+    return n_picked;
 }

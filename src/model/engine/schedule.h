@@ -1,16 +1,19 @@
 /* schedule.h: whose step is next. Looks at the jobs that wait, knows nothing of how they are evaluated; no threads, no memory of its own.
  *
- *   look   what there is to know about a waiting job
- *   small  a step of few tokens: decoding, mostly. All others are prefill
+ *   look     what there is to know about a waiting job. Looks come in the order in which their jobs wait: the first has waited longest. A job
+ *            that was stepped waits behind all others again
+ *   small    a step of few tokens: decoding, mostly. All others are prefill
+ *   contest  a pick while jobs of more than one class wait
  *
  * Rules
- * 1. Classes come first: while a job of a higher class waits, those of lower ones do not move, except that one step of DW_CLASS_STREAK_MAX + 1
- *    is led by the lowest class that waits (and open to all who may join it), so that nobody waits for ever.
- * 2. Models take turns; a model's turn is one batch of small steps, and prefill chunks until DW_PREFILL_TURN_TOKENS are reached, whichever
- *    wait. More than one, because whoever is still reading his prompt is missing in the batches.
- * 3. A batch takes every small step that may go together, those whose sessions were served the fewest tokens first when there are too
- *    many. A prefill chunk is that of the session that was served the fewest tokens; others that may go with it fill it up to
- *    DW_PREFILL_TURN_TOKENS.
+ * 1. The highest class that waits leads. Every DW_CLASS_STREAK_MAX + 1 contests one pick is open: a lower class leads it, that of the waiting
+ *    ones whose last open pick is longest ago, with the job of it that has waited longest. Higher classes may join its step.
+ * 2. Models take turns in each class. A model's turn is one batch of small steps, then prefill chunks until they have DW_PREFILL_TURN_TOKENS tokens, as far as
+ *    such jobs wait. A turn has more than one chunk because a session that still reads its prompt cannot join the batches.
+ * 3. A batch takes the small step that has waited longest and all that may go with it; when these are too many, those that have waited longest.
+ *    A prefill chunk is that of the job that has waited longest. Others that may go with it fill it up to DW_PREFILL_TURN_TOKENS.
+ * 4. Nobody waits for ever. While n jobs of m models wait, a job is stepped at the latest with pick dw_schedule_wait_max(n, m) after it came or
+ *    was stepped last.
  */
 #ifndef DW_MODEL_ENGINE_SCHEDULE_H
 #define DW_MODEL_ENGINE_SCHEDULE_H
@@ -22,7 +25,7 @@ typedef enum dw_step_group {
     DW_STEP_ALONE,    /* small, with nobody else */
     DW_STEP_SINGLE,   /* one token: together with other single ones */
     DW_STEP_FEW,      /* some tokens: together with other such */
-    DW_STEP_PREFILL   /* a chunk; together with others where both may (packs) */
+    DW_STEP_PREFILL   /* a chunk, of more than DW_BATCH_SMALL_TOKENS_MAX tokens; together with others where both may (packs) */
 } dw_step_group;
 
 typedef struct dw_job_look {
@@ -30,24 +33,34 @@ typedef struct dw_job_look {
     dw_priority priority;
     dw_step_group group;
     uint32_t n_tokens;      /* of the step */
-    uint64_t served;        /* tokens that its session was served */
     bool packs;             /* a prefill chunk that may be evaluated together with others */
 } dw_job_look;
 
-enum { DW_SCHEDULE_MODELS = 32 };
+enum { DW_SCHEDULE_MODELS = 32, DW_CLASSES = DW_PRIORITY_BACKGROUND - DW_PRIORITY_REALTIME + 1 };
 
-typedef struct dw_model_turn {
-    const void *model;
-    uint64_t ended;         /* the step at which its last turn ended */
+/* Picks of one turn: a batch, and as many of the shortest chunks as a turn can have; with open picks in between. */
+enum { DW_TURN_PICKS_MAX = (1 + DW_PREFILL_TURN_TOKENS / DW_BATCH_SMALL_TOKENS_MAX) * (DW_CLASS_STREAK_MAX + 1) / DW_CLASS_STREAK_MAX + 1 };
+
+/* Rule 4. Those before a job are never more than n. One goes in each turn of the model while the class leads, and one in each open pick of the
+ * class, which is every other one at least while it does not lead. */
+static inline uint64_t dw_schedule_wait_max(uint32_t n_jobs, uint32_t n_models) {
+    return ((uint64_t)n_jobs + 1) * ((uint64_t)n_models * DW_TURN_PICKS_MAX + (DW_CLASSES - 1) * (DW_CLASS_STREAK_MAX + 1));
+}
+
+typedef struct dw_turn {
+    uint64_t ended;         /* the pick at which the last one ended */
     bool prefill_next;      /* its batch is done, chunks are to come */
     uint32_t prefilled;     /* tokens of the chunks of this turn */
-} dw_model_turn;
+} dw_turn;
+
+/* A model's turns in each class: what one class does leaves the order of the others alone. */
+typedef struct dw_model_turns { const void *model; uint64_t used; dw_turn of[DW_CLASSES]; } dw_model_turns;
 
 typedef struct dw_schedule { /* zero at the beginning */
-    uint64_t steps;
-    uint32_t streak;        /* steps in which a class went before waiting lower ones */
-    bool open_prefill;      /* the next step that the lowest class leads is a prefill, if both kinds wait */
-    dw_model_turn turns[DW_SCHEDULE_MODELS];
+    uint64_t picks;
+    uint32_t streak;        /* contests since the last open pick */
+    uint64_t opened[DW_CLASSES]; /* the last open pick that each class led */
+    dw_model_turns turns[DW_SCHEDULE_MODELS];
 } dw_schedule;
 
 /* Indices of the jobs to step together, at most DW_BATCH_PARTS_MAX; returns how many (0 only when n is 0). */

@@ -46,7 +46,6 @@ struct dw_session {
     uint64_t id;                 /* for logs */
     uint64_t last_use;           /* the pool's count when rows were last evaluated */
     uint32_t keepers;            /* calls of dw_session_keep that were not undone */
-    uint64_t served;             /* tokens evaluated; the evaluating thread's */
     _Atomic bool busy;           /* a job has it */
 };
 

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,13 +118,12 @@ static void a_texts_vector_has_the_same_bits_in_any_company(void **state) {
     dw_model_close(model);
 }
 
-static void sessions_do_not_notice_and_full_arenas_are_told(void **state) {
+static void sessions_do_not_notice_and_take_no_slot_from_texts(void **state) {
     (void)state;
     static int32_t tokens[200];
     static float vector[WIDTH_MAX], expected[512], logits[512];
     dw_model *model = open_model(made_model_named("grouped_q8"), 2);
     dw_session *session = NULL, *second = NULL;
-    dw_error err = {0};
     make_text(tokens, 200, 9);
     for (int embeds = 0; embeds < 2; embeds++) {
         assert_int_equal(dw_model_create_session(model, NULL, &session, NULL), DW_OK);
@@ -138,10 +138,68 @@ static void sessions_do_not_notice_and_full_arenas_are_told(void **state) {
     assert_memory_equal(expected, logits, sizeof logits);
     assert_int_equal(dw_model_create_session(model, NULL, &session, NULL), DW_OK);
     assert_int_equal(dw_model_create_session(model, NULL, &second, NULL), DW_OK);
-    dw_status status = embed(model, &(dw_embed_text){tokens, 150, vector}, 1, DW_POOLING_MEAN, true, &err);
-    assert_true(status != DW_OK && dw_status_kind_of(status) == DW_KIND_REFUSED && err.text[0] != '\0');
-    dw_session_destroy(second);
     for (int i = 0; i < 20; i++) must_embed(model, &(dw_embed_text){tokens, 150, vector}, 1, DW_POOLING_MEAN, true); /* each gave its slot back */
+    dw_session_destroy(second);
+    dw_session_destroy(session);
+    dw_model_close(model);
+}
+
+/* --- more texts at a time than the model has slots for them ---------------------------------------------------- */
+
+enum { MANY = 3 * DW_EMBED_SLOTS_MAX };
+
+static _Atomic bool gate_open;
+static _Atomic uint32_t n_done, order[MANY];
+
+static bool wait_at_gate(dw_job *job, const char *text, size_t size) {
+    (void)job, (void)text, (void)size;
+    while (!atomic_load(&gate_open)) {}
+    return true;
+}
+
+static void note_done(dw_job *job) {
+    uint32_t at = atomic_fetch_add(&n_done, 1);
+    if (job->kind == DW_JOB_EMBED) atomic_store(&order[(uintptr_t)job->context], at);
+}
+
+/* Long texts of several jobs, and one of the highest class that comes last; a session decodes before them until all are there. */
+static void texts_wait_for_slots_and_take_none_from_sessions(void **state) {
+    (void)state;
+    static int32_t tokens[MANY][TOKENS_MAX];
+    static float alone[WIDTH_MAX], vectors[MANY][WIDTH_MAX];
+    dw_embed_text texts[MANY];
+    dw_job jobs[MANY];
+    dw_model *model = open_model(made_model_named("grouped_q8"), 2);
+    dw_session *session = NULL, *second = NULL;
+    dw_engine *engine = NULL;
+    dw_error err = {0};
+    uint32_t width = dw_model_info_view(model)->n_embedding;
+    assert_int_equal(dw_model_create_session(model, &(dw_session_options){.priority = DW_PRIORITY_REALTIME}, &session, NULL), DW_OK);
+    assert_int_equal(dw_engine_create(cpu, &engine, NULL), DW_OK);
+    atomic_store(&gate_open, false);
+    atomic_store(&n_done, 0);
+    dw_job gate = {.kind = DW_JOB_GENERATE, .session = session, .tokens = (const int32_t[]){300}, .n_tokens = 1, .n_max = 300, .ignore_end = true,
+                   .sampling = {.temperature = 1, .top_p = 1}, .on_text = wait_at_gate, .on_done = note_done};
+    assert_int_equal(dw_engine_submit(engine, &gate, &err), DW_OK);
+    for (uint32_t i = 0; i < MANY; i++) {
+        make_text(tokens[i], TOKENS_MAX, 100 + i);
+        texts[i] = (dw_embed_text){tokens[i], TOKENS_MAX, vectors[i]};
+        jobs[i] = (dw_job){.kind = DW_JOB_EMBED, .model = model, .texts = &texts[i], .n_texts = 1, .pooling = DW_POOLING_LAST, .on_done = note_done,
+                           .priority = i == MANY - 1 ? DW_PRIORITY_REALTIME : i % 2 == 0 ? DW_PRIORITY_BACKGROUND : DW_PRIORITY_NORMAL,
+                           .context = (void *)(uintptr_t)i};
+        assert_int_equal(dw_engine_submit(engine, &jobs[i], &err), DW_OK);
+    }
+    assert_int_equal(dw_model_create_session(model, NULL, &second, &err), DW_OK);
+    atomic_store(&gate_open, true);
+    while (atomic_load(&n_done) < MANY + 1) {}
+    dw_engine_destroy(engine);
+    for (uint32_t i = 0; i < MANY; i++) {
+        if (jobs[i].status != DW_OK) fail_msg("text %u: %s", i, jobs[i].error.text);
+        must_embed(model, &(dw_embed_text){tokens[i], TOKENS_MAX, alone}, 1, DW_POOLING_LAST, false);
+        assert_memory_equal(alone, vectors[i], width * sizeof(float));
+    }
+    assert_true(atomic_load(&order[MANY - 1]) <= DW_EMBED_SLOTS_MAX + 1); /* it takes one of the next slots */
+    dw_session_destroy(second);
     dw_session_destroy(session);
     dw_model_close(model);
 }
@@ -170,7 +228,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pooled_decoders_give_libllamas_vectors),
         cmocka_unit_test(a_texts_vector_has_the_same_bits_in_any_company),
-        cmocka_unit_test(sessions_do_not_notice_and_full_arenas_are_told),
+        cmocka_unit_test(sessions_do_not_notice_and_take_no_slot_from_texts),
+        cmocka_unit_test(texts_wait_for_slots_and_take_none_from_sessions),
         cmocka_unit_test(a_cancelled_one_gives_its_slot_back),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,15 +22,20 @@ dw_device *dw_model_device(dw_model *model) { return model->device; }
 
 void dw_batch_look(const dw_job *job, dw_job_look *out) {
     const stub_plan *plan = job->context;
-    *out = (dw_job_look){.model = job->session->model, .priority = plan->priority, .group = plan->group, .n_tokens = 1, .served = job->session->served};
+    *out = (dw_job_look){.model = job->session->model, .priority = plan->priority, .group = plan->group, .n_tokens = 1};
 }
 
-uint64_t *dw_batch_served(dw_job *job) { return &job->session->served; }
+uint32_t dw_batch_look_all(dw_job *const *jobs, uint32_t n, dw_job_look *looks, uint32_t *ready) {
+    for (uint32_t i = 0; i < n; i++) {
+        dw_batch_look(jobs[i], &looks[i]);
+        ready[i] = i;
+    }
+    return n;
+}
 
 static dw_job_progress step(dw_job *job) {
     stub_plan *plan = job->context;
     job->session->unguarded++;
-    job->session->served++;
     uint32_t at = atomic_load(&stub_trace_length);
     if (plan->name && at < STUB_TRACE_MAX) {
         stub_trace[at] = plan->name;

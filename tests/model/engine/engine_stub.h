@@ -13,7 +13,7 @@ struct dw_session {
     dw_model *model;
     _Atomic bool busy;
     /* Touched by begin, step and end without any lock: they must never run at the same time for one session. */
-    uint64_t unguarded, served;
+    uint64_t unguarded;
 };
 
 /* A job's plan, in job.context. */

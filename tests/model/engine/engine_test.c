@@ -68,6 +68,7 @@ static void cancel_ends_the_stepped_job_with_that_step(void **state) {
     dw_job job = make_job(&session, &plan);
     dw_engine *engine = make_engine();
     assert_int_equal(dw_engine_submit(engine, &job, NULL), DW_OK);
+    while (atomic_load(&plan.entered) == 0) {}
     dw_engine_cancel(engine, &job);
     wait_done(&plan);
     assert_int_equal(job.status, DW_E_CANCELLED);
@@ -92,7 +93,35 @@ static void cancel_reaches_a_waiting_job(void **state) {
     wait_done(&plans[1]);
     assert_int_equal(first.status, DW_OK);
     assert_int_equal(second.status, DW_E_CANCELLED);
-    assert_int_equal(atomic_load(&plans[1].stepped), 1);
+    assert_int_equal(atomic_load(&plans[1].stepped), 0);
+    dw_engine_destroy(engine);
+}
+
+/* While a higher class is always busy, those who wait below it have a step now and then; a cancelled one waits for none. */
+static void a_cancelled_job_ends_with_the_step_under_way_whoever_goes_first(void **state) {
+    (void)state;
+    enum { N = 100 }; /* more than end at a time */
+    _Atomic bool gate = false;
+    static dw_session sessions[N + 1];
+    static stub_plan plans[N + 1];
+    static dw_job jobs[N + 1];
+    dw_engine *engine = make_engine();
+    for (int i = 0; i <= N; i++) {
+        sessions[i] = (dw_session){.model = &model};
+        plans[i] = (stub_plan){.steps = UINT32_MAX, .gate = i == 0 ? &gate : NULL, .priority = i == 0 ? DW_PRIORITY_REALTIME : DW_PRIORITY_BACKGROUND};
+        jobs[i] = make_job(&sessions[i], &plans[i]);
+        assert_int_equal(dw_engine_submit(engine, &jobs[i], NULL), DW_OK);
+        while (i == 0 && atomic_load(&plans[0].entered) == 0) {}
+    }
+    for (int i = 1; i <= N; i++) dw_engine_cancel(engine, &jobs[i]);
+    atomic_store(&gate, true);
+    for (int i = 1; i <= N; i++) {
+        wait_done(&plans[i]);
+        assert_int_equal(jobs[i].status, DW_E_CANCELLED);
+        assert_int_equal(atomic_load(&plans[i].stepped), 0);
+    }
+    dw_engine_cancel(engine, &jobs[0]);
+    wait_done(&plans[0]);
     dw_engine_destroy(engine);
 }
 
@@ -211,6 +240,27 @@ static void what_was_given_up_once_runs_to_its_end_the_next_time(void **state) {
     assert_memory_equal(stub_trace, "asb", 3);
 }
 
+/* Two of a class, and somebody of a higher one comes whenever the first of them is stepped: a step that is given up costs no place. */
+static void who_was_given_up_is_the_next_of_his_class(void **state) {
+    (void)state;
+    _Atomic bool gate = false;
+    dw_session sessions[3] = {{.model = &model}, {.model = &model}, {.model = &model}};
+    stub_plan slow[2] = {{.steps = 1, .gate = &gate, .name = 's', .group = DW_STEP_PREFILL}, {.steps = 1, .name = 't', .group = DW_STEP_PREFILL}};
+    stub_plan quick = {.steps = 1, .name = 'q', .priority = DW_PRIORITY_REALTIME};
+    dw_job first = make_job(&sessions[0], &slow[0]), second = make_job(&sessions[1], &slow[1]), higher = make_job(&sessions[2], &quick);
+    dw_engine *engine = make_engine();
+    assert_int_equal(dw_engine_submit(engine, &first, NULL), DW_OK);
+    while (atomic_load(&slow[0].entered) == 0) {}
+    assert_int_equal(dw_engine_submit(engine, &second, NULL), DW_OK);
+    assert_int_equal(dw_engine_submit(engine, &higher, NULL), DW_OK);
+    wait_done(&quick);
+    atomic_store(&gate, true);
+    wait_done(&slow[0]);
+    wait_done(&slow[1]);
+    dw_engine_destroy(engine);
+    assert_memory_equal(stub_trace, "qst", 3);
+}
+
 /* --- a job belongs to its owner again when on_done is called -------------------------------------------------------- */
 
 static _Atomic uint32_t freed;
@@ -289,11 +339,13 @@ int main(void) {
         cmocka_unit_test(jobs_are_stepped_in_turn),
         cmocka_unit_test(cancel_ends_the_stepped_job_with_that_step),
         cmocka_unit_test(cancel_reaches_a_waiting_job),
+        cmocka_unit_test(a_cancelled_job_ends_with_the_step_under_way_whoever_goes_first),
         cmocka_unit_test(refusals_are_returned_and_on_done_stays_silent),
         cmocka_unit_test(destroy_cancels_what_is_left_each_once),
         cmocka_unit_test(what_may_go_together_is_stepped_together),
         cmocka_unit_test(a_higher_class_has_the_step_under_way_given_up),
         cmocka_unit_test(what_was_given_up_once_runs_to_its_end_the_next_time),
+        cmocka_unit_test(who_was_given_up_is_the_next_of_his_class),
         cmocka_unit_test(a_late_cancel_touches_no_finished_job),
         cmocka_unit_test(on_done_may_cancel_another_job),
         cmocka_unit_test(an_engine_that_cannot_start_is_a_failure_not_a_leak),
