@@ -7,9 +7,9 @@
 #   dw_fuzz(NAME SOURCES x_fuzz.c [CORPUS dir] [DEPENDS ...] [RUNS n] [ENV ...] [TIMEOUT s] [SERIAL])
 #       LLVMFuzzerTestOneInput with tests/fuzz/driver.c: RUNS mutations of the corpus (default
 #       20000), as test fuzz_<name>, label "fuzz".
-#   dw_tsan_test(NAME SOURCES ... [MODULES ...])       where DW_HAVE_TSAN
+#   dw_tsan_test(NAME SOURCES ... [MODULES ...] [LINK ...] [TIMEOUT s])       where DW_HAVE_TSAN
 #       The same under the thread sanitizer, which cannot share a process with the address sanitizer: an executable with flags and objects
-#       of its own, into which the sources of MODULES are compiled.
+#       of its own, into which the sources of MODULES are compiled. LINK: libraries that are used as they are, without instrumentation.
 #   dw_check(NAME COMMAND ...)
 #       A script as a test, started in the source folder.
 #
@@ -125,7 +125,10 @@ check_c_source_compiles("int main(void) { return 0; }" DW_HAVE_TSAN)
 unset(CMAKE_REQUIRED_FLAGS)
 
 function(dw_tsan_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;MODULES" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;MODULES;LINK" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
   set(sources ${ARG_SOURCES})
   foreach(module ${ARG_MODULES})
     string(REPLACE "/" "_" library "dw_${module}")
@@ -139,10 +142,11 @@ function(dw_tsan_test name)
   target_include_directories(test_${name} PRIVATE "${CMAKE_SOURCE_DIR}/src" "${CMAKE_SOURCE_DIR}/include" "${CMAKE_SOURCE_DIR}/tests")
   target_compile_options(test_${name} PRIVATE -fsanitize=thread -O1 -g -Wall -Wextra -Wconversion -Wshadow)
   target_link_options(test_${name} PRIVATE -fsanitize=thread)
-  target_link_libraries(test_${name} PRIVATE OpenSSL::Crypto Threads::Threads)
+  target_link_libraries(test_${name} PRIVATE ${ARG_LINK} OpenSSL::Crypto Threads::Threads)
+  target_compile_definitions(test_${name} PRIVATE ${dw_test_macros})
   if(DW_FAULTS)
     target_compile_definitions(test_${name} PRIVATE DW_FAULTS=1)
   endif()
   add_test(NAME ${name} COMMAND test_${name})
-  dw_test_properties(${name} "" 120 FALSE "TSAN_OPTIONS=halt_on_error=1")
+  dw_test_properties(${name} "" ${ARG_TIMEOUT} FALSE "TSAN_OPTIONS=halt_on_error=1")
 endfunction()

@@ -41,4 +41,13 @@ static inline uint64_t test_seed(uint64_t usual) {
     return seed;
 }
 
+/* A number from the environment, else the usual one. */
+static inline uint32_t test_number(const char *name, uint32_t usual) {
+    const char *wanted = getenv(name);
+    return wanted ? (uint32_t)strtoul(wanted, NULL, 0) : usual;
+}
+
+/* Threads of the device of a test that compares bits: $DW_TEST_THREADS, else 1. */
+static inline uint32_t test_threads(void) { return test_number("DW_TEST_THREADS", 1); }
+
 #endif

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/test.h"
 #include "model/embed/embed_oracle.h"
 #include "model/kit/make_model.h"
 #include "model/engine/engine.h"
@@ -224,7 +225,7 @@ static void a_cancelled_one_gives_its_slot_back(void **state) {
 
 int main(void) {
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (dw_device_open("cpu", &(dw_device_options){.threads = 1}, &cpu, NULL) != DW_OK) return 1;
+    if (dw_device_open("cpu", &(dw_device_options){.threads = test_threads()}, &cpu, NULL) != DW_OK) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pooled_decoders_give_libllamas_vectors),
         cmocka_unit_test(a_texts_vector_has_the_same_bits_in_any_company),

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/test.h"
 #include "model/embed/make_encoder.h"
 #include "model/engine/engine.h"
 #include "model/kit/make_model.h"
@@ -236,7 +237,7 @@ static void logits_alone_are_not_copied(void **state) {
 int main(void) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (int32_t i = 0; i < N_TOKENS; i++) tokens[i] = 300 + i;
-    if (dw_device_open("cpu", &(dw_device_options){.threads = 1}, &device, NULL) != DW_OK) return 1;
+    if (dw_device_open("cpu", &(dw_device_options){.threads = test_threads()}, &device, NULL) != DW_OK) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_that_are_no_numbers_end_the_job),
         cmocka_unit_test(an_excluded_token_is_minus_infinity_and_never_drawn),

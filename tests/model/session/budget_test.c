@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/test.h"
 #include "base/hash.h"
 #include "model/engine/job.h"
 #include "model/kit/make_model.h"
@@ -267,7 +268,7 @@ static void what_is_shared_needs_no_room(void **state) {
 
 int main(void) {
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (dw_device_open("cpu", &(dw_device_options){.threads = 1}, &device, NULL) != DW_OK) return 1;
+    if (dw_device_open("cpu", &(dw_device_options){.threads = test_threads()}, &device, NULL) != DW_OK) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(what_rows_take_is_counted_once, close_model),
         cmocka_unit_test_teardown(fast_sessions_give_way_lowest_class_and_longest_unused_first, close_model),

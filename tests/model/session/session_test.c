@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/test.h"
 #include "model/engine/batch.h"
 #include "model/kit/make_model.h"
 #include "os/os.h"
@@ -662,7 +663,7 @@ int main(int argc, char **argv) {
     dw_model_options options = {.context_tokens = CONTEXT, .sessions_max = 8};
     const char *kv_type = getenv("DW_TEST_KV"); /* all of this holds for rows of every type */
     if (kv_type != NULL && !dw_kv_type_named(kv_type, &options.kv_type)) return 1;
-    dw_status status = dw_device_open("cpu", &(dw_device_options){.threads = 1}, &device, &err);
+    dw_status status = dw_device_open("cpu", &(dw_device_options){.threads = test_threads()}, &device, &err);
     if (status == DW_OK) status = dw_model_open(made_model_path(made_model_named("tied_f16")), device, &options, &model, &err);
     if (status != DW_OK) {
         printf("%s\n", err.text);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/test.h"
 #include "model/engine/batch.h"
 #include "model/kit/make_model.h"
 #include "os/os.h"
@@ -529,7 +530,7 @@ static void any_schedule_is_the_same_with_and_without(void **state) {
 
 int main(void) {
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (dw_device_open("cpu", &(dw_device_options){.threads = 1}, &device, NULL) != DW_OK) return 1;
+    if (dw_device_open("cpu", &(dw_device_options){.threads = test_threads()}, &device, NULL) != DW_OK) return 1;
 #define with_a_model(test) cmocka_unit_test_setup_teardown(test, with_model, without_model)
     const struct CMUnitTest tests[] = {
         with_a_model(all_but_a_whole_chunk_of_a_common_prompt_is_shared),
