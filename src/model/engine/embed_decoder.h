@@ -14,6 +14,7 @@
 typedef struct dw_embed_decoding {
     bool has_slot;
     dw_kv_slot slot;
+    uint64_t bytes;     /* of the slot, in the pool's text_bytes */
     uint32_t n_rows;    /* evaluated */
     double *sum;        /* [n_embedding] */
 } dw_embed_decoding;

@@ -58,11 +58,12 @@ dw_session_pool *dw_session_pool_retain(dw_session_pool *pool);
 void dw_session_pool_release(dw_session_pool *pool); /* NULL: nothing */
 
 /* KV rows of all sessions. kv_bytes counts each session's rows as if it were alone. own_bytes is memory that one session holds,
- * shared_bytes what several do, counted once: together what the rows take. Rows that a checkpoint's file holds take none.
+ * shared_bytes what several do, counted once: together what the rows take. Rows that a checkpoint's file holds take none. text_bytes is memory
+ * for texts that are being embedded: beside the budget, bounded by DW_EMBED_SLOTS_MAX contexts.
  * When an evaluation would take more than the budget, idle fast sessions lose their rows: lowest class first, among these the one longest
  * unused, and never one of a higher class than the session that asks. Their tokens stay, pending. An exact session's rows stay, because
  * recomputed they may have other bits. If that is not enough, the job ends with DW_E_FULL. */
-typedef struct dw_session_pool_use { uint64_t sessions, kv_bytes, own_bytes, shared_bytes, budget_bytes, evictions, refused; } dw_session_pool_use;
+typedef struct dw_session_pool_use { uint64_t sessions, kv_bytes, own_bytes, shared_bytes, text_bytes, budget_bytes, evictions, refused; } dw_session_pool_use;
 void dw_session_pool_use_now(const dw_session_pool *pool, dw_session_pool_use *out); /* any thread */
 
 /* --- sessions ------------------------------------------------------------------------------------------------ */

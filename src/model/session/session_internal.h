@@ -27,6 +27,7 @@ struct dw_session_pool {
     bool has_origin;             /* whose rows these are, noted when the pool was kept */
     dw_model_fingerprint origin;
     uint64_t evictions, refused;
+    uint64_t text_bytes;         /* of the arena's held bytes: rows of texts that are being embedded, which the budget does not bound */
     uint64_t session_ids, uses;  /* the last ones given */
 };
 

@@ -10,6 +10,7 @@
 
 #include "base/test.h"
 #include "base/hash.h"
+#include "model/engine/batch.h"
 #include "model/engine/job.h"
 #include "model/kit/make_model.h"
 #include "os/os.h"
@@ -247,6 +248,31 @@ static void a_last_row_that_cannot_be_computed_again_stays(void **state) {
     }
 }
 
+static void texts_in_the_middle_take_nothing_from_sessions(void **state) {
+    (void)state;
+    open_model(320);
+    static int32_t text[600];
+    static float vector[512];
+    make_tokens(text, 600);
+    dw_session *session = opened(false, DW_PRIORITY_NORMAL, 0);
+    dw_embed_text one = {text, 600, vector};
+    dw_job job = {.kind = DW_JOB_EMBED, .model = model, .texts = &one, .n_texts = 1, .pooling = DW_POOLING_MEAN};
+    dw_batch_job alone = {.job = &job, .progress = DW_JOB_MORE};
+    const dw_batch_options options = {0};
+    assert_int_equal(dw_job_begin(&job, NULL), DW_OK);
+    (void)dw_batch_step(&alone, 1, &options); /* 256 rows, and more to come */
+    assert_int_equal(alone.progress, DW_JOB_MORE);
+    assert_int_equal(use_now().text_bytes, 256 * row_bytes);
+    assert_int_equal(use_now().own_bytes + use_now().shared_bytes, 0);
+    say(session, 320);
+    assert_int_equal(use_now().own_bytes, 320 * row_bytes);
+    assert_int_equal(use_now().shared_bytes, 0);
+    while (alone.progress == DW_JOB_MORE) (void)dw_batch_step(&alone, 1, &options);
+    assert_int_equal(dw_job_end(&job), DW_OK);
+    assert_int_equal(use_now().text_bytes, 0);
+    dw_session_destroy(session);
+}
+
 static void what_is_shared_needs_no_room(void **state) {
     (void)state;
     open_model(700);
@@ -275,6 +301,7 @@ int main(void) {
         cmocka_unit_test_teardown(an_evicted_session_computes_its_rows_again_and_says_so, close_model),
         cmocka_unit_test_teardown(what_does_not_fit_is_refused_and_leaves_the_session_as_it_was, close_model),
         cmocka_unit_test_teardown(a_last_row_that_cannot_be_computed_again_stays, close_model),
+        cmocka_unit_test_teardown(texts_in_the_middle_take_nothing_from_sessions, close_model),
         cmocka_unit_test_teardown(what_is_shared_needs_no_room, close_model),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
