@@ -1,6 +1,7 @@
 /* bits_find.c: tries what bits.h promises: products by type and width, a batch against its parts, prefill in two cuts.
  *
- * Layers repeat the same operations, so two of them show what all do; the whole costs about as much as evaluating 40 tokens.
+ * A layer of each kind shows what all do (bits_layers.c). Kernels may also go by the number of rows that attention sees, so what is tried begins
+ * within the first DW_KV_STEP_ROWS rows and ends in the second ones, where the context is that long.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +16,10 @@ enum {
     WIDTH_MAX = DW_BATCH_PARTS_MAX,
     PRODUCTS_TRIED = 24,
     LARGE_PRODUCT = 1 << 24, /* elements of a matrix that is tried at few widths */
-    LAYERS_TRIED = 2,
     SLOTS_OPENED = DW_MODEL_OWN_SLOTS, /* the third one is left out of the batch: two runs */
     PARTS_TRIED = SLOTS_OPENED - 1,
     CHUNK_TOKENS = 2 * DW_PREFILL_CHUNK_TOKENS_MIN + 32,
+    FAR_ROW = DW_KV_STEP_ROWS - CHUNK_TOKENS / 2, /* a chunk from here on reaches into the second step */
     EXPERTS_COLUMNS = 4,  /* measured: sorted by expert, from 8 columns on another kernel is taken */
 };
 
@@ -131,6 +132,9 @@ typedef struct trial {
     dw_model *model;
     dw_kv_slot slots[SLOTS_OPENED];
     uint32_t n_slots;
+    uint16_t layers[DW_GRAPH_CHOSEN_MAX];
+    uint32_t n_layers;
+    uint32_t begin;      /* the row where chunks begin: FAR_ROW, or 0 in a short context */
     dw_graph_part parts[PARTS_TRIED];
     int32_t tokens[CHUNK_TOKENS];
     float *hidden[2];    /* [PARTS_TRIED, n_embedding]: alone, together */
@@ -138,7 +142,8 @@ typedef struct trial {
 } trial;
 
 static dw_status trial_open(trial *t, dw_model *model, dw_error *err) {
-    *t = (trial){.model = model};
+    *t = (trial){.model = model, .begin = model->info.context_tokens > DW_KV_STEP_ROWS ? FAR_ROW : 0};
+    t->n_layers = dw_bits_layers(model, t->layers);
     uint64_t state = 7;
     for (size_t i = 0; i < CHUNK_TOKENS; i++) t->tokens[i] = (int32_t)((random_next(&state) >> 33) % model->info.n_vocab);
     for (int i = 0; i < 2; i++) {
@@ -173,8 +178,42 @@ static dw_status trial_bind(trial *t, uint32_t slot, dw_graph_part *part, dw_err
     return status;
 }
 
-/* Two tokens of each part, one after the other, all parts at once or one by one; the hidden rows of the second ones, and logits. */
+static void copy_rows(const trial *t, uint32_t from, uint32_t first, uint32_t to, uint32_t to_first, uint32_t n) {
+    size_t row_bytes = t->model->info.kv_row_bytes;
+    for (uint32_t area = 0; area < 2 * t->n_layers; area++) {
+        const char *source = dw_kv_area(t->model->pool->arena, t->slots[from], t->layers[area / 2], area % 2);
+        char *target = dw_kv_area(t->model->pool->arena, t->slots[to], t->layers[area / 2], area % 2);
+        memcpy(target + to_first * row_bytes, source + first * row_bytes, n * row_bytes);
+    }
+}
+
+/* All slots have the rows of slot 0 in the first step. */
+static dw_status copy_first_step(trial *t, dw_error *err) {
+    dw_status status = DW_OK;
+    for (uint32_t slot = 1; status == DW_OK && t->begin > 0 && slot < t->n_slots; slot++) {
+        dw_graph_part part;
+        status = trial_bind(t, slot, &part, err);
+        if (status == DW_OK) copy_rows(t, 0, 0, slot, 0, DW_KV_STEP_ROWS);
+    }
+    return status;
+}
+
+/* Rows of the first step, for what comes behind them. Some are evaluated, the others are copies. */
+static dw_status fill_first_step(trial *t, dw_error *err) {
+    dw_graph_part part = {.tokens = t->tokens, .n_tokens = CHUNK_TOKENS};
+    if (t->begin == 0) return DW_OK;
+    dw_status status = trial_bind(t, 0, &part, err);
+    dw_graph_batch batch = {.parts = &part, .n_parts = 1, .layers = t->layers, .n_layers = t->n_layers};
+    if (status == DW_OK) status = dw_decoder_evaluate(t->model->decoder, &batch, NULL, err);
+    if (status != DW_OK) return status;
+    copy_rows(t, 0, 0, 0, CHUNK_TOKENS, DW_KV_STEP_ROWS - CHUNK_TOKENS);
+    return copy_first_step(t, err);
+}
+
+/* Two tokens of each part, one after the other, all parts at once or one by one; the hidden rows of the second ones, and logits. The parts see
+ * different numbers of rows. */
 static dw_status evaluate_parts(trial *t, uint32_t n_parts, bool together, dw_error *err) {
+    const uint32_t far = t->begin == 0 ? 0 : DW_KV_STEP_ROWS, begins[PARTS_TRIED] = {far, 0, far, t->begin};
     static const uint32_t columns[PARTS_TRIED] = {0, 1, 2, 3};
     uint32_t width = t->model->info.n_embedding, n_vocab = t->model->info.n_vocab, at_once = together ? n_parts : 1;
     float *hidden = t->hidden[together], *logits = t->logits[together];
@@ -183,11 +222,11 @@ static dw_status evaluate_parts(trial *t, uint32_t n_parts, bool together, dw_er
         for (uint32_t p = 0; p < n_parts; p++) {
             t->parts[p].tokens = &t->tokens[2 * p + position];
             t->parts[p].n_tokens = 1;
-            t->parts[p].first_position = position;
+            t->parts[p].first_position = begins[p] + position;
         }
         for (uint32_t p = 0; status == DW_OK && p < n_parts; p += at_once) {
             dw_graph_batch batch = {.parts = &t->parts[p], .n_parts = at_once, .wanted = columns, .n_wanted = at_once, .narrow = together,
-                                    .n_layers = LAYERS_TRIED, .result = DW_RESULT_HIDDEN};
+                                    .layers = t->layers, .n_layers = t->n_layers, .result = DW_RESULT_HIDDEN};
             status = dw_decoder_evaluate(t->model->decoder, &batch, hidden + (size_t)p * width, err);
         }
     }
@@ -209,25 +248,26 @@ static dw_status try_batches(trial *t, dw_error *err) {
     return status;
 }
 
-/* CHUNK_TOKENS tokens into a slot in two chunks, `first` and the rest. */
+/* CHUNK_TOKENS tokens into a slot, from row `begin` on, in two chunks: `first` and the rest. */
 static dw_status evaluate_chunks(trial *t, uint32_t slot, uint32_t first, float *hidden, dw_error *err) {
     dw_graph_part part = {.tokens = t->tokens, .n_tokens = first};
     dw_status status = trial_bind(t, slot, &part, err);
     for (uint32_t done = 0; status == DW_OK && done < CHUNK_TOKENS; done += part.n_tokens) {
         part.tokens = t->tokens + done;
-        part.first_position = done;
+        part.first_position = t->begin + done;
         part.n_tokens = done == 0 ? first : CHUNK_TOKENS - done;
         uint32_t last = part.n_tokens - 1;
-        dw_graph_batch batch = {.parts = &part, .n_parts = 1, .wanted = &last, .n_wanted = 1, .n_layers = LAYERS_TRIED, .result = DW_RESULT_HIDDEN};
+        dw_graph_batch batch = {.parts = &part, .n_parts = 1, .wanted = &last, .n_wanted = 1, .layers = t->layers, .n_layers = t->n_layers,
+                                .result = DW_RESULT_HIDDEN};
         status = dw_decoder_evaluate(t->model->decoder, &batch, hidden, err);
     }
     return status;
 }
 
 static bool same_rows(const trial *t, uint32_t a, uint32_t b, uint32_t n_rows) {
-    uint32_t n_areas = 2 * (t->model->info.n_layers < LAYERS_TRIED ? t->model->info.n_layers : LAYERS_TRIED);
-    for (uint32_t area = 0; area < n_areas; area++) {
-        const void *x = dw_kv_area(t->model->pool->arena, t->slots[a], area / 2, area % 2), *y = dw_kv_area(t->model->pool->arena, t->slots[b], area / 2, area % 2);
+    for (uint32_t area = 0; area < 2 * t->n_layers; area++) {
+        uint32_t layer = t->layers[area / 2];
+        const void *x = dw_kv_area(t->model->pool->arena, t->slots[a], layer, area % 2), *y = dw_kv_area(t->model->pool->arena, t->slots[b], layer, area % 2);
         if (memcmp(x, y, (size_t)n_rows * t->model->info.kv_row_bytes) != 0) return false;
     }
     return true;
@@ -250,7 +290,7 @@ static dw_status try_chunks(trial *t, dw_error *err) {
     dw_status status = evaluate_chunks(t, 0, CHUNK_TOKENS, t->hidden[0], err);
     for (size_t i = 0; status == DW_OK && i < sizeof cuts / sizeof cuts[0]; i++) {
         status = evaluate_chunks(t, 1, cuts[i], t->hidden[1], err);
-        same = same && status == DW_OK && same_rows(t, 0, 1, CHUNK_TOKENS) && memcmp(t->hidden[0], t->hidden[1], bytes) == 0;
+        same = same && status == DW_OK && same_rows(t, 0, 1, t->begin + CHUNK_TOKENS) && memcmp(t->hidden[0], t->hidden[1], bytes) == 0;
     }
     t->model->bits.chunks = status == DW_OK && same;
     return status;
@@ -260,22 +300,23 @@ static dw_status try_chunks(trial *t, dw_error *err) {
 static dw_status try_packs(trial *t, dw_error *err) {
     enum { FIRST = DW_PREFILL_CHUNK_TOKENS_MIN + 3, SECOND = DW_PREFILL_CHUNK_TOKENS_MIN };
     if (!t->model->bits.chunks) return DW_OK;
-    uint32_t width = t->model->info.n_embedding;
+    uint32_t width = t->model->info.n_embedding, packed_begin = t->begin == 0 ? 0 : t->begin + SECOND;
     dw_status status = DW_OK;
-    for (uint32_t p = 0; status == DW_OK && p < 4; p++) {
-        t->parts[p] = (dw_graph_part){.tokens = p % 2 == 0 ? t->tokens : t->tokens + FIRST, .n_tokens = p % 2 == 0 ? FIRST : SECOND};
+    for (uint32_t p = 0; status == DW_OK && p < 4; p++) { /* the second ones reach into the second step */
+        t->parts[p] = p % 2 == 0 ? (dw_graph_part){.tokens = t->tokens, .n_tokens = FIRST}
+                                 : (dw_graph_part){.tokens = t->tokens + FIRST, .n_tokens = SECOND, .first_position = packed_begin};
         status = trial_bind(t, p, &t->parts[p], err);
     }
     for (uint32_t p = 0; status == DW_OK && p < 2; p++) {
         uint32_t last = t->parts[p].n_tokens - 1;
-        dw_graph_batch alone = {.parts = &t->parts[p], .n_parts = 1, .wanted = &last, .n_wanted = 1, .n_layers = LAYERS_TRIED, .result = DW_RESULT_HIDDEN};
+        dw_graph_batch alone = {.parts = &t->parts[p], .n_parts = 1, .wanted = &last, .n_wanted = 1, .layers = t->layers, .n_layers = t->n_layers, .result = DW_RESULT_HIDDEN};
         status = dw_decoder_evaluate(t->model->decoder, &alone, t->hidden[0] + (size_t)p * width, err);
     }
     static const uint32_t lasts[2] = {FIRST - 1, FIRST + SECOND - 1};
-    dw_graph_batch both = {.parts = &t->parts[2], .n_parts = 2, .wanted = lasts, .n_wanted = 2, .narrow = true, .n_layers = LAYERS_TRIED,
+    dw_graph_batch both = {.parts = &t->parts[2], .n_parts = 2, .wanted = lasts, .n_wanted = 2, .narrow = true, .layers = t->layers, .n_layers = t->n_layers,
                            .result = DW_RESULT_HIDDEN};
     if (status == DW_OK) status = dw_decoder_evaluate(t->model->decoder, &both, t->hidden[1], err);
-    t->model->bits.packs = status == DW_OK && same_rows(t, 0, 2, FIRST) && same_rows(t, 1, 3, SECOND) &&
+    t->model->bits.packs = status == DW_OK && same_rows(t, 0, 2, FIRST) && same_rows(t, 1, 3, packed_begin + SECOND) &&
                            memcmp(t->hidden[0], t->hidden[1], 2 * (size_t)width * sizeof(float)) == 0;
     return status;
 }
@@ -286,6 +327,20 @@ static uint32_t fewest_heads(const dw_hyperparameters *hp) {
     uint32_t fewest = hp->n_heads;
     for (uint32_t layer = 0; layer < hp->n_layers; layer++) fewest = hp->layers[layer].n_heads < fewest ? hp->layers[layer].n_heads : fewest;
     return fewest;
+}
+
+static dw_status try_together(trial *t, dw_error *err) {
+    dw_bits *bits = &t->model->bits;
+    dw_status status = fill_first_step(t, err);
+    if (status == DW_OK) status = try_batches(t, err);
+    if (status == DW_OK && !bits->batches) {
+        bits->experts_columns = 1;
+        status = try_batches(t, err);
+    }
+    if (status == DW_OK) status = copy_first_step(t, err);
+    if (status == DW_OK) status = try_chunks(t, err);
+    if (status == DW_OK) status = copy_first_step(t, err);
+    return status == DW_OK ? try_packs(t, err) : status;
 }
 
 dw_status dw_bits_find(dw_model *model, dw_error *err) {
@@ -302,13 +357,7 @@ dw_status dw_bits_find(dw_model *model, dw_error *err) {
     trial t;
     dw_status status = trial_open(&t, model, err);
     if (status == DW_OK) try_products(model);
-    if (status == DW_OK) status = try_batches(&t, err);
-    if (status == DW_OK && !bits->batches) {
-        bits->experts_columns = 1;
-        status = try_batches(&t, err);
-    }
-    if (status == DW_OK) status = try_chunks(&t, err);
-    if (status == DW_OK) status = try_packs(&t, err);
+    if (status == DW_OK && t.n_layers > 0) status = try_together(&t, err);
     if (status == DW_OK) dw_bits_write_note(note, bits);
     trial_close(&t);
     if (status == DW_E_UNSUPPORTED) { /* the device cannot run what was tried: then it is not used */

@@ -1,7 +1,7 @@
 /* bits_note.c: what was found out about bits, kept in the cache folder: trying costs as much as evaluating some 40 tokens.
  *
  * The note's name is made from all that decides: this program (path, inode, size, time of change: a rebuilt one tries again), the profile, the number
- * of threads, and kind and shape of every matrix. Models of one structure share a note. It is trusted like compiled code: a
+ * of threads, kind and shape of every matrix, and the kind of attention of every layer. Models of one structure share a note. It is trusted like compiled code: a
  * note that others could have written is not read.
  */
 #include <stdio.h>
@@ -18,7 +18,8 @@ typedef struct shape { int32_t type; int64_t size[3]; } shape;
 static bool hash_shapes(const dw_model *model, dw_hash *out) {
     size_t n = 0;
     for (struct ggml_tensor *t = ggml_get_first_tensor(model->weights.context); t != NULL; t = ggml_get_next_tensor(model->weights.context, t)) n++;
-    shape *shapes = calloc(n > 0 ? n : 1, sizeof *shapes);
+    const uint32_t n_layers = model->hp.n_layers;
+    shape *shapes = calloc(n + n_layers, sizeof *shapes);
     if (shapes == NULL) return false;
     size_t i = 0;
     for (struct ggml_tensor *t = ggml_get_first_tensor(model->weights.context); t != NULL; t = ggml_get_next_tensor(model->weights.context, t)) {
@@ -26,7 +27,13 @@ static bool hash_shapes(const dw_model *model, dw_hash *out) {
         for (int d = 0; d < 3; d++) shapes[i].size[d] = t->ne[d];
         i++;
     }
-    bool done = dw_hash_of(shapes, n * sizeof *shapes, out) == DW_OK;
+    for (uint32_t layer = 0; layer < n_layers; layer++, i++) {
+        shapes[i].type = -1;
+        shapes[i].size[0] = dw_layer_is_windowed(&model->hp, layer);
+        shapes[i].size[1] = model->hp.layers[layer].rope;
+        shapes[i].size[2] = model->hp.layers[layer].n_heads;
+    }
+    bool done = dw_hash_of(shapes, i * sizeof *shapes, out) == DW_OK;
     free(shapes);
     return done;
 }

@@ -48,6 +48,9 @@ dw_status dw_model_open_encoder(dw_model *model, const dw_model_options *options
 
 /* bits_find.c: finds out what bits depend on here and fills model->bits; with the pool attached and the decoder ready. */
 dw_status dw_bits_find(dw_model *model, dw_error *err) DW_MUST_USE;
+/* bits_layers.c: layers that show what all do: the first of each kind, ascending, at least two where there are two. 0: more kinds than
+ * DW_GRAPH_CHOSEN_MAX. */
+uint32_t dw_bits_layers(const dw_model *model, uint16_t out[DW_GRAPH_CHOSEN_MAX]);
 /* bits_note.c. The path is "" where no note can be kept. */
 enum { DW_BITS_NOTE_PATH_BYTES = 768 };
 void dw_bits_note_path(const dw_model *model, char out[DW_BITS_NOTE_PATH_BYTES]);

@@ -7,7 +7,8 @@
  * the path of one column while weights are still read once: the narrow form of a product.
  *
  * So a batch is exact when products with weights of the types that are not `wide` are narrow. Nothing of this is taken on trust:
- * each type is tried, then a whole batch is compared with its parts alone, and then prefill in several cuts. What does not hold is not used.
+ * each type is tried, then a whole batch is compared with its parts alone, and then prefill in several cuts, each with a layer of every kind
+ * and across a step of KV rows. What does not hold is not used. A model with more kinds of layers than are tried has none of it.
  * What was found is kept in the cache folder (bits_note.c).
  * Threads: immutable once found out.
  */

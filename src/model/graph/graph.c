@@ -1,6 +1,7 @@
 /* graph.c: builds, binds and runs graphs. The operations are in layer.c, attention.c and linear.c, the inputs in inputs.c. */
 #include "model/graph/graph.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,8 +26,8 @@ static uint32_t rows_seen(const dw_graph_part *part) {
     return (end + DW_KV_STEP_ROWS - 1) / DW_KV_STEP_ROWS * DW_KV_STEP_ROWS;
 }
 
-/* Whether single tokens of several sessions may be one attention operation. Where a lone token's attention is cut between threads, one
- * among others is not, and rounds otherwise: then a narrow batch takes one operation a part. */
+/* Whether single tokens of several sessions may be one attention operation. Some devices cut the attention of one token between threads and do
+ * not cut that of several. The sums differ then. There a narrow batch has one operation for each part. */
 static bool may_share(const dw_graph_model *model, const dw_graph_batch *batch) {
     return dw_device_info_view(model->device)->addresses_are_host && (!batch->narrow || model->bits->attention_by_rows);
 }
@@ -55,7 +56,9 @@ void dw_graph_find_runs(const dw_graph_model *model, const dw_graph_batch *batch
     bool host = dw_device_info_view(model->device)->addresses_are_host;
     memset(shape, 0, sizeof *shape);
     shape->n_wanted = batch->n_wanted;
-    shape->n_layers = batch->n_layers != 0 && batch->n_layers < model->hp->n_layers ? batch->n_layers : model->hp->n_layers;
+    shape->n_layers = model->hp->n_layers;
+    shape->n_chosen = batch->n_layers;
+    if (batch->n_layers > 0) memcpy(shape->chosen, batch->layers, batch->n_layers * sizeof shape->chosen[0]);
     shape->n_parts = batch->n_parts;
     shape->narrow = batch->narrow;
     shape->result = batch->result;
@@ -78,9 +81,10 @@ void dw_graph_find_runs(const dw_graph_model *model, const dw_graph_batch *batch
 
 static bool same_shape(const dw_graph_shape *a, const dw_graph_shape *b) {
     if (a->n_tokens != b->n_tokens || a->n_wanted != b->n_wanted || a->n_layers != b->n_layers || a->n_parts != b->n_parts ||
-        a->n_runs != b->n_runs || a->narrow != b->narrow || a->result != b->result) {
+        a->n_runs != b->n_runs || a->narrow != b->narrow || a->result != b->result || a->n_chosen != b->n_chosen) {
         return false;
     }
+    if (memcmp(a->chosen, b->chosen, a->n_chosen * sizeof a->chosen[0]) != 0) return false;
     return memcmp(a->runs, b->runs, a->n_runs * sizeof a->runs[0]) == 0;
 }
 
@@ -244,6 +248,7 @@ bool dw_graph_holds(const dw_graph *graph, const dw_graph_batch *batch) {
 
 dw_status dw_graph_prepare(dw_graph *graph, const dw_graph_batch *batch, dw_error *err) {
     if (batch->n_parts == 0 || batch->n_parts > DW_BATCH_PARTS_MAX) return dw_fail(err, DW_E_INTERNAL, "a batch of %u parts", batch->n_parts);
+    assert(batch->n_layers <= DW_GRAPH_CHOSEN_MAX);
     dw_graph_shape shape;
     dw_graph_find_runs(&graph->model, batch, &shape, graph->places);
     if (graph->graph != NULL && !graph->is_head && same_shape(&graph->shape, &shape)) return bind(graph, batch, err);

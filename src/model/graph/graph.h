@@ -52,6 +52,8 @@ typedef enum dw_graph_result {
     DW_RESULT_NORMED   /* the same behind the final norm: what a pooled embedding is made of */
 } dw_graph_result;
 
+enum { DW_GRAPH_CHOSEN_MAX = 16 };
+
 typedef struct dw_graph_batch {
     const dw_graph_part *parts; /* [n_parts], at most DW_BATCH_PARTS_MAX; single tokens by ascending offset of their slots make the longest runs */
     uint32_t n_parts;
@@ -59,7 +61,8 @@ typedef struct dw_graph_batch {
     uint32_t n_wanted;
     bool narrow;
     dw_graph_result result;
-    uint32_t n_layers;          /* only the first ones; 0 = all */
+    const uint16_t *layers;     /* [n_layers] ascending, at most DW_GRAPH_CHOSEN_MAX: these alone are evaluated, each on what the one before it gives */
+    uint32_t n_layers;          /* 0 = all of the model's */
     const _Atomic bool *stop;   /* once true the run is given up (DW_E_CANCELLED) where the device can; NULL = never */
 } dw_graph_batch;
 

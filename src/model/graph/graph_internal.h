@@ -46,6 +46,8 @@ typedef struct dw_graph_run_place {
 
 typedef struct dw_graph_shape {
     uint32_t n_tokens, n_wanted, n_layers, n_parts, n_runs;
+    uint32_t n_chosen;           /* 0 = all layers */
+    uint16_t chosen[DW_GRAPH_CHOSEN_MAX];
     bool narrow;
     dw_graph_result result;
     dw_graph_run_shape runs[DW_BATCH_PARTS_MAX];

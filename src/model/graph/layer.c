@@ -141,9 +141,11 @@ void dw_graph_build(dw_graph *g) {
     dw_graph_make_inputs(g);
     tensor *x = g->inputs.embedding != NULL ? g->inputs.embedding : ggml_get_rows(c, w->embedding, g->inputs.tokens);
     if (hp->embedding_scale != 0) x = ggml_scale(c, x, hp->embedding_scale);
-    for (uint32_t layer = 0; layer < g->shape.n_layers; layer++) {
+    uint32_t n_layers = g->shape.n_chosen > 0 ? g->shape.n_chosen : g->shape.n_layers;
+    for (uint32_t i = 0; i < n_layers; i++) {
+        uint32_t layer = g->shape.n_chosen > 0 ? g->shape.chosen[i] : i;
         const dw_layer_weights *lw = &w->layers[layer];
-        bool last = layer + 1 == g->shape.n_layers;
+        bool last = i + 1 == n_layers;
         tensor *y = lw->attention_norm != NULL ? norm(g, x, lw->attention_norm, lw->attention_norm_bias) : x;
         y = attention(g, layer, y, last && g->shape.n_wanted == 0);
         if (y == NULL) return;
