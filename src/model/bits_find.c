@@ -1,7 +1,8 @@
 /* bits_find.c: tries what bits.h promises: products by type and width, a batch against its parts, prefill in two cuts.
  *
- * A layer of each kind shows what all do (bits_layers.c). Kernels may also go by the number of rows that attention sees, so what is tried begins
- * within the first DW_KV_STEP_ROWS rows and ends in the second ones, where the context is that long.
+ * A layer of each kind shows what all do (bits_layers.c). Kernels may also go by the number of rows that attention
+ * sees, so what is tried begins within the first DW_KV_STEP_ROWS rows and ends in the second ones, where the context is
+ * that long.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,11 @@ enum {
 
 _Static_assert((int)DW_BITS_TYPES >= (int)GGML_TYPE_COUNT, "a type has no place");
 
-static uint64_t random_next(uint64_t *state) { return *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407); } /* Knuth, MMIX */
+/* Knuth, MMIX */
+static uint64_t random_next(uint64_t *state) {
+    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return *state;
+}
 
 /* --- products ------------------------------------------------------------------------------------------------ */
 
@@ -65,12 +70,14 @@ static bool product_open(product *p, dw_device *device, struct ggml_tensor *w, u
 }
 
 static bool product_run(product *p, const float *x, float *y) {
-    return dw_tensor_write(p->device, p->x, x, 0, ggml_nbytes(p->x)) == DW_OK && dw_device_compute(p->device, p->graph, NULL) == DW_OK &&
+    return dw_tensor_write(p->device, p->x, x, 0, ggml_nbytes(p->x)) == DW_OK &&
+           dw_device_compute(p->device, p->graph, NULL) == DW_OK &&
            dw_tensor_read(p->device, p->y, y, 0, ggml_nbytes(p->y)) == DW_OK;
 }
 
 /* Whether n columns at once give what each gives alone ([rows, WIDTH_MAX] in `alone`). */
-static bool width_keeps(dw_device *device, struct ggml_tensor *w, uint32_t n, const float *x, const float *alone, float *y) {
+static bool width_keeps(dw_device *device, struct ggml_tensor *w, uint32_t n, const float *x, const float *alone,
+                        float *y) {
     product p;
     bool keeps = product_open(&p, device, w, n) && product_run(&p, x, y) && memcmp(y, alone, ggml_nbytes(p.y)) == 0;
     product_close(&p);
@@ -79,10 +86,12 @@ static bool width_keeps(dw_device *device, struct ggml_tensor *w, uint32_t n, co
 
 /* False also when there is no memory to find out. */
 static bool every_width_keeps(dw_device *device, struct ggml_tensor *w) {
-    static const uint32_t all_widths[] = {2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 48, 64}, few_widths[] = {2, 5, 8, 33};
+    static const uint32_t all_widths[] = {2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 48, 64};
+    static const uint32_t few_widths[] = {2, 5, 8, 33};
     bool whole = w->ne[1] <= ROWS_TRIED || !ggml_backend_buffer_is_host(w->buffer);
     size_t input = (size_t)w->ne[0], rows_max = (size_t)(whole ? w->ne[1] : ROWS_TRIED);
-    float *x = malloc(input * WIDTH_MAX * sizeof *x), *alone = malloc(rows_max * WIDTH_MAX * sizeof *alone), *y = malloc(rows_max * WIDTH_MAX * sizeof *y);
+    float *x = malloc(input * WIDTH_MAX * sizeof *x), *alone = malloc(rows_max * WIDTH_MAX * sizeof *alone);
+    float *y = malloc(rows_max * WIDTH_MAX * sizeof *y);
     bool large = input * rows_max > LARGE_PRODUCT;
     const uint32_t *widths = large ? few_widths : all_widths;
     size_t n_widths = large ? sizeof few_widths / sizeof few_widths[0] : sizeof all_widths / sizeof all_widths[0];
@@ -90,8 +99,12 @@ static bool every_width_keeps(dw_device *device, struct ggml_tensor *w) {
     product one = {0};
     uint64_t state = 1;
     bool keeps = x != NULL && alone != NULL && y != NULL && product_open(&one, device, w, 1);
-    for (size_t i = 0; keeps && i < input * WIDTH_MAX; i++) x[i] = (float)(int32_t)(random_next(&state) >> 32) / (float)(1 << 30);
-    for (size_t i = 0; keeps && i < n_columns; i++) keeps = product_run(&one, x + i * input, alone + i * (size_t)one.y->ne[0]);
+    for (size_t i = 0; keeps && i < input * WIDTH_MAX; i++) {
+        x[i] = (float)(int32_t)(random_next(&state) >> 32) / (float)(1 << 30);
+    }
+    for (size_t i = 0; keeps && i < n_columns; i++) {
+        keeps = product_run(&one, x + i * input, alone + i * (size_t)one.y->ne[0]);
+    }
     product_close(&one);
     for (size_t i = 0; keeps && i < n_widths; i++) keeps = width_keeps(device, w, widths[i], x, alone, y);
     free(x);
@@ -107,12 +120,16 @@ static void try_products(dw_model *model) {
     tried_product tried[PRODUCTS_TRIED];
     bool seen[GGML_TYPE_COUNT] = {false};
     size_t n_tried = 0;
-    for (struct ggml_tensor *w = ggml_get_first_tensor(model->weights.context); w != NULL; w = ggml_get_next_tensor(model->weights.context, w)) {
-        bool repacked_experts = w->ne[2] != 1 && !ggml_backend_buffer_is_host(w->buffer); /* no view of these can be used */
+    struct ggml_context *all = model->weights.context;
+    for (struct ggml_tensor *w = ggml_get_first_tensor(all); w != NULL; w = ggml_get_next_tensor(all, w)) {
+        /* no view of these can be used */
+        bool repacked_experts = w->ne[2] != 1 && !ggml_backend_buffer_is_host(w->buffer);
         if (w->ne[1] == 1 || w->data == NULL || repacked_experts) continue;
         tried_product kind = {.type = w->type, .input = w->ne[0], .output = w->ne[1]};
         bool known = seen[w->type] && !model->bits.wide[w->type];
-        for (size_t i = 0; i < n_tried && !known; i++) known = tried[i].type == kind.type && tried[i].input == kind.input && tried[i].output == kind.output;
+        for (size_t i = 0; i < n_tried && !known; i++) {
+            known = tried[i].type == kind.type && tried[i].input == kind.input && tried[i].output == kind.output;
+        }
         if (known) continue;
         if (n_tried == PRODUCTS_TRIED) {
             model->bits.wide[w->type] = false; /* narrow is right for every type, only slower for some */
@@ -145,11 +162,15 @@ static dw_status trial_open(trial *t, dw_model *model, dw_error *err) {
     *t = (trial){.model = model, .begin = model->info.context_tokens > DW_KV_STEP_ROWS ? FAR_ROW : 0};
     t->n_layers = dw_bits_layers(model, t->layers);
     uint64_t state = 7;
-    for (size_t i = 0; i < CHUNK_TOKENS; i++) t->tokens[i] = (int32_t)((random_next(&state) >> 33) % model->info.n_vocab);
+    for (size_t i = 0; i < CHUNK_TOKENS; i++) {
+        t->tokens[i] = (int32_t)((random_next(&state) >> 33) % model->info.n_vocab);
+    }
     for (int i = 0; i < 2; i++) {
         t->hidden[i] = malloc((size_t)PARTS_TRIED * model->info.n_embedding * sizeof(float));
         t->logits[i] = malloc((size_t)PARTS_TRIED * model->info.n_vocab * sizeof(float));
-        if (t->hidden[i] == NULL || t->logits[i] == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory to try batches");
+        if (t->hidden[i] == NULL || t->logits[i] == NULL) {
+            return dw_fail(err, DW_E_NO_MEMORY, "no memory to try batches");
+        }
     }
     dw_status status = DW_OK;
     dw_os_mutex_lock(model->pool->lock);
@@ -173,7 +194,8 @@ static void trial_close(trial *t) {
 
 static dw_status trial_bind(trial *t, uint32_t slot, dw_graph_part *part, dw_error *err) {
     dw_os_mutex_lock(t->model->pool->lock);
-    dw_status status = dw_kv_writable(t->model->pool->arena, t->slots[slot], &part->binding.buffer, &part->binding.offset, err);
+    dw_status status = dw_kv_writable(t->model->pool->arena, t->slots[slot], &part->binding.buffer,
+                                      &part->binding.offset, err);
     dw_os_mutex_unlock(t->model->pool->lock);
     return status;
 }
@@ -210,8 +232,8 @@ static dw_status fill_first_step(trial *t, dw_error *err) {
     return copy_first_step(t, err);
 }
 
-/* Two tokens of each part, one after the other, all parts at once or one by one; the hidden rows of the second ones, and logits. The parts see
- * different numbers of rows. */
+/* Two tokens of each part, one after the other, all parts at once or one by one; the hidden rows of the second ones,
+ * and logits. The parts see different numbers of rows. */
 static dw_status evaluate_parts(trial *t, uint32_t n_parts, bool together, dw_error *err) {
     const uint32_t far = t->begin == 0 ? 0 : DW_KV_STEP_ROWS, begins[PARTS_TRIED] = {far, 0, far, t->begin};
     static const uint32_t columns[PARTS_TRIED] = {0, 1, 2, 3};
@@ -225,13 +247,15 @@ static dw_status evaluate_parts(trial *t, uint32_t n_parts, bool together, dw_er
             t->parts[p].first_position = begins[p] + position;
         }
         for (uint32_t p = 0; status == DW_OK && p < n_parts; p += at_once) {
-            dw_graph_batch batch = {.parts = &t->parts[p], .n_parts = at_once, .wanted = columns, .n_wanted = at_once, .narrow = together,
+            dw_graph_batch batch = {.parts = &t->parts[p], .n_parts = at_once, .wanted = columns, .n_wanted = at_once,
+                                    .narrow = together,
                                     .layers = t->layers, .n_layers = t->n_layers, .result = DW_RESULT_HIDDEN};
             status = dw_decoder_evaluate(t->model->decoder, &batch, hidden + (size_t)p * width, err);
         }
     }
     for (uint32_t p = 0; status == DW_OK && p < n_parts; p += at_once) {
-        status = dw_decoder_head(t->model->decoder, hidden + (size_t)p * width, at_once, together, logits + (size_t)p * n_vocab, err);
+        status = dw_decoder_head(t->model->decoder, hidden + (size_t)p * width, at_once, together,
+                                 logits + (size_t)p * n_vocab, err);
     }
     return status;
 }
@@ -239,12 +263,16 @@ static dw_status evaluate_parts(trial *t, uint32_t n_parts, bool together, dw_er
 static dw_status try_batches(trial *t, dw_error *err) {
     static const uint32_t slot_of_part[PARTS_TRIED] = {0, 1, 3, 4};
     dw_status status = DW_OK;
-    for (uint32_t p = 0; status == DW_OK && p < PARTS_TRIED; p++) status = trial_bind(t, slot_of_part[p], &t->parts[p], err);
+    for (uint32_t p = 0; status == DW_OK && p < PARTS_TRIED; p++) {
+        status = trial_bind(t, slot_of_part[p], &t->parts[p], err);
+    }
     if (status == DW_OK) status = evaluate_parts(t, PARTS_TRIED, false, err);
     if (status == DW_OK) status = evaluate_parts(t, PARTS_TRIED, true, err);
     t->model->bits.batches = status == DW_OK &&
-                             memcmp(t->hidden[0], t->hidden[1], (size_t)PARTS_TRIED * t->model->info.n_embedding * sizeof(float)) == 0 &&
-                             memcmp(t->logits[0], t->logits[1], (size_t)PARTS_TRIED * t->model->info.n_vocab * sizeof(float)) == 0;
+                             memcmp(t->hidden[0], t->hidden[1],
+                                    (size_t)PARTS_TRIED * t->model->info.n_embedding * sizeof(float)) == 0 &&
+                             memcmp(t->logits[0], t->logits[1],
+                                    (size_t)PARTS_TRIED * t->model->info.n_vocab * sizeof(float)) == 0;
     return status;
 }
 
@@ -257,7 +285,8 @@ static dw_status evaluate_chunks(trial *t, uint32_t slot, uint32_t first, float 
         part.first_position = t->begin + done;
         part.n_tokens = done == 0 ? first : CHUNK_TOKENS - done;
         uint32_t last = part.n_tokens - 1;
-        dw_graph_batch batch = {.parts = &part, .n_parts = 1, .wanted = &last, .n_wanted = 1, .layers = t->layers, .n_layers = t->n_layers,
+        dw_graph_batch batch = {.parts = &part, .n_parts = 1, .wanted = &last, .n_wanted = 1, .layers = t->layers,
+                                .n_layers = t->n_layers,
                                 .result = DW_RESULT_HIDDEN};
         status = dw_decoder_evaluate(t->model->decoder, &batch, hidden, err);
     }
@@ -267,16 +296,18 @@ static dw_status evaluate_chunks(trial *t, uint32_t slot, uint32_t first, float 
 static bool same_rows(const trial *t, uint32_t a, uint32_t b, uint32_t n_rows) {
     for (uint32_t area = 0; area < 2 * t->n_layers; area++) {
         uint32_t layer = t->layers[area / 2];
-        const void *x = dw_kv_area(t->model->pool->arena, t->slots[a], layer, area % 2), *y = dw_kv_area(t->model->pool->arena, t->slots[b], layer, area % 2);
+        const void *x = dw_kv_area(t->model->pool->arena, t->slots[a], layer, area % 2);
+        const void *y = dw_kv_area(t->model->pool->arena, t->slots[b], layer, area % 2);
         if (memcmp(x, y, (size_t)n_rows * t->model->info.kv_row_bytes) != 0) return false;
     }
     return true;
 }
 
-/* How many tokens of a chunk reach one expert differs from text to text, so no trial could show that its kernel is always the same:
- * it has to be for every number of them. */
+/* How many tokens of a chunk reach one expert differs from text to text, so no trial could show that its kernel is
+ * always the same: it has to be for every number of them. */
 static bool experts_are_wide(const dw_model *model) {
-    for (struct ggml_tensor *w = ggml_get_first_tensor(model->weights.context); w != NULL; w = ggml_get_next_tensor(model->weights.context, w)) {
+    struct ggml_context *all = model->weights.context;
+    for (struct ggml_tensor *w = ggml_get_first_tensor(all); w != NULL; w = ggml_get_next_tensor(all, w)) {
         if (w->ne[2] > 1 && !model->bits.wide[w->type]) return false;
     }
     return true;
@@ -290,7 +321,8 @@ static dw_status try_chunks(trial *t, dw_error *err) {
     dw_status status = evaluate_chunks(t, 0, CHUNK_TOKENS, t->hidden[0], err);
     for (size_t i = 0; status == DW_OK && i < sizeof cuts / sizeof cuts[0]; i++) {
         status = evaluate_chunks(t, 1, cuts[i], t->hidden[1], err);
-        same = same && status == DW_OK && same_rows(t, 0, 1, t->begin + CHUNK_TOKENS) && memcmp(t->hidden[0], t->hidden[1], bytes) == 0;
+        same = same && status == DW_OK && same_rows(t, 0, 1, t->begin + CHUNK_TOKENS) &&
+               memcmp(t->hidden[0], t->hidden[1], bytes) == 0;
     }
     t->model->bits.chunks = status == DW_OK && same;
     return status;
@@ -304,16 +336,19 @@ static dw_status try_packs(trial *t, dw_error *err) {
     dw_status status = DW_OK;
     for (uint32_t p = 0; status == DW_OK && p < 4; p++) { /* the second ones reach into the second step */
         t->parts[p] = p % 2 == 0 ? (dw_graph_part){.tokens = t->tokens, .n_tokens = FIRST}
-                                 : (dw_graph_part){.tokens = t->tokens + FIRST, .n_tokens = SECOND, .first_position = packed_begin};
+                                 : (dw_graph_part){.tokens = t->tokens + FIRST, .n_tokens = SECOND,
+                                                   .first_position = packed_begin};
         status = trial_bind(t, p, &t->parts[p], err);
     }
     for (uint32_t p = 0; status == DW_OK && p < 2; p++) {
         uint32_t last = t->parts[p].n_tokens - 1;
-        dw_graph_batch alone = {.parts = &t->parts[p], .n_parts = 1, .wanted = &last, .n_wanted = 1, .layers = t->layers, .n_layers = t->n_layers, .result = DW_RESULT_HIDDEN};
+        dw_graph_batch alone = {.parts = &t->parts[p], .n_parts = 1, .wanted = &last, .n_wanted = 1,
+                                .layers = t->layers, .n_layers = t->n_layers, .result = DW_RESULT_HIDDEN};
         status = dw_decoder_evaluate(t->model->decoder, &alone, t->hidden[0] + (size_t)p * width, err);
     }
     static const uint32_t lasts[2] = {FIRST - 1, FIRST + SECOND - 1};
-    dw_graph_batch both = {.parts = &t->parts[2], .n_parts = 2, .wanted = lasts, .n_wanted = 2, .narrow = true, .layers = t->layers, .n_layers = t->n_layers,
+    dw_graph_batch both = {.parts = &t->parts[2], .n_parts = 2, .wanted = lasts, .n_wanted = 2, .narrow = true,
+                           .layers = t->layers, .n_layers = t->n_layers,
                            .result = DW_RESULT_HIDDEN};
     if (status == DW_OK) status = dw_decoder_evaluate(t->model->decoder, &both, t->hidden[1], err);
     t->model->bits.packs = status == DW_OK && same_rows(t, 0, 2, FIRST) && same_rows(t, 1, 3, packed_begin + SECOND) &&
@@ -325,7 +360,9 @@ static dw_status try_packs(trial *t, dw_error *err) {
 
 static uint32_t fewest_heads(const dw_hyperparameters *hp) {
     uint32_t fewest = hp->n_heads;
-    for (uint32_t layer = 0; layer < hp->n_layers; layer++) fewest = hp->layers[layer].n_heads < fewest ? hp->layers[layer].n_heads : fewest;
+    for (uint32_t layer = 0; layer < hp->n_layers; layer++) {
+        fewest = hp->layers[layer].n_heads < fewest ? hp->layers[layer].n_heads : fewest;
+    }
     return fewest;
 }
 
@@ -348,7 +385,8 @@ dw_status dw_bits_find(dw_model *model, dw_error *err) {
     dw_bits *bits = &model->bits;
     uint64_t begin_ns = dw_os_monotonic_ns();
     bits->experts_columns = EXPERTS_COLUMNS;
-    bits->attention_by_rows = device->kind == DW_DEVICE_CPU && fewest_heads(&model->hp) >= dw_device_threads(model->device);
+    bits->attention_by_rows =
+        device->kind == DW_DEVICE_CPU && fewest_heads(&model->hp) >= dw_device_threads(model->device);
     /* A GPU that is a program would take longer to try than it could save. */
     if (device->kind == DW_DEVICE_GPU_SOFTWARE) return DW_OK;
     char note[DW_BITS_NOTE_PATH_BYTES];
@@ -364,7 +402,8 @@ dw_status dw_bits_find(dw_model *model, dw_error *err) {
         bits->batches = bits->chunks = bits->packs = false;
         status = DW_OK;
     }
-    dw_log(DW_LOG_DEBUG, "bits", "batches=%d chunks=%d packs=%d by_rows=%d ms=%.1f", bits->batches, bits->chunks, bits->packs, bits->attention_by_rows,
+    dw_log(DW_LOG_DEBUG, "bits", "batches=%d chunks=%d packs=%d by_rows=%d ms=%.1f", bits->batches, bits->chunks,
+           bits->packs, bits->attention_by_rows,
            (double)(dw_os_monotonic_ns() - begin_ns) / 1e6);
     return status;
 }

@@ -1,4 +1,5 @@
-/* bits_layers.c: which layers show what all do. Kernels go by shapes, types and the kind of attention, so layers that are equal in these do the same. */
+/* bits_layers.c: which layers show what all do. Kernels go by shapes, types and the kind of attention, so layers that
+ * are equal in these do the same. */
 #include <string.h>
 
 #include "ggml.h"
@@ -15,9 +16,11 @@ static int32_t type_of(const struct ggml_tensor *w) { return w != NULL ? (int32_
 static layer_kind kind_of_layer(const dw_model *model, uint32_t layer) {
     const dw_layer_sizes *sizes = &model->hp.layers[layer];
     const dw_layer_weights *w = &model->weights.layers[layer];
-    return (layer_kind){.n_heads = sizes->n_heads, .n_feed_forward = sizes->n_feed_forward, .windowed = dw_layer_is_windowed(&model->hp, layer),
+    return (layer_kind){.n_heads = sizes->n_heads, .n_feed_forward = sizes->n_feed_forward,
+                        .windowed = dw_layer_is_windowed(&model->hp, layer),
                         .rope = sizes->rope, .experts = w->router != NULL,
-                        .types = {type_of(w->qkv), type_of(w->q), type_of(w->k), type_of(w->v), type_of(w->o), type_of(w->gate), type_of(w->up),
+                        .types = {type_of(w->qkv), type_of(w->q), type_of(w->k), type_of(w->v), type_of(w->o),
+                                  type_of(w->gate), type_of(w->up),
                                   type_of(w->down), type_of(w->router)}};
 }
 

@@ -1,8 +1,10 @@
-/* bits_note.c: what was found out about bits, kept in the cache folder: trying costs as much as evaluating some 40 tokens.
+/* bits_note.c: what was found out about bits, kept in the cache folder: trying costs as much as evaluating some 40
+ * tokens.
  *
- * The note's name is made from all that decides: this program (path, inode, size, time of change: a rebuilt one tries again), the profile, the number
- * of threads, kind and shape of every matrix, and the kind of attention of every layer. Models of one structure share a note. It is trusted like compiled code: a
- * note that others could have written is not read.
+ * The note's name is made from all that decides: this program (path, inode, size, time of change: a rebuilt one tries
+ * again), the profile, the number of threads, kind and shape of every matrix, and the kind of attention of every layer.
+ * Models of one structure share a note. It is trusted like compiled code: a note that others could have written is not
+ * read.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,12 +19,16 @@ typedef struct shape { int32_t type; int64_t size[3]; } shape;
 
 static bool hash_shapes(const dw_model *model, dw_hash *out) {
     size_t n = 0;
-    for (struct ggml_tensor *t = ggml_get_first_tensor(model->weights.context); t != NULL; t = ggml_get_next_tensor(model->weights.context, t)) n++;
+    for (struct ggml_tensor *t = ggml_get_first_tensor(model->weights.context); t != NULL; t =
+        ggml_get_next_tensor(model->weights.context, t)) {
+        n++;
+    }
     const uint32_t n_layers = model->hp.n_layers;
     shape *shapes = calloc(n + n_layers, sizeof *shapes);
     if (shapes == NULL) return false;
     size_t i = 0;
-    for (struct ggml_tensor *t = ggml_get_first_tensor(model->weights.context); t != NULL; t = ggml_get_next_tensor(model->weights.context, t)) {
+    for (struct ggml_tensor *t = ggml_get_first_tensor(model->weights.context); t != NULL; t =
+        ggml_get_next_tensor(model->weights.context, t)) {
         shapes[i].type = (int32_t)t->type;
         for (int d = 0; d < 3; d++) shapes[i].size[d] = t->ne[d];
         i++;
@@ -42,10 +48,13 @@ static bool identify_program(char *out, size_t size) {
     char path[1024];
     dw_os_file file = DW_OS_FILE_NONE;
     dw_os_identity id;
-    if (dw_os_executable_path(path, sizeof path, NULL) != DW_OK || dw_os_open(path, DW_OS_READ, &file, NULL) != DW_OK) return false;
+    if (dw_os_executable_path(path, sizeof path, NULL) != DW_OK || dw_os_open(path, DW_OS_READ, &file, NULL) != DW_OK) {
+        return false;
+    }
     dw_status status = dw_os_identify(file, &id, NULL);
     dw_os_close(&file);
-    int length = snprintf(out, size, "%s|%llu|%llu|%llu|%lld", path, (unsigned long long)id.device, (unsigned long long)id.inode,
+    int length = snprintf(out, size, "%s|%llu|%llu|%llu|%lld", path, (unsigned long long)id.device,
+                          (unsigned long long)id.inode,
                           (unsigned long long)id.size, (long long)id.mtime_ns);
     return status == DW_OK && length > 0 && (size_t)length < size;
 }
@@ -57,9 +66,10 @@ void dw_bits_note_path(const dw_model *model, char out[DW_BITS_NOTE_PATH_BYTES])
     if (!identify_program(program, sizeof program) || !hash_shapes(model, &shapes)) return;
     dw_model_profile(model, profile);
     dw_hash_hex(&shapes, hex);
-    int length = snprintf(key, sizeof key, "%s|%s|%s|%s|threads=%u|heads=%u/%u x %u|experts=%u|context=%u", program, profile, model->info.architecture, hex,
-                          dw_device_threads(model->device), model->hp.n_heads, model->hp.n_heads_kv, model->hp.head_dim, model->hp.n_experts_used,
-                          model->info.context_tokens);
+    int length = snprintf(key, sizeof key, "%s|%s|%s|%s|threads=%u|heads=%u/%u x %u|experts=%u|context=%u", program,
+                          profile, model->info.architecture, hex,
+                          dw_device_threads(model->device), model->hp.n_heads, model->hp.n_heads_kv,
+                          model->hp.head_dim, model->hp.n_experts_used, model->info.context_tokens);
     if (length < 0 || (size_t)length >= sizeof key || dw_hash_of(key, (size_t)length, &hash) != DW_OK) return;
     if (dw_os_cache_folder(folder, sizeof folder, NULL) != DW_OK) return;
     snprintf(notes, sizeof notes, "%s/bits", folder);
@@ -80,8 +90,14 @@ bool dw_bits_read_note(const char *path, dw_bits *bits) {
     memcpy(whole, text, size);
     whole[size] = 0;
     free(text);
-    if (sscanf(whole, "wide=%64[01];experts=%u;batches=%1u;chunks=%1u;packs=%1u\n", wide, &experts, &batches, &chunks, &packs) != 5) return false;
-    if (strlen(wide) != DW_BITS_TYPES || experts == 0 || experts > DW_BATCH_PARTS_MAX || batches > 1 || chunks > 1 || packs > 1) return false;
+    if (sscanf(whole, "wide=%64[01];experts=%u;batches=%1u;chunks=%1u;packs=%1u\n", wide, &experts, &batches, &chunks,
+               &packs) != 5) {
+        return false;
+    }
+    if (strlen(wide) != DW_BITS_TYPES || experts == 0 || experts > DW_BATCH_PARTS_MAX || batches > 1 || chunks > 1 ||
+        packs > 1) {
+        return false;
+    }
     for (size_t i = 0; i < DW_BITS_TYPES; i++) bits->wide[i] = wide[i] == '1';
     bits->experts_columns = experts;
     bits->batches = batches == 1;
@@ -96,7 +112,10 @@ void dw_bits_write_note(const char *path, const dw_bits *bits) {
     if (path[0] == 0) return;
     for (size_t i = 0; i < DW_BITS_TYPES; i++) wide[i] = bits->wide[i] ? '1' : '0';
     wide[DW_BITS_TYPES] = 0;
-    int length = snprintf(text, sizeof text, "wide=%s;experts=%u;batches=%u;chunks=%u;packs=%u\n", wide, bits->experts_columns, bits->batches, bits->chunks,
+    int length = snprintf(text, sizeof text, "wide=%s;experts=%u;batches=%u;chunks=%u;packs=%u\n", wide,
+                          bits->experts_columns, bits->batches, bits->chunks,
                           bits->packs);
-    if (dw_os_write_file(path, text, (size_t)length, &why) != DW_OK) dw_log(DW_LOG_DEBUG, "bits", "note=no reason=\"%s\"", why.text);
+    if (dw_os_write_file(path, text, (size_t)length, &why) != DW_OK) {
+        dw_log(DW_LOG_DEBUG, "bits", "note=no reason=\"%s\"", why.text);
+    }
 }

@@ -31,7 +31,8 @@ struct dw_model {
     uint32_t hidden_rows;
     uint32_t embed_slots;    /* slots of the arena that texts have */
     uint64_t embed_grants;   /* how often a text took one */
-    const void *embed_next;  /* while jobs are looked at: the job that may take one next, and the highest class of those that lack one */
+    /* while jobs are looked at: the job that may take one next, and the highest class of those that lack one */
+    const void *embed_next;
     dw_priority embed_lacking;
     /* Once asked for, under the lock. */
     dw_os_mutex *lock;
@@ -39,17 +40,19 @@ struct dw_model {
     dw_model_fingerprint fingerprint;
 };
 
-/* Room for n rows of `width` values in the model's logits or hidden rows, kept for later. The evaluating thread's; what lies there may
- * move. */
+/* Room for n rows of `width` values in the model's logits or hidden rows, kept for later. The evaluating thread's; what
+ * lies there may move. */
 dw_status dw_model_room(float **memory, uint32_t *have, uint32_t n, uint32_t width, dw_error *err) DW_MUST_USE;
 
-/* encoder_model.c: the part of dw_model_open that is an encoder's: weights, graph, and what the model says about itself. */
+/* encoder_model.c: the part of dw_model_open that is an encoder's: weights, graph, and what the model says about
+ * itself. */
 dw_status dw_model_open_encoder(dw_model *model, const dw_model_options *options, dw_error *err) DW_MUST_USE;
 
-/* bits_find.c: finds out what bits depend on here and fills model->bits; with the pool attached and the decoder ready. */
+/* bits_find.c: finds out what bits depend on here and fills model->bits; with the pool attached and the decoder
+ * ready. */
 dw_status dw_bits_find(dw_model *model, dw_error *err) DW_MUST_USE;
-/* bits_layers.c: layers that show what all do: the first of each kind, ascending, at least two where there are two. 0: more kinds than
- * DW_GRAPH_CHOSEN_MAX. */
+/* bits_layers.c: layers that show what all do: the first of each kind, ascending, at least two where there are two. 0:
+ * more kinds than DW_GRAPH_CHOSEN_MAX. */
 uint32_t dw_bits_layers(const dw_model *model, uint16_t out[DW_GRAPH_CHOSEN_MAX]);
 /* bits_note.c. The path is "" where no note can be kept. */
 enum { DW_BITS_NOTE_PATH_BYTES = 768 };

@@ -1,7 +1,8 @@
-/* embed.h: embedding jobs (DW_JOB_EMBED) step by step. Inside the module: job.h's three functions, for jobs that have no session.
+/* embed.h: embedding jobs (DW_JOB_EMBED) step by step. Inside the module: job.h's three functions, for jobs that have
+ * no session.
  *
- *   step   one graph. Encoders: as many of the next texts as come to at most DW_EMBED_STEP_TOKENS tokens, or one longer text. Decoders:
- *          the next chunk of one text
+ *   step   one graph. Encoders: as many of the next texts as come to at most DW_EMBED_STEP_TOKENS tokens, or one longer
+ *          text. Decoders: the next chunk of one text
  *
  * Rules and threads are those of job.h.
  */

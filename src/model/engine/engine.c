@@ -1,15 +1,16 @@
-/* engine.c: one thread that steps the jobs of one device's models, batch by batch. schedule.c says whose turn it is, batch.c evaluates.
+/* engine.c: one thread that steps the jobs of one device's models, batch by batch. schedule.c says whose turn it is,
+ * batch.c evaluates.
  *
- * Jobs wait in an array until they end. It needs no limit of its own: a session has at most one job, and a model's sessions are
- * limited.
+ * Jobs wait in an array until they end. It needs no limit of its own: a session has at most one job, and a model's
+ * sessions are limited.
  *
- * A job of a higher class ends the evaluation under way, where the device can do that. Its rows were not committed, so only time is lost. The
- * jobs whose step was given up keep their places, and the next step of their class is not given up. For a while after a real-time job came,
- * prefill goes in short chunks.
+ * A job of a higher class ends the evaluation under way, where the device can do that. Its rows were not committed, so
+ * only time is lost. The jobs whose step was given up keep their places, and the next step of their class is not given
+ * up. For a while after a real-time job came, prefill goes in short chunks.
  *
  * Rules
- * 1. A job belongs to the engine from submit until just before on_done. From then on its memory is the owner's again, so nothing here
- *    touches it; dw_engine_cancel looks a job up by address before it writes to it.
+ * 1. A job belongs to the engine from submit until just before on_done. From then on its memory is the owner's again,
+ *    so nothing here touches it; dw_engine_cancel looks a job up by address before it writes to it.
  * 2. The mutex is held only around the books, never during a step, begin, end or on_done.
  * 3. The thread ends when the engine is closing, no job waits and no submit is under way.
  * 4. `waiting` is in the order in which jobs wait (schedule.h): who comes or was stepped stands at its end.
@@ -135,7 +136,9 @@ static bool take_ending(dw_engine *engine) {
 static void take_next(dw_engine *engine) {
     uint32_t picked[DW_BATCH_PARTS_MAX] = {0}, n = 1, n_ready = 0;
     engine->stepped_class = DW_PRIORITY_BACKGROUND;
-    if (make_room_for_looks(engine)) n_ready = dw_batch_look_all(engine->waiting, engine->n_waiting, engine->looks, engine->ready);
+    if (make_room_for_looks(engine)) {
+        n_ready = dw_batch_look_all(engine->waiting, engine->n_waiting, engine->looks, engine->ready);
+    }
     if (n_ready > 0) n = dw_schedule_pick(&engine->schedule, engine->looks, n_ready, picked);
     for (uint32_t i = 0; i < n && n_ready > 0; i++) {
         dw_priority class = engine->looks[picked[i]].priority;
@@ -146,16 +149,20 @@ static void take_next(dw_engine *engine) {
     atomic_store(&engine->stop, false);
 }
 
-/* Puts back what goes on: at the end, or where it stood when its step was given up. The others stay in `stepped`, to be ended. */
+/* Puts back what goes on: at the end, or where it stood when its step was given up. The others stay in `stepped`, to be
+ * ended. */
 static void put_back(dw_engine *engine, bool gave_up) {
     assert(dw_os_mutex_held(engine->mutex) && engine->n_waiting + engine->n_stepped <= engine->capacity);
     uint32_t done = 0, first = 0;
-    if (gave_up) memmove(engine->waiting + engine->n_stepped, engine->waiting, engine->n_waiting * sizeof engine->waiting[0]);
+    if (gave_up) {
+        memmove(engine->waiting + engine->n_stepped, engine->waiting, engine->n_waiting * sizeof engine->waiting[0]);
+    }
     for (uint32_t i = 0; i < engine->n_stepped; i++) {
         assert(!gave_up || engine->stepped[i].progress == DW_JOB_MORE);
-        if (gave_up) engine->waiting[first++] = engine->stepped[i].job;
-        else if (engine->stepped[i].progress == DW_JOB_MORE) engine->waiting[engine->n_waiting++] = engine->stepped[i].job;
-        else engine->stepped[done++] = engine->stepped[i];
+        dw_batch_job *stepped = &engine->stepped[i];
+        if (gave_up) engine->waiting[first++] = stepped->job;
+        else if (stepped->progress == DW_JOB_MORE) engine->waiting[engine->n_waiting++] = stepped->job;
+        else engine->stepped[done++] = *stepped;
     }
     engine->n_waiting += first;
     engine->n_stepped = done;
@@ -177,7 +184,9 @@ static void end_one(dw_engine *engine) {
 static engine_task take_task(dw_engine *engine, dw_batch_options *options) {
     engine_task task = TASK_NONE;
     dw_os_mutex_lock(engine->mutex);
-    while (engine->n_waiting == 0 && !(engine->closing && engine->submitting == 0)) dw_os_condition_wait(engine->changed, engine->mutex);
+    while (engine->n_waiting == 0 && !(engine->closing && engine->submitting == 0)) {
+        dw_os_condition_wait(engine->changed, engine->mutex);
+    }
     if (engine->n_waiting > 0) {
         task = take_ending(engine) ? TASK_END : TASK_STEP;
         if (task == TASK_STEP) take_next(engine);
@@ -259,8 +268,13 @@ static void admit_job(dw_engine *engine, dw_job *job) {
 
 dw_status dw_engine_submit(dw_engine *engine, dw_job *job, dw_error *err) {
     dw_model *model = job->kind == DW_JOB_EMBED ? job->model : job->session ? dw_session_model(job->session) : NULL;
-    if (!model) return dw_fail(err, DW_E_INVALID, job->kind == DW_JOB_EMBED ? "an embedding without a model" : "a job without a session");
-    if (dw_model_device(model) != engine->device) return dw_fail(err, DW_E_MISMATCH, "the job's model is on another device than this engine");
+    if (!model) {
+        return dw_fail(err, DW_E_INVALID,
+                       job->kind == DW_JOB_EMBED ? "an embedding without a model" : "a job without a session");
+    }
+    if (dw_model_device(model) != engine->device) {
+        return dw_fail(err, DW_E_MISMATCH, "the job's model is on another device than this engine");
+    }
 
     dw_os_mutex_lock(engine->mutex);
     bool closing = engine->closing, twice = holds_job(engine, job);

@@ -5,15 +5,16 @@
  *   embed   a text's tokens to one vector [n_embedding]: the last hidden states, pooled
  *
  * Rules
- * 1. A forward job is all or nothing: when it fails or is cancelled the session is as before it. A generation that is cancelled
- *    keeps the tokens it delivered. A job without tokens computes the last row again: a device that fails meanwhile costs that row, which is
- *    pending then. A budget that refuses costs nothing.
+ * 1. A forward job is all or nothing: when it fails or is cancelled the session is as before it. A generation that is
+ *    cancelled keeps the tokens it delivered. A job without tokens computes the last row again: a device that fails
+ *    meanwhile costs that row, which is pending then. A budget that refuses costs nothing.
  * 2. One job per session at a time (DW_E_BUSY). A session whose model is closed has none (DW_E_STATE).
  * 3. A model is closed only when no job of it is with the engine.
- * 4. What leaves as a result is a number: a model whose logits or vectors hold NaN or an infinity ends the job with DW_E_DEVICE, and the memory
- *    for them holds zeros. Minus infinity alone is kept, as a logit and as the log-probability of a token that the model excludes.
- * 5. What is decided on (draws, candidates, the likeliest, entropy) is read from the model's own memory. Memory for results is only written,
- *    and read once, to see that it holds numbers.
+ * 4. What leaves as a result is a number: a model whose logits or vectors hold NaN or an infinity ends the job with
+ *    DW_E_DEVICE, and the memory for them holds zeros. Minus infinity alone is kept, as a logit and as the
+ *    log-probability of a token that the model excludes.
+ * 5. What is decided on (draws, candidates, the likeliest, entropy) is read from the model's own memory. Memory for
+ *    results is only written, and read once, to see that it holds numbers.
  * Threads: dw_engine_submit and dw_engine_cancel from any thread. One engine thread per device evaluates.
  */
 #ifndef DW_MODEL_ENGINE_ENGINE_H
@@ -25,22 +26,27 @@
 
 /* --- jobs and the engine ------------------------------------------------------------------------------------- */
 
-/* What is wanted of one evaluated token. NULL / 0 = not wanted. All pointers stay the caller's until the job is done. */
+/* What is wanted of one evaluated token. NULL / 0 = not wanted. All pointers stay the caller's until the job is
+ * done. */
 typedef struct dw_row_request {
     uint32_t index;                  /* in job.tokens; DW_ROW_LAST = the last token of the log */
-    float *logits;                   /* [n_vocab]; on the CPU the graph of a job that is alone writes here itself (no staging copy), where
-                                        nothing else is wanted of the row */
+    /* [n_vocab]; on the CPU the graph of a job that is alone writes here itself (no staging copy), where nothing else
+     * is wanted of the row */
+    float *logits;
     dw_token_score *top; uint32_t n_top;
     const int32_t *candidates; float *candidate_logprobs; uint32_t n_candidates;
     float *entropy;
-    bool sample;                     /* draws with `sampling` and the session's sampler state; the token is not appended */
+    /* draws with `sampling` and the session's sampler state; the token is not appended */
+    bool sample;
     dw_sampling sampling;
     dw_token_score sampled;          /* out */
 } dw_row_request;
 #define DW_ROW_LAST UINT32_MAX
 
 typedef enum dw_job_kind { DW_JOB_FORWARD, DW_JOB_GENERATE, DW_JOB_EMBED } dw_job_kind;
-typedef enum dw_end_reason { DW_END_NONE = 0, DW_END_TOKEN = 1, DW_END_STOP = 2, DW_END_LENGTH = 3, DW_END_CONTEXT = 4 } dw_end_reason; /* ABI numbers */
+typedef enum dw_end_reason { /* ABI numbers */
+    DW_END_NONE = 0, DW_END_TOKEN = 1, DW_END_STOP = 2, DW_END_LENGTH = 3, DW_END_CONTEXT = 4
+} dw_end_reason;
 
 typedef struct dw_job {
     dw_job_kind kind;
@@ -48,22 +54,25 @@ typedef struct dw_job {
     const int32_t *tokens; uint32_t n_tokens;   /* appended to the log first */
     /* forward */
     dw_row_request *rows; uint32_t n_rows;      /* ascending indices; DW_ROW_LAST last */
-    /* generate: the last token made stays pending, its row is computed when somebody goes on. An end token is not kept. */
+    /* generate: the last token made stays pending, its row is computed when somebody goes on. An end token is not
+     * kept. */
     dw_sampling sampling;
     uint32_t n_max;                             /* tokens to make at most */
-    const char *const *stops; uint32_t n_stops; /* NUL-terminated; text of a stop is not delivered, and tokens that hold nothing else are not kept in the log */
+    /* NUL-terminated; text of a stop is not delivered, and tokens that hold nothing else are not kept in the log */
+    const char *const *stops; uint32_t n_stops;
     bool ignore_end;                            /* go on after an end-of-generation token */
-    /* embed: no session. A decoder evaluates each text in a slot of the model's own, taken for that long: at most DW_EMBED_SLOTS_MAX texts at
-     * a time, and other jobs wait. A decoder's vectors do not depend on the other texts. An encoder's texts share products, whose kernel goes by
-     * the number of tokens (bits.h): on the CPU texts of 8 tokens and more get the same bits in any company. A job that fails or is cancelled has
-     * written the first n_embedded vectors. */
+    /* embed: no session. A decoder evaluates each text in a slot of the model's own, taken for that long: at most
+     * DW_EMBED_SLOTS_MAX texts at a time, and other jobs wait. A decoder's vectors do not depend on the other texts. An
+     * encoder's texts share products, whose kernel goes by the number of tokens (bits.h): on the CPU texts of 8 tokens
+     * and more get the same bits in any company. A job that fails or is cancelled has written the first n_embedded
+     * vectors. */
     dw_model *model;
     const dw_embed_text *texts; uint32_t n_texts; /* at most DW_EMBED_TEXTS_MAX */
     dw_pooling pooling;
     dw_priority priority;                       /* whose steps come first; other jobs have their session's */
     bool normalize;                             /* to length 1, so that a dot product is the cosine */
-    /* Called on the evaluating thread for each piece of text that is certain (not a possible beginning of a stop), valid UTF-8 not
-     * guaranteed at its edges. Returning false ends the generation (DW_E_CANCELLED). May be NULL. */
+    /* Called on the evaluating thread for each piece of text that is certain (not a possible beginning of a stop),
+     * valid UTF-8 not guaranteed at its edges. Returning false ends the generation (DW_E_CANCELLED). May be NULL. */
     bool (*on_text)(struct dw_job *job, const char *text, size_t size);
     /* Called once, on the engine thread, after everything else is written. It must not submit or block. May be NULL. */
     void (*on_done)(struct dw_job *job);
@@ -75,7 +84,8 @@ typedef struct dw_job {
     uint32_t n_shared;                          /* rows that the session had not and took from another one */
     uint32_t n_embedded;                        /* texts */
     uint64_t prefill_ns, decode_ns;             /* of the steps that it took part in */
-    uint64_t copied_bytes;                      /* I1: logits that were computed beside others', or were decided on, and copied to where they are wanted */
+    /* I1: logits that were computed beside others', or were decided on, and copied to where they are wanted */
+    uint64_t copied_bytes;
     dw_end_reason end_reason;
     uint32_t stop_index;                        /* with DW_END_STOP */
     /* the engine's own */
@@ -87,16 +97,18 @@ typedef struct dw_job {
 dw_status dw_job_run(dw_job *job, dw_error *err) DW_MUST_USE;
 
 typedef struct dw_engine dw_engine;
-/* One thread that steps the jobs of all models of one device: each step is a batch of all that decode, or a bounded chunk of prefill.
- * The device must outlive it, and so must the models of its jobs. */
+/* One thread that steps the jobs of all models of one device: each step is a batch of all that decode, or a bounded
+ * chunk of prefill. The device must outlive it, and so must the models of its jobs. */
 dw_status dw_engine_create(dw_device *device, dw_engine **out, dw_error *err) DW_MUST_USE;
 void dw_engine_destroy(dw_engine *engine); /* cancels what is left, waits */
-/* Takes the job until its on_done. Refusals that can be seen at once (range, busy, context full) are returned here and on_done is not called. */
+/* Takes the job until its on_done. Refusals that can be seen at once (range, busy, context full) are returned here and
+ * on_done is not called. */
 dw_status dw_engine_submit(dw_engine *engine, dw_job *job, dw_error *err) DW_MUST_USE;
-/* The job ends with DW_E_CANCELLED through on_done, as always. A waiting job ends when the step under way is over, whosever that is, and is
- * not stepped again. A step of that job alone is given up, where the device can do that. */
+/* The job ends with DW_E_CANCELLED through on_done, as always. A waiting job ends when the step under way is over,
+ * whosever that is, and is not stepped again. A step of that job alone is given up, where the device can do that. */
 void dw_engine_cancel(dw_engine *engine, dw_job *job);
-/* Since it was made: steps; jobs' parts in them, and the most in one; steps given up for somebody of a higher class (or a cancel). Any thread. */
+/* Since it was made: steps; jobs' parts in them, and the most in one; steps given up for somebody of a higher class (or
+ * a cancel). Any thread. */
 typedef struct dw_engine_counts { uint64_t steps, parts, parts_most, given_up; } dw_engine_counts;
 dw_engine_counts dw_engine_counts_now(dw_engine *engine);
 

@@ -1,5 +1,6 @@
-/* job.c: what a job's next step is, and what its results mean. A step evaluates one chunk of the pending tokens; a generation draws a token
- * whenever nothing is pending any more. The last drawn token stays pending: its row is computed when somebody goes on.
+/* job.c: what a job's next step is, and what its results mean. A step evaluates one chunk of the pending tokens; a
+ * generation draws a token whenever nothing is pending any more. The last drawn token stays pending: its row is
+ * computed when somebody goes on.
  */
 #include "model/engine/job.h"
 
@@ -34,21 +35,31 @@ typedef struct job_state {
     size_t piece_capacity;
 } job_state;
 
-static uint32_t pending(const dw_session *session) { return session->n_tokens - session->n_rows; }
+static uint32_t pending_tokens(const dw_session *session) { return session->n_tokens - session->n_rows; }
 
 /* Rule 2 of session.h: the size of the next chunk when n tokens are pending. */
-static uint32_t chunk_of(uint32_t n, uint32_t chunk_tokens) { return n < chunk_tokens + DW_PREFILL_CHUNK_TOKENS_MIN ? n : chunk_tokens; }
+static uint32_t size_of_chunk(uint32_t n, uint32_t chunk_tokens) {
+    return n < chunk_tokens + DW_PREFILL_CHUNK_TOKENS_MIN ? n : chunk_tokens;
+}
 
 /* --- begin --------------------------------------------------------------------------------------------------- */
 
 static dw_status check_row(const dw_job *job, const dw_row_request *row, int64_t before, dw_error *err) {
-    if (row->index == DW_ROW_LAST ? row != &job->rows[job->n_rows - 1] : row->index >= job->n_tokens || (int64_t)row->index <= before) {
+    bool outside = row->index >= job->n_tokens || (int64_t)row->index <= before;
+    if (row->index == DW_ROW_LAST ? row != &job->rows[job->n_rows - 1] : outside) {
         return dw_fail(err, DW_E_RANGE, "wanted rows must ascend, within the %u tokens of the job", job->n_tokens);
     }
-    if (row->index == DW_ROW_LAST && job->n_tokens > 0 && before == (int64_t)job->n_tokens - 1) return dw_fail(err, DW_E_RANGE, "the last row is wanted twice");
-    if (row->n_top > DW_TOP_K_MAX || row->n_top > job->session->pool->model->info.n_vocab) return dw_fail(err, DW_E_LIMIT, "the %u likeliest tokens", row->n_top);
-    if (row->n_candidates > DW_CANDIDATES_MAX) return dw_fail(err, DW_E_LIMIT, "%u candidates; at most %u", row->n_candidates, DW_CANDIDATES_MAX);
-    if ((row->n_top > 0 && row->top == NULL) || (row->n_candidates > 0 && (row->candidates == NULL || row->candidate_logprobs == NULL))) {
+    if (row->index == DW_ROW_LAST && job->n_tokens > 0 && before == (int64_t)job->n_tokens - 1) {
+        return dw_fail(err, DW_E_RANGE, "the last row is wanted twice");
+    }
+    if (row->n_top > DW_TOP_K_MAX || row->n_top > job->session->pool->model->info.n_vocab) {
+        return dw_fail(err, DW_E_LIMIT, "the %u likeliest tokens", row->n_top);
+    }
+    if (row->n_candidates > DW_CANDIDATES_MAX) {
+        return dw_fail(err, DW_E_LIMIT, "%u candidates; at most %u", row->n_candidates, DW_CANDIDATES_MAX);
+    }
+    if ((row->n_top > 0 && row->top == NULL) ||
+        (row->n_candidates > 0 && (row->candidates == NULL || row->candidate_logprobs == NULL))) {
         return dw_fail(err, DW_E_INVALID, "results without memory for them");
     }
     dw_status status = dw_session_check_tokens(job->session, row->candidates, row->n_candidates, err);
@@ -74,11 +85,13 @@ static dw_status check_job(const dw_job *job, dw_error *err) {
     return status;
 }
 
-/* Rows of a common prefix that another session has, for a job whose tokens, the first of them at first_token of the log, have just been
- * appended. */
+/* Rows of a common prefix that another session has, for a job whose tokens, the first of them at first_token of the
+ * log, have just been appended. */
 static void share_prefix(dw_job *job, uint32_t first_token) {
     uint32_t last = job->session->n_tokens - 1, first_wanted = last;
-    if (job->kind == DW_JOB_FORWARD && job->n_rows > 0 && job->rows[0].index != DW_ROW_LAST) first_wanted = first_token + job->rows[0].index;
+    if (job->kind == DW_JOB_FORWARD && job->n_rows > 0 && job->rows[0].index != DW_ROW_LAST) {
+        first_wanted = first_token + job->rows[0].index;
+    }
     job->n_shared = dw_session_share(job->session, first_wanted, job->kind == DW_JOB_FORWARD && job->n_rows > 1);
 }
 
@@ -102,7 +115,7 @@ dw_status dw_job_begin(dw_job *job, dw_error *err) {
     state->tracks_text = job->on_text != NULL || job->n_stops > 0;
     state->context_is_full = session->n_tokens == session->pool->model->info.context_tokens;
     state->text = (dw_stop_text){.stops = job->stops, .n_stops = job->n_stops};
-    state->repeats_last = pending(session) == 0;
+    state->repeats_last = pending_tokens(session) == 0;
     job->status = DW_OK;
     memset(&job->error, 0, sizeof job->error);
     job->n_evaluated = job->n_generated = 0;
@@ -120,9 +133,11 @@ out:
 
 /* --- rows of a forward job ----------------------------------------------------------------------------------- */
 
-/* Whether something is decided from the row's logits. Then they are computed in the model's own memory, which nobody else can change, and
- * copied to where they are wanted. */
-static bool decides(const dw_row_request *row) { return row->n_top > 0 || row->n_candidates > 0 || row->entropy != NULL || row->sample; }
+/* Whether something is decided from the row's logits. Then they are computed in the model's own memory, which nobody
+ * else can change, and copied to where they are wanted. */
+static bool row_decides(const dw_row_request *row) {
+    return row->n_top > 0 || row->n_candidates > 0 || row->entropy != NULL || row->sample;
+}
 
 static void copy_logits(dw_job *job, float *to, const float *logits, size_t bytes) {
     if (to == NULL || to == logits) return;
@@ -136,13 +151,15 @@ static dw_status deliver_row(dw_job *job, dw_row_request *row, const float *logi
     dw_session *session = job->session;
     dw_sampler *sampler = session->pool->model->sampler;
     size_t bytes = session->pool->model->info.n_vocab * sizeof logits[0];
-    dw_status status = decides(row) ? DW_OK : dw_sampler_check(sampler, logits);
+    dw_status status = row_decides(row) ? DW_OK : dw_sampler_check(sampler, logits);
     if (row->n_top > 0) status = dw_sampler_top(sampler, logits, row->n_top, row->top);
     if (status == DW_OK && row->n_candidates > 0) {
         status = dw_sampler_scores(sampler, logits, row->candidates, row->n_candidates, row->candidate_logprobs);
     }
     if (status == DW_OK && row->entropy != NULL) status = dw_sampler_entropy(sampler, logits, row->entropy);
-    if (status == DW_OK && row->sample) status = dw_sampler_sample(sampler, logits, &row->sampling, &session->sampler, &row->sampled);
+    if (status == DW_OK && row->sample) {
+        status = dw_sampler_sample(sampler, logits, &row->sampling, &session->sampler, &row->sampled);
+    }
     if (status == DW_OK) {
         copy_logits(job, row->logits, logits, bytes);
         return DW_OK;
@@ -167,7 +184,7 @@ static uint32_t plan_rows(dw_job *job, uint32_t first, uint32_t n) {
 
 /* --- generating ---------------------------------------------------------------------------------------------- */
 
-static dw_job_progress finish(dw_job *job, dw_status status) {
+static dw_job_progress finish_job(dw_job *job, dw_status status) {
     ((job_state *)job->state)->finished = true;
     job->status = status;
     return DW_JOB_DONE;
@@ -182,7 +199,7 @@ static uint32_t tokens_for_text(const dw_job *job, uint64_t bytes) {
     return n;
 }
 
-static dw_status piece_of(dw_job *job, int32_t token, size_t *size) {
+static dw_status piece_of_token(dw_job *job, int32_t token, size_t *size) {
     job_state *state = job->state;
     dw_vocab *vocab = job->session->pool->model->vocab;
     dw_status status = dw_vocab_piece(vocab, token, false, state->piece, state->piece_capacity, size);
@@ -196,7 +213,7 @@ static dw_status piece_of(dw_job *job, int32_t token, size_t *size) {
 }
 
 /* Hands out the first `size` bytes of the held text; false when the listener has had enough. */
-static bool hand_out(dw_job *job, size_t size) {
+static bool hand_out_text(dw_job *job, size_t size) {
     job_state *state = job->state;
     bool go_on = size == 0 || job->on_text == NULL || job->on_text(job, state->text.held, size);
     dw_stop_take(&state->text, size);
@@ -207,20 +224,22 @@ static bool hand_out(dw_job *job, size_t size) {
 static dw_job_progress end_generation(dw_job *job, dw_end_reason reason) {
     job_state *state = job->state;
     job->end_reason = reason;
-    bool heard = reason == DW_END_STOP || hand_out(job, state->text.size);
-    return finish(job, heard ? DW_OK : dw_fail(&job->error, DW_E_CANCELLED, "the listener ended it"));
+    bool heard = reason == DW_END_STOP || hand_out_text(job, state->text.size);
+    return finish_job(job, heard ? DW_OK : dw_fail(&job->error, DW_E_CANCELLED, "the listener ended it"));
 }
 
 /* The text of a token that has just been appended. */
-static dw_job_progress add_text(dw_job *job, int32_t token) {
+static dw_job_progress add_token_text(dw_job *job, int32_t token) {
     job_state *state = job->state;
     size_t size = 0, ready = 0;
     uint32_t stop = DW_STOP_NONE;
-    dw_status status = piece_of(job, token, &size);
+    dw_status status = piece_of_token(job, token, &size);
     if (status == DW_OK) status = dw_stop_feed(&state->text, state->piece, size, &ready, &stop);
-    if (status != DW_OK) return finish(job, dw_fail(&job->error, status, "no text for token %d", token));
+    if (status != DW_OK) return finish_job(job, dw_fail(&job->error, status, "no text for token %d", token));
     state->text_ends[job->n_generated - 1] = (job->n_generated > 1 ? state->text_ends[job->n_generated - 2] : 0) + size;
-    if (!hand_out(job, ready)) return finish(job, dw_fail(&job->error, DW_E_CANCELLED, "the listener ended it"));
+    if (!hand_out_text(job, ready)) {
+        return finish_job(job, dw_fail(&job->error, DW_E_CANCELLED, "the listener ended it"));
+    }
     if (stop == DW_STOP_NONE) return DW_JOB_MORE;
     job->n_generated = tokens_for_text(job, state->text.taken);
     dw_session_cut(job->session, state->prompt_end + job->n_generated, UINT32_MAX);
@@ -240,18 +259,20 @@ static dw_status room_for_ends(dw_job *job) {
 }
 
 /* Draws a token from the logits and decides what follows. */
-static dw_job_progress draw(dw_job *job, const float *logits) {
+static dw_job_progress draw_token(dw_job *job, const float *logits) {
     dw_session *session = job->session;
     dw_model *model = session->pool->model;
     int32_t drawn;
     dw_status status = dw_sampler_pick(model->sampler, logits, &job->sampling, &session->sampler, &drawn);
-    if (status != DW_OK) return finish(job, dw_fail(&job->error, status, "the model computed logits that are no numbers"));
+    if (status != DW_OK) {
+        return finish_job(job, dw_fail(&job->error, status, "the model computed logits that are no numbers"));
+    }
     if (!job->ignore_end && dw_vocab_is_end(model->vocab, drawn)) return end_generation(job, DW_END_TOKEN);
     status = room_for_ends(job);
     if (status == DW_OK) status = dw_session_append(session, &drawn, 1, &job->error);
-    if (status != DW_OK) return finish(job, status);
+    if (status != DW_OK) return finish_job(job, status);
     job->n_generated++;
-    if (((job_state *)job->state)->tracks_text && add_text(job, drawn) == DW_JOB_DONE) return DW_JOB_DONE;
+    if (((job_state *)job->state)->tracks_text && add_token_text(job, drawn) == DW_JOB_DONE) return DW_JOB_DONE;
     if (job->n_generated == job->n_max) return end_generation(job, DW_END_LENGTH);
     if (session->n_tokens == model->info.context_tokens) return end_generation(job, DW_END_CONTEXT);
     return DW_JOB_MORE;
@@ -260,7 +281,7 @@ static dw_job_progress draw(dw_job *job, const float *logits) {
 /* --- a step -------------------------------------------------------------------------------------------------- */
 
 uint32_t dw_job_next_tokens(const dw_job *job, uint32_t chunk_tokens) {
-    uint32_t n = chunk_of(pending(job->session), chunk_tokens);
+    uint32_t n = size_of_chunk(pending_tokens(job->session), chunk_tokens);
     return n > 0 ? n : 1; /* the last row again */
 }
 
@@ -268,23 +289,25 @@ dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out
     dw_session *session = job->session;
     job_state *state = job->state;
     if (state->finished) return DW_JOB_DONE;
-    if (atomic_load(&job->cancel)) return finish(job, dw_fail(&job->error, DW_E_CANCELLED, "cancelled"));
+    if (atomic_load(&job->cancel)) return finish_job(job, dw_fail(&job->error, DW_E_CANCELLED, "cancelled"));
     /* A full context has no place for a token, so nothing is evaluated for one. */
     if (job->kind == DW_JOB_GENERATE && state->context_is_full) return end_generation(job, DW_END_CONTEXT);
-    /* Where everything is evaluated already, what follows the last token is known only from its logits: its row is computed again. */
+    /* Where everything is evaluated already, what follows the last token is known only from its logits: its row is
+     * computed again. */
     bool again = state->repeats_last;
     state->repeats_last = false;
     uint32_t first = again ? session->n_rows - 1 : session->n_rows;
-    uint32_t n = state->n_planned = chunk_of(session->n_tokens - first, chunk_tokens);
+    uint32_t n = state->n_planned = size_of_chunk(session->n_tokens - first, chunk_tokens);
     state->plans_last = n == session->n_tokens - first;
     state->decodes = job->n_generated > 0;
     state->row_status = DW_OK;
     state->drawn = DW_JOB_MORE;
-    *out = (dw_job_part){.tokens = session->tokens + first, .n_tokens = n, .first_position = first, .wanted = state->wanted, .again = again};
+    *out = (dw_job_part){.tokens = session->tokens + first, .n_tokens = n, .first_position = first,
+                         .wanted = state->wanted, .again = again};
     if (job->kind == DW_JOB_FORWARD) {
         out->n_wanted = plan_rows(job, first, n);
         const dw_row_request *row = out->n_wanted == 1 ? &job->rows[state->next_row] : NULL;
-        if (row != NULL && !decides(row)) out->logits = row->logits; /* I1: straight into the caller's memory */
+        if (row != NULL && !row_decides(row)) out->logits = row->logits; /* I1: straight into the caller's memory */
     } else if (state->plans_last) {
         state->wanted[0] = n - 1;
         out->n_wanted = 1;
@@ -295,7 +318,7 @@ dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out
 void dw_job_take_row(dw_job *job, const float *logits) {
     job_state *state = job->state;
     if (state->row_status != DW_OK) return;
-    if (job->kind == DW_JOB_GENERATE) state->drawn = draw(job, logits);
+    if (job->kind == DW_JOB_GENERATE) state->drawn = draw_token(job, logits);
     else state->row_status = deliver_row(job, &job->rows[state->next_row++], logits);
 }
 
@@ -310,15 +333,15 @@ dw_job_progress dw_job_took(dw_job *job, dw_status status, const dw_error *err, 
     if (state->finished) return DW_JOB_DONE;
     if (status != DW_OK) job->error = *err;
     else status = state->row_status;
-    if (status != DW_OK) return finish(job, status);
+    if (status != DW_OK) return finish_job(job, status);
     if (job->kind == DW_JOB_GENERATE) return state->drawn;
-    return state->plans_last ? finish(job, DW_OK) : DW_JOB_MORE;
+    return state->plans_last ? finish_job(job, DW_OK) : DW_JOB_MORE;
 }
 
 /* --- end ----------------------------------------------------------------------------------------------------- */
 
 /* The session after a job that did not end well. */
-static void undo(dw_job *job) {
+static void undo_job(dw_job *job) {
     dw_session *session = job->session;
     const job_state *state = job->state;
     uint32_t kept = job->kind == DW_JOB_GENERATE ? tokens_for_text(job, state->text.taken) : 0;
@@ -335,10 +358,13 @@ static void undo(dw_job *job) {
 dw_status dw_job_end(dw_job *job) {
     if (job->kind == DW_JOB_EMBED) return dw_embed_end(job);
     job_state *state = job->state;
-    if (!state->finished) (void)finish(job, dw_fail(&job->error, DW_E_CANCELLED, atomic_load(&job->cancel) ? "cancelled" : "the engine was closed"));
+    if (!state->finished) {
+        (void)finish_job(job, dw_fail(&job->error, DW_E_CANCELLED,
+                                      atomic_load(&job->cancel) ? "cancelled" : "the engine was closed"));
+    }
     if (job->status != DW_OK) {
         job->error.status = job->status;
-        undo(job);
+        undo_job(job);
     }
     dw_stop_deinit(&state->text);
     free(state->text_ends);

@@ -3,7 +3,8 @@
 
 #include <assert.h>
 
-/* What a pick looks at: jobs of one model. One of the class `lead` goes first; those of `lowest` and above may join it. */
+/* What a pick looks at: jobs of one model. One of the class `lead` goes first; those of `lowest` and above may join
+ * it. */
 typedef struct pick_view {
     const dw_job_look *looks;
     uint32_t n;
@@ -78,7 +79,9 @@ static void end_turn(const dw_schedule *s, dw_turn *turn) { *turn = (dw_turn){.e
 static uint32_t longest_waiting(const pick_view *v, bool prefill) {
     for (uint32_t i = 0; i < v->n; i++) {
         const dw_job_look *look = &v->looks[i];
-        if (look->priority == v->lead && look->model == v->model && (look->group == DW_STEP_PREFILL) == prefill) return i;
+        if (look->priority == v->lead && look->model == v->model && (look->group == DW_STEP_PREFILL) == prefill) {
+            return i;
+        }
     }
     return nobody;
 }
@@ -116,7 +119,9 @@ static uint32_t pick_small(const pick_view *v, uint32_t first, uint32_t picked[]
     }
     for (uint32_t i = 0; i < v->n; i++) {
         const dw_job_look *look = &v->looks[i];
-        if (look->priority <= v->lowest && look->model == v->model && look->group == group) n = insert_pick(v, i, picked, n);
+        if (look->priority <= v->lowest && look->model == v->model && look->group == group) {
+            n = insert_pick(v, i, picked, n);
+        }
     }
     bool holds_first = false;
     for (uint32_t k = 0; k < n; k++) holds_first = holds_first || picked[k] == first;
@@ -132,7 +137,9 @@ static uint32_t pick_prefill(const pick_view *v, uint32_t first, uint32_t picked
     if (!v->looks[first].packs) return 1;
     for (uint32_t i = 0; i < v->n && n < DW_BATCH_PARTS_MAX; i++) {
         const dw_job_look *look = &v->looks[i];
-        bool may = i != first && look->priority == v->lead && look->model == v->model && look->group == DW_STEP_PREFILL && look->packs;
+        bool may =
+            i != first && look->priority == v->lead && look->model == v->model && look->group == DW_STEP_PREFILL &&
+            look->packs;
         if (!may || *tokens + look->n_tokens > DW_PREFILL_TURN_TOKENS) continue;
         picked[n++] = i;
         *tokens += look->n_tokens;

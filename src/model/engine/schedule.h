@@ -1,19 +1,23 @@
-/* schedule.h: whose step is next. Looks at the jobs that wait, knows nothing of how they are evaluated; no threads, no memory of its own.
+/* schedule.h: whose step is next. Looks at the jobs that wait, knows nothing of how they are evaluated; no threads, no
+ * memory of its own.
  *
- *   look     what there is to know about a waiting job. Looks come in the order in which their jobs wait: the first has waited longest. A job
- *            that was stepped waits behind all others again
+ *   look     what there is to know about a waiting job. Looks come in the order in which their jobs wait: the first has
+ *            waited longest. A job that was stepped waits behind all others again
  *   small    a step of few tokens: decoding, mostly. All others are prefill
  *   contest  a pick while jobs of more than one class wait
  *
  * Rules
- * 1. The highest class that waits leads. Every DW_CLASS_STREAK_MAX + 1 contests one pick is open: a lower class leads it, that of the waiting
- *    ones whose last open pick is longest ago, with the job of it that has waited longest. Higher classes may join its step.
- * 2. Models take turns in each class. A model's turn is one batch of small steps, then prefill chunks until they have DW_PREFILL_TURN_TOKENS tokens, as far as
- *    such jobs wait. A turn has more than one chunk because a session that still reads its prompt cannot join the batches.
- * 3. A batch takes the small step that has waited longest and all that may go with it; when these are too many, those that have waited longest.
- *    A prefill chunk is that of the job that has waited longest. Others that may go with it fill it up to DW_PREFILL_TURN_TOKENS.
- * 4. Nobody waits for ever. While n jobs of m models wait, a job is stepped at the latest with pick dw_schedule_wait_max(n, m) after it came or
- *    was stepped last.
+ * 1. The highest class that waits leads. Every DW_CLASS_STREAK_MAX + 1 contests one pick is open: a lower class leads
+ *    it, that of the waiting ones whose last open pick is longest ago, with the job of it that has waited longest.
+ *    Higher classes may join its step.
+ * 2. Models take turns in each class. A model's turn is one batch of small steps, then prefill chunks until they have
+ *    DW_PREFILL_TURN_TOKENS tokens, as far as such jobs wait. A turn has more than one chunk because a session that
+ *    still reads its prompt cannot join the batches.
+ * 3. A batch takes the small step that has waited longest and all that may go with it; when these are too many, those
+ *    that have waited longest. A prefill chunk is that of the job that has waited longest. Others that may go with it
+ *    fill it up to DW_PREFILL_TURN_TOKENS.
+ * 4. Nobody waits for ever. While n jobs of m models wait, a job is stepped at the latest with pick
+ *    dw_schedule_wait_max(n, m) after it came or was stepped last.
  */
 #ifndef DW_MODEL_ENGINE_SCHEDULE_H
 #define DW_MODEL_ENGINE_SCHEDULE_H
@@ -25,7 +29,8 @@ typedef enum dw_step_group {
     DW_STEP_ALONE,    /* small, with nobody else */
     DW_STEP_SINGLE,   /* one token: together with other single ones */
     DW_STEP_FEW,      /* some tokens: together with other such */
-    DW_STEP_PREFILL   /* a chunk, of more than DW_BATCH_SMALL_TOKENS_MAX tokens; together with others where both may (packs) */
+    /* a chunk, of more than DW_BATCH_SMALL_TOKENS_MAX tokens; together with others where both may (packs) */
+    DW_STEP_PREFILL
 } dw_step_group;
 
 typedef struct dw_job_look {
@@ -39,12 +44,14 @@ typedef struct dw_job_look {
 enum { DW_SCHEDULE_MODELS = 32, DW_CLASSES = DW_PRIORITY_BACKGROUND - DW_PRIORITY_REALTIME + 1 };
 
 /* Picks of one turn: a batch, and as many of the shortest chunks as a turn can have; with open picks in between. */
-enum { DW_TURN_PICKS_MAX = (1 + DW_PREFILL_TURN_TOKENS / DW_BATCH_SMALL_TOKENS_MAX) * (DW_CLASS_STREAK_MAX + 1) / DW_CLASS_STREAK_MAX + 1 };
+enum { DW_TURN_PICKS = 1 + DW_PREFILL_TURN_TOKENS / DW_BATCH_SMALL_TOKENS_MAX };
+enum { DW_TURN_PICKS_MAX = DW_TURN_PICKS * (DW_CLASS_STREAK_MAX + 1) / DW_CLASS_STREAK_MAX + 1 };
 
-/* Rule 4. Those before a job are never more than n. One goes in each turn of the model while the class leads, and one in each open pick of the
- * class, which is every other one at least while it does not lead. */
+/* Rule 4. Those before a job are never more than n. One goes in each turn of the model while the class leads, and one
+ * in each open pick of the class, which is every other one at least while it does not lead. */
 static inline uint64_t dw_schedule_wait_max(uint32_t n_jobs, uint32_t n_models) {
-    return ((uint64_t)n_jobs + 1) * ((uint64_t)n_models * DW_TURN_PICKS_MAX + (DW_CLASSES - 1) * (DW_CLASS_STREAK_MAX + 1));
+    uint64_t leads = (uint64_t)n_models * DW_TURN_PICKS_MAX, open = (DW_CLASSES - 1) * (DW_CLASS_STREAK_MAX + 1);
+    return ((uint64_t)n_jobs + 1) * (leads + open);
 }
 
 typedef struct dw_turn {

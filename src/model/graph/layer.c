@@ -1,7 +1,8 @@
 /* layer.c: the operations of a decoder, from the traits of its family.
  *
- * Attention: Vaswani et al. 2017; RMS norm: Zhang and Sennrich 2019; rope: Su et al. 2021; gated units: Shazeer 2020. Kind and order follow
- * llama.cpp's graphs. The KV side of attention is in attention.c, products with weights in linear.c, feed-forward by experts in experts.c.
+ * Attention: Vaswani et al. 2017; RMS norm: Zhang and Sennrich 2019; rope: Su et al. 2021; gated units: Shazeer 2020.
+ * Kind and order follow llama.cpp's graphs. The KV side of attention is in attention.c, products with weights in
+ * linear.c, feed-forward by experts in experts.c.
  *
  * Columns are tokens, possibly of several sessions: nothing here mixes them or depends on their number.
  */
@@ -15,7 +16,8 @@ typedef struct ggml_tensor tensor;
 /* bias: NULL but for DW_NORM_LAYER. */
 static tensor *norm(dw_graph *g, tensor *x, tensor *w, tensor *bias) {
     float epsilon = g->model.hp->norm_epsilon;
-    tensor *y = g->model.family->norm == DW_NORM_LAYER ? ggml_norm(g->context, x, epsilon) : ggml_rms_norm(g->context, x, epsilon);
+    tensor *y = g->model.family->norm == DW_NORM_LAYER ? ggml_norm(g->context, x, epsilon) : ggml_rms_norm(g->context,
+        x, epsilon);
     y = ggml_mul(g->context, y, w);
     return bias != NULL ? ggml_add(g->context, y, bias) : y;
 }
@@ -27,12 +29,15 @@ static tensor *rope(dw_graph *g, tensor *x, uint32_t layer) {
     if (!hp->layers[layer].rope) return x;
     const dw_rope *r = dw_layer_is_windowed(hp, layer) ? &hp->rope_window : &hp->rope;
     int mode = g->model.family->rope_neox ? GGML_ROPE_TYPE_NEOX : GGML_ROPE_TYPE_NORMAL;
-    return ggml_rope_ext(g->context, x, g->inputs.positions, g->model.weights->rope_factors, (int)hp->n_rot, mode, (int)hp->context_original,
+    return ggml_rope_ext(g->context, x, g->inputs.positions, g->model.weights->rope_factors, (int)hp->n_rot, mode,
+                         (int)hp->context_original,
                          r->base, r->scale, r->extrapolation, r->magnitude, 32.0f, 1.0f);
 }
 
-/* One of Q, K and V as [head_dim, n_heads, n]: a product of its own, or rows from first_head on of the one for all three. */
-static tensor *heads(dw_graph *g, tensor *qkv, uint32_t first_head, uint32_t n_heads, tensor *w, tensor *bias, tensor *x) {
+/* One of Q, K and V as [head_dim, n_heads, n]: a product of its own, or rows from first_head on of the one for all
+ * three. */
+static tensor *heads(dw_graph *g, tensor *qkv, uint32_t first_head, uint32_t n_heads, tensor *w, tensor *bias,
+                     tensor *x) {
     int64_t head_dim = g->model.hp->head_dim, n = x->ne[1];
     if (qkv == NULL) return ggml_reshape_3d(g->context, dw_linear(g, w, bias, x), head_dim, n_heads, n);
     size_t head_bytes = (size_t)head_dim * sizeof(float);
@@ -86,7 +91,8 @@ static tensor *feed_forward(dw_graph *g, uint32_t layer, tensor *x) {
     const dw_layer_weights *w = &g->model.weights->layers[layer];
     if (w->router != NULL) return dw_graph_experts(g, layer, x);
     tensor *y = dw_linear(g, w->up, w->up_bias, x);
-    if (!g->model.family->plain_feed_forward) y = gated(g, w->gate != NULL ? dw_linear(g, w->gate, w->gate_bias, x) : NULL, y);
+    if (!g->model.family->plain_feed_forward) y = gated(g, w->gate != NULL ? dw_linear(g, w->gate, w->gate_bias,
+        x) : NULL, y);
     else y = g->model.family->activation == DW_ACTIVATION_GELU ? ggml_gelu(g->context, y) : ggml_silu(g->context, y);
     return dw_linear(g, w->down, w->down_bias, y);
 }
@@ -103,7 +109,8 @@ static tensor *output_of(dw_graph *g, tensor *x) {
     for (int64_t row = 0; row < w->ne[1]; row += part) {
         int64_t rows = w->ne[1] - row < part ? w->ne[1] - row : part;
         tensor *piece_bias = bias != NULL ? ggml_view_1d(g->context, bias, rows, (size_t)row * sizeof(float)) : NULL;
-        tensor *piece = dw_linear(g, ggml_view_2d(g->context, w, w->ne[0], rows, w->nb[1], (size_t)row * w->nb[1]), piece_bias, x);
+        tensor *piece = dw_linear(g, ggml_view_2d(g->context, w, w->ne[0], rows, w->nb[1], (size_t)row * w->nb[1]),
+                                  piece_bias, x);
         y = y == NULL ? piece : ggml_concat(g->context, y, piece, 0);
     }
     return y;

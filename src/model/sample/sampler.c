@@ -4,8 +4,9 @@
  *   candidate   a token that may still be drawn, in order of ids
  *   key         a logit as an unsigned integer of the same order, so that "the likeliest" is a radix select, not a sort
  *
- * Every filter keeps a prefix of the order (logit descending, id ascending). So none needs a sort: top-k is the select of k by
- * number, top-p the select of top_p by mass, min-p a threshold; and candidates far below any of these are never gathered.
+ * Every filter keeps a prefix of the order (logit descending, id ascending). So none needs a sort: top-k is the select
+ * of k by number, top-p the select of top_p by mass, min-p a threshold; and candidates far below any of these are never
+ * gathered.
  */
 #include "model/sample/sample.h"
 
@@ -96,7 +97,8 @@ double dw_sampler_uniform(dw_sampler_state *state) {
     return (double)((((uint64_t)c[1] << 32) | c[0]) >> 11) * 0x1p-53;
 }
 
-/* --- passes over all logits: fixed lanes, so that compilers vectorise them and any width gives the same bits ------- */
+/* --- passes over all logits: fixed lanes, so that compilers vectorise them and any width gives the same bits
+ * ------- */
 
 /* The block's logits; the last one is filled up with -inf in `spare`. */
 static const float *block_at(const dw_sampler *sampler, const float *logits, uint32_t block, float spare[BLOCK]) {
@@ -131,13 +133,13 @@ static dw_status scan(dw_sampler *sampler, const float *logits, float *max) {
     return nan_seen || all == INFINITY || all == -INFINITY ? DW_E_DEVICE : DW_OK;
 }
 
-/* Weights below exp(-40) are 0: a draw has a resolution of 2^-53 = exp(-36.7), and a million of them would change no digit of a
- * float. So whole blocks that lie so far below the maximum are not even looked at. */
+/* Weights below exp(-40) are 0: a draw has a resolution of 2^-53 = exp(-36.7), and a million of them would change no
+ * digit of a float. So whole blocks that lie so far below the maximum are not even looked at. */
 static const float lightest = -40.0f;
 
-/* exp(a) for a <= 0, within 2 units in the last place; 0 below `lightest`. Method: Cody and Waite's reduction, a polynomial of
- * degree 6 (coefficients of Cephes' expf), and the exponent put in by hand. A number above 0, or none, comes only from logits that
- * somebody changes meanwhile (sample.h rule 4): it is bounded like the others. */
+/* exp(a) for a <= 0, within 2 units in the last place; 0 below `lightest`. Method: Cody and Waite's reduction, a
+ * polynomial of degree 6 (coefficients of Cephes' expf), and the exponent put in by hand. A number above 0, or none,
+ * comes only from logits that somebody changes meanwhile (sample.h rule 4): it is bounded like the others. */
 static inline float exp_negative(float a) {
     float bounded = a > lightest ? a : lightest; /* written so that NaN becomes a number */
     bounded = bounded < 0.0f ? bounded : 0.0f;
@@ -189,7 +191,9 @@ static double mass(dw_sampler *sampler, const float *logits, float max, float sc
 }
 
 /* log of the softmax denominator at temperature 1, less max. */
-static double log_mass(dw_sampler *sampler, const float *logits, float max) { return log(mass(sampler, logits, max, 1.0f, -INFINITY)); }
+static double log_mass(dw_sampler *sampler, const float *logits, float max) {
+    return log(mass(sampler, logits, max, 1.0f, -INFINITY));
+}
 
 /* --- candidates ------------------------------------------------------------------------------------------------- */
 
@@ -215,8 +219,8 @@ static uint32_t gather(dw_sampler *sampler, const float *logits, float low) {
     return n;
 }
 
-/* Finds the bucket, from the highest down, in which the running sum reaches `target`; *above becomes the sum over the higher ones.
- * When rounding keeps the sum below the target, the lowest bucket that is in use. */
+/* Finds the bucket, from the highest down, in which the running sum reaches `target`; *above becomes the sum over the
+ * higher ones. When rounding keeps the sum below the target, the lowest bucket that is in use. */
 static uint32_t bucket_at(const double *buckets, uint32_t n_buckets, double target, double *above) {
     uint32_t at = 0;
     double before = *above, sum = *above;
@@ -231,8 +235,8 @@ static uint32_t bucket_at(const double *buckets, uint32_t n_buckets, double targ
     return at;
 }
 
-/* Keeps the likeliest of n candidates until their weights sum up to `target`, at least one; the order of ids stays. A radix select:
- * 12, 12 and 8 bits of the key, each round only among the candidates that share the bits found before. */
+/* Keeps the likeliest of n candidates until their weights sum up to `target`, at least one; the order of ids stays. A
+ * radix select: 12, 12 and 8 bits of the key, each round only among the candidates that share the bits found before. */
 static uint32_t keep_likeliest(dw_sampler *sampler, uint32_t n, double target) {
     static const struct { unsigned shift, bits; } rounds[] = {{20, 12}, {8, 12}, {0, 8}};
     candidate *c = sampler->candidates;
@@ -321,7 +325,8 @@ static int32_t draw_candidate(const dw_sampler *sampler, uint32_t n, double poin
 }
 
 /* The same over all logits >= low, by block_mass: finds the block, then the token in it. */
-static int32_t draw_any(const dw_sampler *sampler, const float *logits, float max, float scale, float low, double point) {
+static int32_t draw_any(const dw_sampler *sampler, const float *logits, float max, float scale, float low,
+                        double point) {
     uint32_t block = 0;
     double sum = 0, before = 0;
     for (uint32_t b = 0; b < sampler->n_blocks; b++) {
@@ -343,9 +348,10 @@ static int32_t draw_any(const dw_sampler *sampler, const float *logits, float ma
     return token;
 }
 
-/* Without top-k: top-p needs the mass of the whole vocabulary first. All tokens lighter than (1 - top_p) / n_vocab of it weigh together
- * less than what top-p drops, so they need not be gathered. */
-static uint32_t gather_top_p(dw_sampler *sampler, const float *logits, const dw_sampling *sampling, float max, float scale, float low) {
+/* Without top-k: top-p needs the mass of the whole vocabulary first. All tokens lighter than (1 - top_p) / n_vocab of
+ * it weigh together less than what top-p drops, so they need not be gathered. */
+static uint32_t gather_top_p(dw_sampler *sampler, const float *logits, const dw_sampling *sampling, float max,
+                             float scale, float low) {
     double total = mass(sampler, logits, max, scale, low);
     double least = total * (1.0 - (double)sampling->top_p) / (double)sampler->n_vocab;
     /* A little lower: the single weights carry rounding of their own. */
@@ -355,7 +361,8 @@ static uint32_t gather_top_p(dw_sampler *sampler, const float *logits, const dw_
     return keep_likeliest(sampler, n, total * (double)sampling->top_p);
 }
 
-static int32_t draw(dw_sampler *sampler, const float *logits, const dw_sampling *sampling, float max, dw_sampler_state *state) {
+static int32_t draw(dw_sampler *sampler, const float *logits, const dw_sampling *sampling, float max,
+                    dw_sampler_state *state) {
     float scale = inverse(sampling->temperature), low = min_p_low(sampling, max);
     uint32_t n;
     if (sampling->top_k > 0 && sampling->top_k < sampler->n_vocab) {
@@ -377,7 +384,8 @@ static int32_t first_of(const dw_sampler *sampler, const float *logits, float ma
     uint32_t block = 0;
     while (sampler->block_max[block] < max) block++; /* ends: max is the largest of these */
     uint32_t id = block * BLOCK, end = id + BLOCK < sampler->n_vocab ? id + BLOCK : sampler->n_vocab;
-    while (id + 1 < end && logits[id] < max) id++; /* the block's last token where the maximum has gone meanwhile (sample.h rule 4) */
+    /* the block's last token where the maximum has gone meanwhile (sample.h rule 4) */
+    while (id + 1 < end && logits[id] < max) id++;
     return (int32_t)id;
 }
 
@@ -394,21 +402,25 @@ static dw_status score_of(double logit, float max, double log_sum, float *out) {
     return *out < INFINITY ? DW_OK : DW_E_DEVICE; /* false for NaN too */
 }
 
-static dw_status pick(dw_sampler *sampler, const float *logits, const dw_sampling *sampling, dw_sampler_state *state, int32_t *token,
+static dw_status pick(dw_sampler *sampler, const float *logits, const dw_sampling *sampling, dw_sampler_state *state,
+                      int32_t *token,
                       float *max) {
     dw_status status = dw_sampling_check(sampling, NULL);
     if (status == DW_OK) status = scan(sampler, logits, max);
     if (status != DW_OK) return status;
-    *token = sampling->temperature > 0.0f ? draw(sampler, logits, sampling, *max, state) : first_of(sampler, logits, *max);
+    *token = sampling->temperature > 0.0f ? draw(sampler, logits, sampling, *max, state) : first_of(sampler, logits,
+        *max);
     return DW_OK;
 }
 
-dw_status dw_sampler_pick(dw_sampler *sampler, const float *logits, const dw_sampling *sampling, dw_sampler_state *state, int32_t *token) {
+dw_status dw_sampler_pick(dw_sampler *sampler, const float *logits, const dw_sampling *sampling,
+                          dw_sampler_state *state, int32_t *token) {
     float max;
     return pick(sampler, logits, sampling, state, token, &max);
 }
 
-dw_status dw_sampler_sample(dw_sampler *sampler, const float *logits, const dw_sampling *sampling, dw_sampler_state *state,
+dw_status dw_sampler_sample(dw_sampler *sampler, const float *logits, const dw_sampling *sampling,
+                            dw_sampler_state *state,
                             dw_token_score *out) {
     float max;
     dw_status status = pick(sampler, logits, sampling, state, &out->token, &max);
@@ -437,7 +449,8 @@ dw_status dw_sampler_top(dw_sampler *sampler, const float *logits, uint32_t k, d
     for (uint32_t i = 0; status == DW_OK && i < k; i++) {
         const candidate *c = &sampler->candidates[i];
         out[i].token = c->id;
-        status = i < n ? score_of((double)c->logit, max, log_sum, &out[i].logprob) : DW_E_DEVICE; /* fewer than were there */
+        /* fewer than were there */
+        status = i < n ? score_of((double)c->logit, max, log_sum, &out[i].logprob) : DW_E_DEVICE;
     }
     return status;
 }
@@ -468,7 +481,8 @@ dw_status dw_sampler_entropy(dw_sampler *sampler, const float *logits, float *ou
         float lane[LANES] = {0}, product[LANES] = {0};
         for (int i = 0; i < BLOCK; i += LANES) {
             for (int l = 0; l < LANES; l++) {
-                float difference = x[i + l] - max < lightest ? lightest : x[i + l] - max; /* -inf times 0 would be NaN */
+                /* -inf times 0 would be NaN */
+                float difference = x[i + l] - max < lightest ? lightest : x[i + l] - max;
                 float weight = exp_negative(x[i + l] - max);
                 lane[l] += weight;
                 product[l] += weight * difference;

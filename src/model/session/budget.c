@@ -1,4 +1,5 @@
-/* budget.c: what KV rows take in memory, and what gives way when it is too much (session.h, dw_session_pool_use_now). */
+/* budget.c: what KV rows take in memory, and what gives way when it is too much (session.h,
+ * dw_session_pool_use_now). */
 #include "model/session/session_internal.h"
 
 #include <assert.h>
@@ -18,8 +19,8 @@ static uint64_t own_bytes_locked(const dw_session *session) {
 
 /* Whether the session's rows may go for the sake of the one that asks. */
 static bool may_be_evicted(const dw_session *session, const dw_session *asks) {
-    return session != asks && session->fast && session->n_rows > 0 && session->keepers == 0 && !atomic_load(&session->busy) &&
-           session->priority >= asks->priority;
+    return session != asks && session->fast && session->n_rows > 0 && session->keepers == 0 &&
+           !atomic_load(&session->busy) && session->priority >= asks->priority;
 }
 
 static bool evicted_before(const dw_session *a, const dw_session *b) {
@@ -35,7 +36,8 @@ static dw_session *first_to_evict(const dw_session *asks, bool frees) {
     return first;
 }
 
-/* Sessions whose eviction frees memory come first. Rows that several sessions share are free when the last of these is evicted. */
+/* Sessions whose eviction frees memory come first. Rows that several sessions share are free when the last of these is
+ * evicted. */
 static dw_session *next_to_evict(const dw_session *asks) {
     dw_session *session = first_to_evict(asks, true);
     return session != NULL ? session : first_to_evict(asks, false);
@@ -43,7 +45,8 @@ static dw_session *next_to_evict(const dw_session *asks) {
 
 static void evict_locked(dw_session *session) {
     dw_session_pool *pool = session->pool;
-    dw_log(DW_LOG_INFO, "kv_evicted", "session=%" PRIu64 " rows=%u bytes=%" PRIu64, session->id, session->n_rows, own_bytes_locked(session));
+    dw_log(DW_LOG_INFO, "kv_evicted", "session=%" PRIu64 " rows=%u bytes=%" PRIu64, session->id, session->n_rows,
+           own_bytes_locked(session));
     dw_kv_release(pool->arena, session->slot);
     session->n_rows = session->n_prefilled = 0;
     session->from_file = false;
@@ -53,13 +56,16 @@ static void evict_locked(dw_session *session) {
 dw_status dw_session_reserve_locked(dw_session *session, uint32_t first_row, uint32_t n_rows, dw_error *err) {
     dw_session_pool *pool = session->pool;
     assert(dw_os_mutex_held(pool->lock) && first_row <= session->n_rows);
-    uint64_t needed = pool->options.kv_bytes_max != 0 ? dw_kv_growth_after_rewind(pool->arena, session->slot, first_row, n_rows) : 0;
+    uint64_t needed = pool->options.kv_bytes_max != 0 ? dw_kv_growth_after_rewind(pool->arena, session->slot, first_row,
+        n_rows) : 0;
     if (needed == 0) return DW_OK;
     while (held_bytes_locked(pool) + needed > pool->options.kv_bytes_max) {
         dw_session *victim = next_to_evict(session);
         if (victim == NULL) {
             pool->refused++;
-            return dw_fail(err, DW_E_FULL, "KV rows take %" PRIu64 " of %" PRIu64 " bytes, %" PRIu64 " more are needed and no idle fast session is left to evict",
+            return dw_fail(err, DW_E_FULL,
+                           "KV rows take %" PRIu64 " of %" PRIu64 " bytes, %" PRIu64
+                           " more are needed and no idle fast session is left to evict",
                            held_bytes_locked(pool), pool->options.kv_bytes_max, needed);
         }
         evict_locked(victim);
@@ -69,7 +75,8 @@ dw_status dw_session_reserve_locked(dw_session *session, uint32_t first_row, uin
 
 void dw_session_pool_use_now(const dw_session_pool *pool, dw_session_pool_use *out) {
     dw_os_mutex_lock(pool->lock);
-    *out = (dw_session_pool_use){.budget_bytes = pool->options.kv_bytes_max, .evictions = pool->evictions, .refused = pool->refused};
+    *out = (dw_session_pool_use){.budget_bytes = pool->options.kv_bytes_max, .evictions = pool->evictions,
+                                 .refused = pool->refused};
     for (const dw_session *session = pool->sessions; session != NULL; session = session->next) {
         out->sessions++;
         out->kv_bytes += session->n_rows * dw_session_pool_bytes_per_token(pool);
