@@ -85,7 +85,7 @@ static dw_status describe_session(const actor_session *from, dw_checkpoint_sessi
     to->tokens = dw_session_tokens(from->session, &to->n_tokens);
     snprintf(to->model_name, sizeof to->model_name, "%s", from->model->name);
     dw_model_profile(model, to->profile);
-    return dw_model_fingerprint_of(model, &to->model, err);
+    return dw_model_fingerprint_of(model, DW_FINGERPRINT_TENSORS, &to->model, err);
 }
 
 dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_report *report, dw_error *err) {

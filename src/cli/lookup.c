@@ -257,7 +257,7 @@ dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *path
     dw_model *model = status == DW_OK && need == DW_MODEL_NEEDED ? dw_runtime_model(*out, NULL) : NULL;
     dw_model_fingerprint fingerprint;
     if (model) status = dw_vocab_wait(dw_model_vocab(model), err);
-    if (model && status == DW_OK) status = dw_model_fingerprint_of(model, &fingerprint, err);
+    if (model && status == DW_OK) status = dw_model_fingerprint_of(model, DW_FINGERPRINT_TENSORS, &fingerprint, err);
     if (status != DW_OK) {
         dw_runtime_destroy(*out);
         *out = NULL;
