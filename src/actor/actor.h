@@ -86,12 +86,19 @@ dw_status dw_actor_stop(dw_actor *actor, uint64_t turn) DW_MUST_USE;
 
 /* --- freeze, thaw, fork -------------------------------------------------------------------------------------- */
 
-dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_report *report, dw_error *err) DW_MUST_USE;
+typedef struct dw_freeze_options {
+    bool without_program; /* the file then needs the program beside it, where it was never run */
+} dw_freeze_options;
+
+/* Options and report may be NULL. A program whose source is not in the cache folder any more is left out of the file, as the report says. */
+dw_status dw_actor_freeze(dw_actor *actor, const char *path, const dw_freeze_options *options, dw_checkpoint_report *report,
+                          dw_error *err) DW_MUST_USE;
 
 typedef struct dw_thaw_options {
     const dw_observer *observer;
     const char *name;            /* NULL: the name in the checkpoint */
-    dw_program *program;         /* NULL: found by hash */
+    dw_program *program;         /* NULL: found by hash, or taken from the checkpoint */
+    bool keep_grants;            /* the file is trusted: sessions that were granted (session.h) are again */
     uint64_t owner;              /* as in dw_actor_options: a checkpoint does not say whose it is, nor what was granted */
     dw_priority priority;
 } dw_thaw_options;

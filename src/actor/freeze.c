@@ -82,16 +82,25 @@ static dw_status describe_session(const dw_door_session *from, dw_checkpoint_ses
     const dw_model_info *info = dw_model_info_view(model);
     *to = (dw_checkpoint_session){.handle = from->handle, .fast = dw_session_is_fast(from->session), .n_layers = info->n_layers,
                                   .n_heads_kv = info->n_heads_kv, .head_dim = info->head_dim, .kv_type = info->kv_type,
-                                  .n_rows = dw_session_rows(from->session), .sampler = dw_session_sampler_state(from->session)};
+                                  .n_rows = dw_session_rows(from->session), .n_prefilled = dw_session_prefilled(from->session),
+                                  .granted = dw_session_is_granted(from->session), .sampler = dw_session_sampler_state(from->session)};
     to->tokens = dw_session_tokens(from->session, &to->n_tokens);
     snprintf(to->model_name, sizeof to->model_name, "%s", from->model->name);
     dw_model_profile(model, to->profile);
     return dw_model_fingerprint_of(model, DW_FINGERPRINT_TENSORS, &to->model, err);
 }
 
-dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_report *report, dw_error *err) {
-    uint8_t *mailbox_section = NULL, *section = NULL;
-    size_t mailbox_bytes = 0, section_bytes = 0;
+/* The program's source, or nothing where it cannot be had: the checkpoint is good without. */
+static void read_program(dw_actor *actor, uint8_t **out, size_t *size) {
+    dw_error why;
+    const dw_hash *hash = &dw_program_info_view(actor->program)->hash;
+    if (dw_runtime_program_source(actor->runtime, hash, out, size, &why) == DW_OK) return;
+    dw_log(DW_LOG_WARN, "program_not_in_checkpoint", "actor=%s reason=\"%s\"", actor->name, why.text);
+}
+
+dw_status dw_actor_freeze(dw_actor *actor, const char *path, const dw_freeze_options *options, dw_checkpoint_report *report, dw_error *err) {
+    uint8_t *mailbox_section = NULL, *section = NULL, *program = NULL;
+    size_t mailbox_bytes = 0, section_bytes = 0, program_bytes = 0;
     dw_checkpoint_session sessions[DW_SESSIONS_PER_ACTOR_MAX];
     dw_status status = dw_actor_usable(actor, err);
     if (status == DW_OK) status = dw_inbox_drain(actor->inbox, &actor->mailbox, err);
@@ -100,12 +109,13 @@ dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_repor
     dw_actor_sessions_keep(actor);
     for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) status = describe_session(&actor->sessions[i]->shown, &sessions[i], err);
     if (status != DW_OK) goto out;
+    if (!options || !options->without_program) read_program(actor, &program, &program_bytes);
     if (dw_state_encode_mailbox(&actor->mailbox, &mailbox_section, &mailbox_bytes) != DW_OK ||
         dw_state_encode_actor(actor, &section, &section_bytes) != DW_OK) {
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory to freeze an actor");
     } else {
         dw_checkpoint_state state = {
-            .program = dw_program_info_view(actor->program)->hash, .abi_version = DW_ABI_VERSION, .turn = actor->turns,
+            .program = dw_program_info_view(actor->program)->hash, .program_source = program, .program_bytes = program_bytes, .abi_version = DW_ABI_VERSION, .turn = actor->turns,
             .has_parent = actor->has_parent, .parent = actor->parent, .created_ns = dw_os_realtime_ns(),
             .memory = dw_region_base(dw_instance_region(actor->instance)), .memory_bytes = actor->image.memory_bytes,
             .globals = actor->image.globals, .n_globals = actor->image.n_globals,
@@ -125,6 +135,7 @@ out:
     dw_actor_sessions_let_go(actor);
     free(mailbox_section);
     free(section);
+    free(program);
     return status;
 }
 
@@ -194,8 +205,11 @@ static void note_difference(const dw_checkpoint_session *from, const dw_model *m
     report->exact = false;
 }
 
-static dw_status restore_session(const dw_actor *actor, dw_checkpoint *checkpoint, size_t index, dw_model *model, dw_session **out,
-                                 dw_error *err) {
+/* Under which a session of a checkpoint is taken: its rows have the bits that would be computed here; its grants are believed. */
+typedef struct thaw_session_terms { bool exact, keep_grants; } thaw_session_terms;
+
+static dw_status restore_session(const dw_actor *actor, dw_checkpoint *checkpoint, size_t index, dw_model *model, const thaw_session_terms *terms,
+                                 dw_session **out, dw_error *err) {
     const dw_checkpoint_session *from = &dw_checkpoint_view(checkpoint)->sessions[index];
     dw_kv_source *sources = calloc(from->n_layers, sizeof *sources);
     if (!sources) return dw_fail(err, DW_E_NO_MEMORY, "no memory to thaw a session");
@@ -203,14 +217,15 @@ static dw_status restore_session(const dw_actor *actor, dw_checkpoint *checkpoin
     if (status == DW_OK) {
         dw_session_image image = {.tokens = from->tokens, .n_tokens = from->n_tokens, .n_rows = from->n_rows,
                                   .backing = dw_checkpoint_backing(checkpoint), .layers = sources, .sampler = from->sampler,
-                                  .fast = from->fast, .owner = actor->owner, .priority = actor->priority};
+                                  .fast = from->fast, .granted = from->granted && terms->keep_grants,
+                                  .n_prefilled = terms->exact ? from->n_prefilled : 0, .owner = actor->owner, .priority = actor->priority};
         status = dw_model_restore_session(model, &image, out, err);
     }
     free(sources);
     return status;
 }
 
-static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t index, dw_thaw_report *report, dw_error *err) {
+static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t index, bool keep_grants, dw_thaw_report *report, dw_error *err) {
     const dw_checkpoint_session *from = &dw_checkpoint_view(checkpoint)->sessions[index];
     dw_model_entry *model = NULL;
     dw_session *session = NULL;
@@ -222,7 +237,7 @@ static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t
     const dw_model_info *info = dw_model_info_view(model->model);
     status = check_tokens(from, info, err);
     if (status == DW_OK && !exact) note_difference(from, model->model, report);
-    if (status == DW_OK) status = restore_session(actor, checkpoint, index, model->model, &session, err);
+    if (status == DW_OK) status = restore_session(actor, checkpoint, index, model->model, &(thaw_session_terms){exact, keep_grants}, &session, err);
     if (status != DW_OK) {
         dw_model_entry_release(model);
         return status;
@@ -236,14 +251,14 @@ static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t
 }
 
 /* Maps everything of a checked checkpoint into an actor without state. */
-static dw_status thaw_state(dw_actor *actor, dw_checkpoint *checkpoint, dw_thaw_report *report, dw_error *err) {
+static dw_status thaw_state(dw_actor *actor, dw_checkpoint *checkpoint, bool keep_grants, dw_thaw_report *report, dw_error *err) {
     const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
     const dw_image values = {.memory_bytes = state->memory_bytes, .globals = state->globals, .n_globals = state->n_globals,
                              .tables = state->tables, .n_tables = state->n_tables, .wasi = state->wasi};
     dw_status status = dw_actor_image_over(&actor->image, dw_checkpoint_backing(checkpoint), dw_checkpoint_memory_offset(checkpoint), &values, err);
     if (status == DW_OK) status = dw_state_decode_mailbox(state->mailbox, state->mailbox_bytes, &actor->mailbox, err);
     if (status == DW_OK) dw_inbox_adopt(actor->inbox, &actor->mailbox);
-    for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++) status = thaw_session(actor, checkpoint, i, report, err);
+    for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++) status = thaw_session(actor, checkpoint, i, keep_grants, report, err);
     if (status != DW_OK) return status;
     actor->turns = state->turn;
     actor->has_parent = true;
@@ -265,7 +280,7 @@ static dw_status thaw_checked(dw_runtime *runtime, dw_checkpoint *checkpoint, co
                                   .owner = options->owner, .priority = options->priority};
     if (status == DW_OK) status = dw_actor_shell(runtime, program, &birth, &actor, err);
     if (status == DW_OK) actor->initialized = section.initialized;
-    if (status == DW_OK) status = thaw_state(actor, checkpoint, report, err);
+    if (status == DW_OK) status = thaw_state(actor, checkpoint, options->keep_grants, report, err);
     if (status == DW_OK) dw_handle_set_clock(actor->handles, section.clock);
     dw_state_free_arguments(section.arguments);
     if (status != DW_OK) {
@@ -275,6 +290,12 @@ static dw_status thaw_checked(dw_runtime *runtime, dw_checkpoint *checkpoint, co
     report->map_ns = dw_os_monotonic_ns() - start;
     *out = actor;
     return DW_OK;
+}
+
+/* The program that the file holds, or else the one of that hash that was run here. */
+static dw_status program_of(dw_runtime *runtime, const dw_checkpoint_state *state, dw_program **out, dw_error *err) {
+    if (state->program_bytes == 0) return dw_runtime_find_program(runtime, &state->program, out, err);
+    return dw_runtime_adopt_program(runtime, state->program_source, (size_t)state->program_bytes, "section program", out, err);
 }
 
 dw_status dw_actor_thaw(dw_runtime *runtime, const char *path, const dw_thaw_options *options, dw_actor **out, dw_thaw_report *report,
@@ -299,7 +320,7 @@ dw_status dw_actor_thaw(dw_runtime *runtime, const char *path, const dw_thaw_opt
     }
     if (status == DW_OK) {
         if (options->program) program = dw_program_retain(options->program);
-        else status = dw_runtime_find_program(runtime, &dw_checkpoint_view(checkpoint)->program, &program, err);
+        else status = program_of(runtime, dw_checkpoint_view(checkpoint), &program, err);
     }
     if (status == DW_OK) status = thaw_checked(runtime, checkpoint, options, program, out, report, err);
     if (status != DW_OK && checkpoint) dw_error_prefix(err, status, "%s", path); /* dw_checkpoint_open names the file itself */

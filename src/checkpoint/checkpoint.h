@@ -88,7 +88,7 @@ typedef dw_status (*dw_checkpoint_rows)(void *context, size_t session, uint32_t 
 
 typedef struct dw_checkpoint_report {
     dw_hash identity;
-    uint64_t file_bytes, occupied_bytes, kv_bytes;
+    uint64_t file_bytes, occupied_bytes, kv_bytes, program_bytes;
     uint64_t write_ns, hash_ns, sync_ns;
 } dw_checkpoint_report;
 

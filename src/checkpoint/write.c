@@ -87,7 +87,10 @@ static dw_status section_data(writer *to, const dw_drift_part *part, const dw_ch
     case DW_DRIFT_ACTOR: data = state->actor; break;
     case DW_DRIFT_TOKENS: data = state->sessions[part->session].tokens; break;
     case DW_DRIFT_LOGITS: data = state->sessions[part->session].logits; break;
-    case DW_DRIFT_PROGRAM: data = state->program_source; break;
+    case DW_DRIFT_PROGRAM:
+        data = state->program_source;
+        to->report.program_bytes = state->program_bytes;
+        break;
     case DW_DRIFT_K:
     case DW_DRIFT_V:
         if (to->rows) status = to->rows(to->context, part->session, part->layer, part->kind == DW_DRIFT_V, &data, &given);

@@ -18,7 +18,7 @@ static dw_status run_ask(dw_cli *cli, const dw_args *args, dw_error *err) {
     if (status == DW_OK) status = dw_take_turn(&watch, text, dw_args_number(args, "at", 0), &result, err);
     dw_say_reply(&watch, &result);
     /* Over the file that is mapped: the new one replaces the name, the old pages live on until we close them. */
-    if (status == DW_OK && !dry) status = dw_actor_freeze(watch.actor, file, &frozen, err);
+    if (status == DW_OK && !dry) status = dw_actor_freeze(watch.actor, file, NULL, &frozen, err);
     if (status != DW_OK) goto out;
     status = dw_cli_finish(cli, json_pack("{s:s, s:o, s:o, s:o}", "actor", dw_actor_name(watch.actor), "turn", dw_json_turn(&watch, text, &result), "thawed",
                                           dw_json_thaw(&thawed), "frozen", dry ? json_null() : dw_json_freeze(file, &frozen)), err);

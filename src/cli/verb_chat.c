@@ -23,7 +23,7 @@ static void complain(const chat *c, const dw_error *err) {
 
 static dw_status command_freeze(chat *c, const char *file, dw_error *err) {
     dw_checkpoint_report report;
-    dw_status status = dw_actor_freeze(c->watch.actor, file, &report, err);
+    dw_status status = dw_actor_freeze(c->watch.actor, file, NULL, &report, err);
     if (status == DW_OK) dw_say_freeze(c->cli, file, &report);
     return status;
 }
@@ -35,7 +35,7 @@ static dw_status command_fork(chat *c, const char *file, dw_error *err) {
     dw_checkpoint_report frozen;
     dw_name_from_path(file, name);
     dw_status status = dw_actor_fork(c->watch.actor, name, &child, &forked, err);
-    if (status == DW_OK) status = dw_actor_freeze(child, file, &frozen, err);
+    if (status == DW_OK) status = dw_actor_freeze(child, file, NULL, &frozen, err);
     dw_actor_destroy(child);
     if (status != DW_OK) return status;
     dw_cli_say(c->cli, "forked as %s in %.3f ms: %u tokens shared. ", name, dw_ms(forked.ns), forked.tokens);
@@ -181,7 +181,7 @@ static dw_status run_chat(dw_cli *cli, const dw_args *args, dw_error *err) {
     greet(&c, runtime);
     status = converse(&c, dw_args_number(args, "at", 0), err);
     if (status == DW_OK && save) {
-        status = dw_actor_freeze(c.watch.actor, save, &report, err);
+        status = dw_actor_freeze(c.watch.actor, save, NULL, &report, err);
         if (status == DW_OK) frozen = dw_json_freeze(save, &report);
         if (status == DW_OK && c.interactive) dw_say_freeze(cli, save, &report);
     }

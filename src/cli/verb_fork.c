@@ -15,7 +15,7 @@ static dw_status run_fork(dw_cli *cli, const dw_args *args, dw_error *err) {
     dw_status status = dw_open_runtime_for(cli, args, from, &runtime, err);
     if (status == DW_OK) status = dw_actor_thaw(runtime, from, NULL, &parent, &thawed, err);
     if (status == DW_OK) status = dw_actor_fork(parent, given ? given : name, &child, &forked, err);
-    if (status == DW_OK) status = dw_actor_freeze(child, to, &frozen, err);
+    if (status == DW_OK) status = dw_actor_freeze(child, to, NULL, &frozen, err);
     if (status != DW_OK) goto out;
     dw_cli_say(cli, "forked %s from %s: %u tokens shared, %.3f ms\n", dw_actor_name(child), dw_actor_name(parent), forked.tokens, dw_ms(forked.ns));
     dw_say_freeze(cli, to, &frozen);

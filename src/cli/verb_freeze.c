@@ -21,7 +21,7 @@ static dw_status run_freeze(dw_cli *cli, const dw_args *args, dw_error *err) {
     if (status == DW_OK) status = dw_runtime_load_program(runtime, path, &program, err);
     if (status == DW_OK) status = dw_actor_create(runtime, program, &options, &watch.actor, err);
     if (status == DW_OK) status = dw_take_turns(&watch, messages, n_messages, dw_args_number(args, "at", 0), turns, err);
-    if (status == DW_OK) status = dw_actor_freeze(watch.actor, file, &report, err);
+    if (status == DW_OK) status = dw_actor_freeze(watch.actor, file, NULL, &report, err);
     if (status != DW_OK) goto out;
     dw_say_freeze(cli, file, &report);
     status = dw_cli_finish(cli, json_pack("{s:s, s:O, s:o}", "actor", options.name, "turns", turns, "frozen", dw_json_freeze(file, &report)), err);

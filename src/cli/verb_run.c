@@ -124,7 +124,7 @@ static dw_status run_actor(dw_cli *cli, const dw_args *args, dw_runtime *runtime
     status = n_messages ? dw_take_turns(&watch, messages, n_messages, at, turns, err) : take_lines(&watch, at, turns, err);
     if (status == DW_OK && freeze) {
         dw_checkpoint_report report;
-        status = dw_actor_freeze(watch.actor, freeze, &report, err);
+        status = dw_actor_freeze(watch.actor, freeze, NULL, &report, err);
         if (status == DW_OK) dw_say_freeze(cli, freeze, &report);
         if (status == DW_OK) frozen = dw_json_freeze(freeze, &report);
     }

@@ -65,6 +65,11 @@ dw_status dw_runtime_remove_device(dw_runtime *runtime, const char *name, dw_err
 dw_status dw_runtime_load_program(dw_runtime *runtime, const char *path, dw_program **out, dw_error *err) DW_MUST_USE;
 /* The program with this hash, from the registry or the cache folder; DW_E_NOT_FOUND says what to do. *out is the caller's. */
 dw_status dw_runtime_find_program(dw_runtime *runtime, const dw_hash *hash, dw_program **out, dw_error *err) DW_MUST_USE;
+/* The program with this source, which is kept as by dw_runtime_load_program; `whence` names it in errors. *out is the caller's. */
+dw_status dw_runtime_adopt_program(dw_runtime *runtime, const void *source, size_t size, const char *whence, dw_program **out,
+                                   dw_error *err) DW_MUST_USE;
+/* The kept source of a program, malloc'ed; DW_E_NOT_FOUND when the cache folder has none. */
+dw_status dw_runtime_program_source(const dw_runtime *runtime, const dw_hash *hash, uint8_t **out, size_t *size, dw_error *err) DW_MUST_USE;
 /* The registry lets it go; its users keep it. DW_E_NOT_FOUND. */
 dw_status dw_runtime_remove_program(dw_runtime *runtime, const dw_hash *hash, dw_error *err) DW_MUST_USE;
 

@@ -234,7 +234,7 @@ static void an_actors_memory_is_bounded_unless_said_otherwise(void **state) {
     assert_in_range(use.memory_bytes, DW_ACTOR_MEMORY_BYTES / 2, DW_ACTOR_MEMORY_BYTES);
     char path[512];
     fixture_path(f, "growing.drift", path);
-    assert_ok(dw_actor_freeze(actor, path, NULL, &err), err);
+    assert_ok(dw_actor_freeze(actor, path, NULL, NULL, &err), err);
     dw_actor_destroy(actor);
     dw_runtime_destroy(runtime);
 
