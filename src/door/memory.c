@@ -1,7 +1,7 @@
 /* memory.c: guest memory as operations may use it: copied once (door.h rule 2), and never where it is lent (rule 3).
  *
- * What is lent is known by spans, to the byte, because a program may well keep a reply beside the logits of a row. The window is
- * the pages around all spans of an operation: what a device maps, not what it writes. */
+ * What is lent is known by spans, to the byte, because a program may well keep a reply beside the logits of a row. The
+ * window is the pages around all spans of an operation: what a device maps, not what it writes. */
 #include <assert.h>
 #include <stdlib.h>
 #include "door/door_internal.h"

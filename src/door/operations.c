@@ -32,7 +32,8 @@ static dw_status op_emit(dw_door *door, dw_operation *op) {
     const char *text;
     const dw_observer *observer = &door->observer;
     dw_status status = view_text(door, &op->request, &text);
-    if (status == DW_OK && observer->on_text && op->request.len0) observer->on_text(observer->context, text, op->request.len0);
+    if (status == DW_OK && observer->on_text && op->request.len0)
+        observer->on_text(observer->context, text, op->request.len0);
     return status;
 }
 
@@ -42,7 +43,8 @@ static dw_status op_log(dw_door *door, dw_operation *op) {
     if (op->request.arg0 > DW_LOG_TRACE) return DW_E_INVALID;
     if (op->request.len0 > DW_LOG_LINE_BYTES_MAX) return DW_E_LIMIT;
     dw_status status = view_text(door, &op->request, &text);
-    if (status == DW_OK && observer->on_log) observer->on_log(observer->context, (int)op->request.arg0, text, op->request.len0);
+    if (status == DW_OK && observer->on_log)
+        observer->on_log(observer->context, (int)op->request.arg0, text, op->request.len0);
     return status;
 }
 
@@ -84,7 +86,9 @@ static dw_status add_session(dw_door *door, dw_session *session, dw_model_entry 
     return status;
 }
 
-static bool room_for_session(const dw_door *door) { return door->options.sessions.room(door->options.sessions.context); }
+static bool room_for_session(const dw_door *door) {
+    return door->options.sessions.room(door->options.sessions.context);
+}
 
 static dw_status op_session_open(dw_door *door, dw_operation *op) {
     char name[DW_MODEL_NAME_BYTES_MAX];
@@ -93,8 +97,11 @@ static dw_status op_session_open(dw_door *door, dw_operation *op) {
     if (status != DW_OK) return status;
     dw_model_entry *model = dw_runtime_take_model(door->options.runtime, name, op->request.len0);
     if (!model) return DW_E_NOT_FOUND;
-    dw_session_options options = {.fast = (op->request.flags & DW_FLAG_FAST) != 0, .granted = (op->request.flags & DW_FLAG_SHARED) != 0,
-                                  .owner = door->options.owner, .priority = door->options.priority, .seed = op->request.arg0};
+    dw_session_options options = {.fast = (op->request.flags & DW_FLAG_FAST) != 0,
+                                  .granted = (op->request.flags & DW_FLAG_SHARED) != 0,
+                                  .owner = door->options.owner,
+                                  .priority = door->options.priority,
+                                  .seed = op->request.arg0};
     const dw_model_info *info = dw_model_info_view(model->model);
     const uint32_t context_tokens = info->context_tokens, n_vocab = info->n_vocab;
     dw_session *session = NULL;
@@ -148,7 +155,8 @@ static dw_status op_session_tokens(dw_door *door, dw_operation *op) {
     return DW_OK;
 }
 
-/* It may begin while windows are lent, when its session is free: so the tokens wait for their delivery like all results. */
+/* It may begin while windows are lent, when its session is free: so the tokens wait for their delivery like all
+ * results. */
 static dw_status check_tokens_place(dw_door *door, dw_operation *op) {
     uint64_t bytes = (uint64_t)op->request.len0 * sizeof *op->tokens;
     return dw_port_is_lent(door->port, op->request.ptr0, op->request.ptr0 + bytes) ? DW_E_BUSY : DW_OK;
@@ -179,7 +187,8 @@ static dw_status op_session_fork(dw_door *door, dw_operation *op) {
     if (!room_for_session(door)) return DW_E_LIMIT;
     dw_session *child = NULL;
     status = dw_session_fork(session->session, &child, NULL);
-    return status == DW_OK ? add_session(door, child, dw_model_entry_retain(session->model), &op->completion.result0) : status;
+    return status == DW_OK ? add_session(door, child, dw_model_entry_retain(session->model), &op->completion.result0)
+                           : status;
 }
 
 static uint32_t common_prefix(const int32_t *a, uint32_t n_a, const int32_t *b, uint32_t n_b) {
@@ -243,7 +252,8 @@ static const operation_kind kinds[] = {
     {DW_OP_FORWARD, 0, USES_HANDLE | USES_0 | USES_1, true, dw_forward_copy_in, NULL},
     {DW_OP_GENERATE, 0, USES_HANDLE | USES_0 | USES_1 | USES_2, true, dw_generate_copy_in, NULL},
     {DW_OP_EMBED, 0, USES_0 | USES_1, false, dw_embed_copy_in, NULL},
-    {DW_OP_TOKENIZE, DW_FLAG_SPECIAL | DW_FLAG_CONTROL, USES_HANDLE | USES_0 | USES_1, false, NULL, dw_tokenize_operation},
+    {DW_OP_TOKENIZE, DW_FLAG_SPECIAL | DW_FLAG_CONTROL, USES_HANDLE | USES_0 | USES_1, false, NULL,
+     dw_tokenize_operation},
     {DW_OP_DETOKENIZE, DW_FLAG_CONTROL, USES_HANDLE | USES_0 | USES_1, false, NULL, dw_detokenize_operation},
     {DW_OP_TOKEN_INFO, 0, USES_HANDLE | USES_ARG0, false, NULL, dw_token_info_operation},
     {DW_OP_COMPUTE, DW_FLAG_COPY, USES_0, false, NULL, dw_compute_operation},

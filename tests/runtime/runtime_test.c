@@ -1,5 +1,5 @@
-/* runtime_test.c: registries whose entries come and go while actors run, and quotas (runtime.h). With the probe guest and small models of
- * random weights. */
+/* runtime_test.c: registries whose entries come and go while actors run, and quotas (runtime.h). With the probe guest
+ * and small models of random weights. */
 #include "actor/fixture.h"
 
 #include <stdatomic.h>
@@ -47,7 +47,8 @@ static void a_model_that_is_removed_stays_with_those_who_use_it(void **state) {
     dw_actor *actor = make_actor(runtime, "removing");
     uint32_t session = fixture_request(actor, (dw_request){.op = DW_OP_SESSION_OPEN}).result0;
     const int32_t tokens[4] = {1, 2, 3, 4};
-    dw_request forward = {.op = DW_OP_FORWARD, .handle = session, .ptr0 = fixture_put(actor, 0, tokens, sizeof tokens), .len0 = 4};
+    dw_request forward = {
+        .op = DW_OP_FORWARD, .handle = session, .ptr0 = fixture_put(actor, 0, tokens, sizeof tokens), .len0 = 4};
 
     assert_ptr_equal(dw_runtime_model(runtime, NULL), a);
     assert_ok(dw_runtime_remove_model(runtime, "a", &err), err);
@@ -126,10 +127,12 @@ static dw_request addition(dw_actor *actor) {
     uint32_t arena = fixture_put(actor, 0, "", 1), at = (arena + 8192) / 256 * 256;
     const dw_tensor tensors[2] = {{.ptr = at, .columns = 64, .rows = 1}, {.ptr = at + 256, .columns = 64, .rows = 1}};
     const dw_node node = {.op = DW_NODE_ADD, .a = 0, .b = 0, .out = 1};
-    const dw_compute_options options = {.size = sizeof options, .tensors = arena + 256, .n_tensors = 2, .nodes = arena + 512, .n_nodes = 1};
+    const dw_compute_options options = {
+        .size = sizeof options, .tensors = arena + 256, .n_tensors = 2, .nodes = arena + 512, .n_nodes = 1};
     fixture_put(actor, 256, tensors, sizeof tensors);
     fixture_put(actor, 512, &node, sizeof node);
-    return (dw_request){.op = DW_OP_COMPUTE, .ptr0 = fixture_put(actor, 1024, &options, sizeof options), .len0 = sizeof options};
+    return (dw_request){
+        .op = DW_OP_COMPUTE, .ptr0 = fixture_put(actor, 1024, &options, sizeof options), .len0 = sizeof options};
 }
 
 typedef struct stopping {
