@@ -14,8 +14,8 @@
  *    DW_E_BUSY. So whatever the engine reads in a window while it works is what the engine wrote there. Windows are
  *    lent until the call of `enter` that took the request delivers, and results are written only then: how fast an
  *    engine is changes nothing. Of one request, windows and results must not overlap each other: DW_E_INVALID.
- * 4. No number that is not finite leaves as a result of a model: the completion is DW_E_DEVICE then. Logits may be
- *    -inf.
+ * 4. No number that is not finite leaves as a result of a model: the completion is DW_E_DEVICE then. Logits and
+ *    log-probabilities may be -inf.
  * 5. The door knows no actor. What it needs of one is in dw_door_options: sessions through a table of functions, the
  *    rest as values.
  * 6. Every wait is at the door's park (park.h).
