@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include "model/kit/make_model.h"
 #include "os/os.h"
+#ifdef DW_FAULTS
+#include "os/os_fault.h"
+#endif
 #include "support/traps.h"
 
 static const char *small_model(void) { return made_model_path(made_model_named("tied_f16")); }
@@ -271,6 +274,75 @@ static void actors_are_counted(void **state) {
     assert_int_equal(dw_runtime_create(&many, &runtime, &err), DW_E_RANGE);
 }
 
+/* --- faults -------------------------------------------------------------------------------------------------- */
+
+#ifdef DW_FAULTS
+
+enum { CREATE, ADD_MODEL, LOAD_PROGRAM, FIND_PROGRAM, CREATE_ACTOR, N_OPERATIONS };
+
+typedef struct faulted {
+    dw_runtime *runtime;
+    dw_program *probe;
+    dw_hash hash;
+    char folder[400];
+} faulted;
+
+/* Does one of the operations and takes it back; false when it failed. */
+static bool do_and_undo(const faulted *f, int operation, uint64_t k, bool *hit) {
+    dw_runtime *runtime = NULL;
+    dw_program *program = NULL;
+    dw_actor *actor = NULL;
+    dw_status status = DW_OK;
+    dw_error err = {0};
+    const dw_runtime_options options = {.cache_folder = f->folder};
+    if (operation == LOAD_PROGRAM || operation == FIND_PROGRAM) (void)!dw_runtime_remove_program(f->runtime, &f->hash, &err);
+    if (k) dw_fault_arm((dw_fault_plan){.kind = DW_FAULT_ANY, .k = k, .system_errno = 12 /* ENOMEM */});
+    switch (operation) {
+    case CREATE: status = dw_runtime_create(&options, &runtime, &err); break;
+    case ADD_MODEL: status = dw_runtime_add_model(f->runtime, "m", small_model(), &err); break;
+    case LOAD_PROGRAM: status = dw_runtime_load_program(f->runtime, DW_TEST_PROGRAMS "/actor_probe.wasm", &program, &err); break;
+    case FIND_PROGRAM: status = dw_runtime_find_program(f->runtime, &f->hash, &program, &err); break;
+    default: status = dw_actor_create(f->runtime, f->probe, &(dw_actor_options){.name = "faulted"}, &actor, &err); break;
+    }
+    if (k) dw_fault_disarm(hit);
+    if (status != DW_OK) {
+        if (!k) print_error("operation %d: %s\n", operation, err.text);
+        assert_int_equal(dw_status_kind_of(status) == DW_KIND_CORRUPT, 0);
+        assert_true(!runtime && !program && !actor && !dw_runtime_model(f->runtime, "m"));
+    }
+    if (status == DW_OK && operation == ADD_MODEL) assert_ok(dw_runtime_remove_model(f->runtime, "m", &err), err);
+    dw_program_release(program);
+    dw_actor_destroy(actor);
+    dw_runtime_destroy(runtime);
+    return status == DW_OK;
+}
+
+#endif
+
+static void a_failing_system_call_leaves_the_registries_whole(void **state) {
+#ifdef DW_FAULTS
+    const fixture *of = *state;
+    faulted f = {.runtime = make_runtime(of, (dw_runtime_options){.actors_max = 1}), .probe = of->probe};
+    unsigned failed = 0;
+    f.hash = dw_program_info_view(of->probe)->hash;
+    snprintf(f.folder, sizeof f.folder, "%s", of->folder);
+    (void)small_model(); /* written before any fault */
+    for (int operation = 0; operation < N_OPERATIONS; operation++) {
+        bool hit = true;
+        for (uint64_t k = 1; hit; k++) {
+            failed += !do_and_undo(&f, operation, k, &hit);
+            assert_true(k < 2000);
+        }
+        assert_true(do_and_undo(&f, operation, 0, NULL)); /* it holds nothing of those that failed, and not the quota */
+    }
+    assert_true(failed > 20);
+    dw_runtime_destroy(f.runtime);
+#else
+    (void)state;
+    skip();
+#endif
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_model_that_is_removed_stays_with_those_who_use_it),
@@ -280,6 +352,7 @@ int main(void) {
         cmocka_unit_test(a_program_is_prepared_once_until_it_is_removed),
         cmocka_unit_test(an_actors_memory_is_bounded_unless_said_otherwise),
         cmocka_unit_test(actors_are_counted),
+        cmocka_unit_test(a_failing_system_call_leaves_the_registries_whole),
     };
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }
