@@ -1,10 +1,11 @@
-/* lent_fuzz.c: one call of `enter` with requests to a small model, made by a guest in a turn: sessions, forwards, generations, embeddings and
- * computations that name each other's memory. The host answers with statuses; afterwards the actor works and nothing is lent; and the
- * same call by an actor with the same past ends the same: which requests are refused must not depend on how fast an engine is.
+/* lent_fuzz.c: one call of `enter` with requests to a small model, made by a guest in a turn: sessions, forwards,
+ * generations, embeddings and computations that name each other's memory. The host answers with statuses; afterwards
+ * the actor works and nothing is lent; and the same call by an actor with the same past ends the same: which requests
+ * are refused must not depend on how fast an engine is.
  *
- * Input: u16 n, n bytes for the arena; then for the call u8 records, u8 capacity, u8 wait, and the records (dw_request). In arena and
- * records a 32-bit word 0xA0000000 + at, at below 1 MiB, stands for the arena's address plus `at`, and a handle of 0xB0000000 + i for
- * that of session i. */
+ * Input: u16 n, n bytes for the arena; then for the call u8 records, u8 capacity, u8 wait, and the records
+ * (dw_request). In arena and records a 32-bit word 0xA0000000 + at, at below 1 MiB, stands for the arena's address plus
+ * `at`, and a handle of 0xB0000000 + i for that of session i. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,12 @@ static void put(dw_actor *actor, uint32_t at, const void *data, size_t size) {
     free(result.reply);
 }
 
-typedef struct raw_body { char head[4]; uint32_t words[6]; int64_t deadline; dw_request records[RECORDS_MAX]; } __attribute__((packed)) raw_body;
+typedef struct raw_body {
+    char head[4];
+    uint32_t words[6];
+    int64_t deadline;
+    dw_request records[RECORDS_MAX];
+} __attribute__((packed)) raw_body;
 
 static dw_status enter(dw_actor *actor, raw_body *body, uint64_t time_ns, dw_turn_result *result) {
     memcpy(body->head, "raw ", 4);
@@ -69,7 +75,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     for (int i = 0; i < PROMPT; i++) tokens[i] = 1 + i * 37 % 400;
     put(parent, 0, tokens, sizeof tokens);
     for (uint32_t i = 0; i < SESSIONS; i++) {
-        raw_body open = {.words = {0, 1, 0, 1, 1, 0}, .deadline = -1, .records = {{.op = DW_OP_SESSION_OPEN, .arg0 = i}}};
+        raw_body open = {
+            .words = {0, 1, 0, 1, 1, 0}, .deadline = -1, .records = {{.op = DW_OP_SESSION_OPEN, .arg0 = i}}};
         dw_turn_result result;
         dw_completion done;
         must(enter(parent, &open, 0, &result), &err);
@@ -109,9 +116,10 @@ static void blank_times(uint8_t *completions, const raw_body *body) {
 
 static int by_bytes(const void *a, const void *b) { return memcmp(a, b, sizeof(dw_completion)); }
 
-/* One of two actors with the same past: what it was told, in an order of its own (who is done first is a matter of time). */
-static dw_status call(const char *name, const uint8_t *put_bytes, size_t n_put, raw_body body, uint8_t told[COMPLETIONS * sizeof(dw_completion)],
-                      dw_hash *memory) {
+/* One of two actors with the same past: what it was told, in an order of its own (who is done first is a matter of
+ * time). */
+static dw_status call(const char *name, const uint8_t *put_bytes, size_t n_put, raw_body body,
+                      uint8_t told[COMPLETIONS * sizeof(dw_completion)], dw_hash *memory) {
     dw_actor *actor = NULL;
     dw_error err;
     dw_turn_result result = {0};

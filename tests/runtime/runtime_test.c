@@ -295,14 +295,19 @@ static bool do_and_undo(const faulted *f, int operation, uint64_t k, bool *hit) 
     dw_status status = DW_OK;
     dw_error err = {0};
     const dw_runtime_options options = {.cache_folder = f->folder};
-    if (operation == LOAD_PROGRAM || operation == FIND_PROGRAM) (void)!dw_runtime_remove_program(f->runtime, &f->hash, &err);
+    if (operation == LOAD_PROGRAM || operation == FIND_PROGRAM)
+        (void)!dw_runtime_remove_program(f->runtime, &f->hash, &err);
     if (k) dw_fault_arm((dw_fault_plan){.kind = DW_FAULT_ANY, .k = k, .system_errno = 12 /* ENOMEM */});
     switch (operation) {
     case CREATE: status = dw_runtime_create(&options, &runtime, &err); break;
     case ADD_MODEL: status = dw_runtime_add_model(f->runtime, "m", small_model(), &err); break;
-    case LOAD_PROGRAM: status = dw_runtime_load_program(f->runtime, DW_TEST_PROGRAMS "/actor_probe.wasm", &program, &err); break;
+    case LOAD_PROGRAM:
+        status = dw_runtime_load_program(f->runtime, DW_TEST_PROGRAMS "/actor_probe.wasm", &program, &err);
+        break;
     case FIND_PROGRAM: status = dw_runtime_find_program(f->runtime, &f->hash, &program, &err); break;
-    default: status = dw_actor_create(f->runtime, f->probe, &(dw_actor_options){.name = "faulted"}, &actor, &err); break;
+    default:
+        status = dw_actor_create(f->runtime, f->probe, &(dw_actor_options){.name = "faulted"}, &actor, &err);
+        break;
     }
     if (k) dw_fault_disarm(hit);
     if (status != DW_OK) {
