@@ -76,7 +76,8 @@ dw_status dw_state_decode_actor(const void *data, uint64_t size, dw_actor_sectio
 
 /* --- freeze -------------------------------------------------------------------------------------------------- */
 
-static dw_status rows_of(void *context, size_t session, uint32_t layer, int which, const void **out, uint64_t *bytes) {
+static dw_status rows_for_checkpoint(void *context, size_t session, uint32_t layer, int which, const void **out,
+                                     uint64_t *bytes) {
     dw_actor *actor = context;
     return dw_session_kv_view(actor->sessions[session]->shown.session, layer, which, out, bytes);
 }
@@ -135,7 +136,7 @@ dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_repor
                                      .actor_bytes = section_bytes};
         snprintf(state.actor_name, sizeof state.actor_name, "%s", actor->name);
         dw_checkpoint_report own = {0};
-        status = dw_checkpoint_write(path, &state, rows_of, actor, &own, err);
+        status = dw_checkpoint_write(path, &state, rows_for_checkpoint, actor, &own, err);
         if (status == DW_OK) {
             actor->has_parent = true;
             actor->parent = own.identity;
@@ -200,7 +201,7 @@ static dw_status take_fitting_model(dw_runtime *runtime, const dw_checkpoint_ses
                    session->model_name);
 }
 
-static dw_status check_tokens(const dw_checkpoint_session *session, const dw_model_info *info, dw_error *err) {
+static dw_status check_frozen_tokens(const dw_checkpoint_session *session, const dw_model_info *info, dw_error *err) {
     if (session->n_tokens > info->context_tokens) {
         return dw_fail(err, DW_E_LIMIT, "session %u holds %u tokens, a session here has room for %u: raise --context",
                        session->handle, session->n_tokens, info->context_tokens);
@@ -257,7 +258,7 @@ static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t
     dw_status status = take_fitting_model(actor->runtime, from, &model, &exact, err);
     if (status != DW_OK) return status;
     const dw_model_info *info = dw_model_info_view(model->model);
-    status = check_tokens(from, info, err);
+    status = check_frozen_tokens(from, info, err);
     if (status == DW_OK && !exact) note_difference(from, model->model, report);
     if (status == DW_OK) status = restore_session(actor, checkpoint, index, model->model, &session, err);
     if (status != DW_OK) {

@@ -79,7 +79,7 @@ dw_status dw_door_session_of(dw_door *door, const dw_operation *op, dw_door_sess
 }
 
 /* Takes a session and a model over into the owner's table; *handle is the session's. */
-static dw_status add_session(dw_door *door, dw_session *session, dw_model_entry *model, uint32_t *handle) {
+static dw_status add_door_session(dw_door *door, dw_session *session, dw_model_entry *model, uint32_t *handle) {
     dw_door_session *added = NULL;
     dw_status status = door->options.sessions.add(door->options.sessions.context, session, model, &added);
     if (status == DW_OK) *handle = added->handle;
@@ -110,7 +110,7 @@ static dw_status op_session_open(dw_door *door, dw_operation *op) {
         dw_model_entry_release(model);
         return status;
     }
-    status = add_session(door, session, model, &op->completion.result0);
+    status = add_door_session(door, session, model, &op->completion.result0);
     if (status != DW_OK) return status;
     op->completion.result1 = context_tokens;
     op->completion.result2 = n_vocab;
@@ -187,11 +187,12 @@ static dw_status op_session_fork(dw_door *door, dw_operation *op) {
     if (!room_for_session(door)) return DW_E_LIMIT;
     dw_session *child = NULL;
     status = dw_session_fork(session->session, &child, NULL);
-    return status == DW_OK ? add_session(door, child, dw_model_entry_retain(session->model), &op->completion.result0)
-                           : status;
+    return status == DW_OK
+               ? add_door_session(door, child, dw_model_entry_retain(session->model), &op->completion.result0)
+               : status;
 }
 
-static uint32_t common_prefix(const int32_t *a, uint32_t n_a, const int32_t *b, uint32_t n_b) {
+static uint32_t tokens_in_common(const int32_t *a, uint32_t n_a, const int32_t *b, uint32_t n_b) {
     uint32_t n = 0;
     while (n < n_a && n < n_b && a[n] == b[n]) n++;
     return n;
@@ -203,7 +204,7 @@ static dw_status op_session_sync(dw_door *door, dw_operation *op) {
     if (status != DW_OK) return status;
     uint32_t n_tokens = 0, n_reused = 0, n_wanted = op->request.len0;
     const int32_t *log = dw_session_tokens(session->session, &n_tokens);
-    status = dw_door_save_session(door, session, common_prefix(log, n_tokens, op->tokens, n_wanted));
+    status = dw_door_save_session(door, session, tokens_in_common(log, n_tokens, op->tokens, n_wanted));
     if (status == DW_OK) status = dw_session_sync(session->session, op->tokens, n_wanted, &n_reused, NULL);
     if (status != DW_OK) return status;
     op->completion.result0 = n_reused;

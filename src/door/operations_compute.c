@@ -26,7 +26,7 @@ static dw_status read_compute_options(dw_door *door, const dw_request *request, 
     return out->n_tensors > DW_COMPUTE_TENSORS_MAX || out->n_nodes > DW_COMPUTE_NODES_MAX ? DW_E_LIMIT : DW_OK;
 }
 
-static dw_status read_tensors(dw_door *door, const dw_compute_options *options, compute_plan *plan) {
+static dw_status read_compute_tensors(dw_door *door, const dw_compute_options *options, compute_plan *plan) {
     dw_tensor given[DW_COMPUTE_TENSORS_MAX];
     dw_status status = dw_door_read(door, options->tensors, given, options->n_tensors * sizeof given[0]);
     plan->first = UINT64_MAX;
@@ -52,7 +52,7 @@ static dw_status read_plan(dw_door *door, const dw_request *request, compute_pla
     if (status != DW_OK) return status;
     if (options.device_len > sizeof name) return DW_E_NOT_FOUND;
     status = dw_door_read(door, options.device, name, options.device_len);
-    if (status == DW_OK) status = read_tensors(door, &options, plan);
+    if (status == DW_OK) status = read_compute_tensors(door, &options, plan);
     if (status == DW_OK) {
         _Static_assert(sizeof(dw_node) == sizeof(dw_compute_node),
                        "a node is the same four numbers for guest and host");

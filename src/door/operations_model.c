@@ -272,7 +272,7 @@ static dw_status write_if(dw_door *door, uint32_t ptr, const void *data, uint64_
     return ptr ? dw_door_write(door, ptr, data, bytes) : DW_OK;
 }
 
-static dw_status deliver_row(dw_door *door, const dw_row_result *row, const dw_row_request *request) {
+static dw_status deliver_row_results(dw_door *door, const dw_row_result *row, const dw_row_request *request) {
     _Static_assert(sizeof(dw_scored_token) == sizeof(dw_token_score),
                    "the guest's and the host's scored token are the same 8 bytes");
     const dw_row *wanted = &row->wanted;
@@ -304,7 +304,7 @@ static void deliver_forward(dw_door *door, dw_operation *op) {
     op->completion.result1 = op->log_length;
     if (op->completion.status == DW_OK) op->completion.status = check_logits(op);
     for (uint32_t i = 0; i < op->job.n_rows && op->completion.status == DW_OK; i++) {
-        op->completion.status = deliver_row(door, &op->rows[i], &op->row_requests[i]);
+        op->completion.status = deliver_row_results(door, &op->rows[i], &op->row_requests[i]);
     }
 }
 
