@@ -76,8 +76,8 @@ static dw_status touch_outputs(dw_region *region, const compute_plan *plan) {
     return status;
 }
 
-/* A device cannot be stopped half-way, so that neither a deadline nor a stop ends a computation: its size has to (I7).
- * Shapes that do not fit each other are refused by the device module. */
+/* Nothing ends an operation half-way, and only the CPU looks at a stop between two: what bounds a computation is its
+ * size (I7). Shapes that do not fit each other are refused by the device module. */
 static dw_status check_work(const compute_plan *plan) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < plan->n_nodes; i++) {
@@ -112,13 +112,14 @@ static dw_status compute_in_window(dw_door *door, const compute_plan *plan, bool
                                   .n_tensors = plan->n_tensors,
                                   .nodes = plan->nodes,
                                   .n_nodes = plan->n_nodes,
-                                  .copy = copy};
+                                  .copy = copy,
+                                  .stop = dw_park_stop_flag(door->port->park)};
     dw_error err;
     status = dw_device_entry_begin(plan->device, door->port->park); /* actors on other threads compute there too */
     if (status == DW_OK) {
         status = dw_compute_run(plan->device->device, &request, report, &err);
         dw_device_entry_end(plan->device);
-        if (status != DW_OK) {
+        if (status != DW_OK && status != DW_E_CANCELLED) {
             dw_log(DW_LOG_WARN, "compute", "actor=%s status=%s reason=%s", door->options.name, dw_status_name(status),
                    err.text);
         }

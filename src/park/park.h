@@ -24,6 +24,7 @@
 #ifndef DW_PARK_PARK_H
 #define DW_PARK_PARK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/status.h"
@@ -51,6 +52,8 @@ dw_status dw_park_interrupt(dw_park *park, uint64_t turn) DW_MUST_USE;
 dw_status dw_park_stop(dw_park *park, uint64_t turn) DW_MUST_USE;
 bool dw_park_interrupted(const dw_park *park);
 bool dw_park_stopped(const dw_park *park);
+/* The same as a flag, for what looks at one while it works. Valid as long as the park; it is of the turn that runs. */
+const _Atomic bool *dw_park_stop_flag(const dw_park *park);
 /* Why the turn has to end now: DW_E_CANCELLED (stopped), DW_E_DEADLINE, or DW_OK when it may go on. */
 dw_status dw_park_ending(const dw_park *park) DW_MUST_USE;
 uint64_t dw_park_deadline(const dw_park *park);
