@@ -149,22 +149,19 @@ static void take_next(dw_engine *engine) {
     atomic_store(&engine->stop, false);
 }
 
-/* Puts back what goes on: at the end, or where it stood when its step was given up. The others stay in `stepped`, to be
- * ended. */
+/* Puts back what goes on: at the end, or in front when its step was given up. The others stay in `stepped`, to be ended:
+ * jobs that are done, also those that were done before their batch was given up. */
 static void put_back(dw_engine *engine, bool gave_up) {
     assert(dw_os_mutex_held(engine->mutex) && engine->n_waiting + engine->n_stepped <= engine->capacity);
-    uint32_t done = 0, first = 0;
-    if (gave_up) {
-        memmove(engine->waiting + engine->n_stepped, engine->waiting, engine->n_waiting * sizeof engine->waiting[0]);
-    }
+    dw_job *going_on[DW_BATCH_PARTS_MAX];
+    uint32_t done = 0, n = 0;
     for (uint32_t i = 0; i < engine->n_stepped; i++) {
-        assert(!gave_up || engine->stepped[i].progress == DW_JOB_MORE);
-        dw_batch_job *stepped = &engine->stepped[i];
-        if (gave_up) engine->waiting[first++] = stepped->job;
-        else if (stepped->progress == DW_JOB_MORE) engine->waiting[engine->n_waiting++] = stepped->job;
-        else engine->stepped[done++] = *stepped;
+        if (engine->stepped[i].progress == DW_JOB_MORE) going_on[n++] = engine->stepped[i].job;
+        else engine->stepped[done++] = engine->stepped[i];
     }
-    engine->n_waiting += first;
+    if (gave_up) memmove(engine->waiting + n, engine->waiting, engine->n_waiting * sizeof engine->waiting[0]);
+    if (n > 0) memcpy(engine->waiting + (gave_up ? 0 : engine->n_waiting), going_on, n * sizeof going_on[0]);
+    engine->n_waiting += n;
     engine->n_stepped = done;
 }
 
