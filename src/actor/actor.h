@@ -148,7 +148,9 @@ typedef struct dw_actor_digest { dw_hash memory, kv, tokens; } dw_actor_digest;
 dw_status dw_actor_digest_of(dw_actor *actor, dw_actor_digest *out, dw_error *err) DW_MUST_USE;
 
 typedef struct dw_actor_use {
-    uint64_t memory_bytes, image_extents;
+    uint64_t memory_bytes;
+    uint64_t image_extents;     /* runs of pages with one origin in the committed memory */
+    uint64_t stored_bytes;      /* of it in the runtime's page store: shared with forks as far as neither wrote to it since */
     uint32_t sessions; uint32_t tokens, rows;
     uint64_t kv_bytes, kv_own_bytes, kv_shared_bytes;
 } dw_actor_use;

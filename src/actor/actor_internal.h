@@ -25,6 +25,7 @@ typedef struct compute_device {
 
 struct dw_runtime {
     dw_wasm_engine *wasm;
+    dw_page_store *pages;     /* committed pages of all actors */
     char device_name[32];
     unsigned threads;
     char cache_folder[512];

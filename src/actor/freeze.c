@@ -106,8 +106,8 @@ dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_repor
             .program = dw_program_info_view(actor->program)->hash, .abi_version = DW_ABI_VERSION, .turn = actor->turns,
             .has_parent = actor->has_parent, .parent = actor->parent, .created_ns = dw_os_realtime_ns(),
             .memory = dw_region_base(dw_instance_region(actor->instance)), .memory_bytes = actor->image.memory_bytes,
-            .globals = actor->image.globals, .n_globals = actor->image.n_globals,
-            .tables = actor->image.tables, .n_tables = actor->image.n_tables, .wasi = actor->image.wasi,
+            .globals = actor->image.values.globals, .n_globals = actor->image.values.n_globals,
+            .tables = actor->image.values.tables, .n_tables = actor->image.values.n_tables, .wasi = actor->image.values.wasi,
             .sessions = sessions, .n_sessions = actor->n_sessions, .mailbox = mailbox_section, .mailbox_bytes = mailbox_bytes,
             .actor = section, .actor_bytes = section_bytes};
         snprintf(state.actor_name, sizeof state.actor_name, "%s", actor->name);

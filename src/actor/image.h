@@ -1,35 +1,43 @@
 /* image.h: the committed image of an actor's program: memory, globals, tables, WASI state.
  *
- * Memory is a list of extents over backing objects. A commit appends the pages that were written to the image's page log, a
- * memory object that is only ever appended to, and lets the extents of these pages point there. So older images (of forks, of a
- * turn that is rolled back) stay what they are, and a commit costs what changed (I8). When the list gets long or the log fills up,
- * memory is folded into one new object.
+ *   pages    memory as a page map (region/page_map.h): pages of the program's or a checkpoint's file, zeros, pages of the runtime's store
+ *   change   what an instance has written since the image: planned (looked up), then kept (its pages are in the store and a new map
+ *            names them, the image is untouched), then published (the image is the new one)
  *
  * Rules
- * 1. What an extent refers to is never overwritten.
- * 2. Commit either succeeds, or leaves the image as it was.
- * 3. A page of zeros needs no backing: its extent is anonymous.
- * 4. Globals, and the tables that a program's code changes (few programs have any), are read whole at each commit: nothing tells which
+ * 1. What a map refers to is never overwritten; so images of forks, and of a turn that is rolled back, stay what they are.
+ * 2. A change costs the pages that were written, however many were written before and however large memory is (I8).
+ * 3. A page of zeros takes no room.
+ * 4. The live instance maps what the image was when it was restored. Pages of that map are held (`held`) as long as the instance lives, because a page
+ *    that counts as written may still be mapped. So an actor's pages in the store are at most those of two images, and while a
+ *    change is kept and not published, the changed ones.
+ * 5. Globals, and the tables that a program's code changes (few programs have any), are read whole at each commit: nothing tells which
  *    of their elements were written.
+ * Threads: an image belongs to its actor's thread; maps of different images may share nodes.
  */
 #ifndef DW_ACTOR_IMAGE_H
 #define DW_ACTOR_IMAGE_H
 
 #include "base/base.h"
+#include "region/page_layout.h"
+#include "region/page_map.h"
 #include "region/region.h"
 #include "wasm/wasm.h"
 
-typedef struct dw_actor_image {
-    dw_extent *extents;      /* ascending, without gaps; each retains its backing */
-    size_t n_extents;
-    uint64_t memory_bytes;
+/* Everything of an image that is not memory. */
+typedef struct dw_image_values {
     dw_value *globals;
     size_t n_globals;
     dw_table_view *tables;   /* one block (wasm.h) */
     size_t n_tables;
     dw_wasi_state wasi;
-    dw_backing *log;         /* this image's own; NULL until the first commit and after a clone */
-    uint64_t log_used, log_bytes;
+} dw_image_values;
+
+typedef struct dw_actor_image {
+    dw_page_map pages;       /* no pages: there is no image yet, or a program without memory */
+    dw_page_map held;        /* what the live instance maps; no pages without one */
+    uint64_t memory_bytes;
+    dw_image_values values;
 } dw_actor_image;
 
 void dw_actor_image_deinit(dw_actor_image *image);
@@ -38,11 +46,37 @@ dw_status dw_actor_image_of(dw_actor_image *image, dw_instance *instance, dw_err
 /* An image over one run of a file: a checkpoint's memory. Size, globals, tables and WASI state are copied from `state`, whose own extents
  * are not looked at. */
 dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, const dw_image *state, dw_error *err) DW_MUST_USE;
-/* A second image of the same state, with a page log of its own. */
+/* A second image of the same state: memory is shared, whatever its size. */
 dw_status dw_actor_image_clone(const dw_actor_image *image, dw_actor_image *out, dw_error *err) DW_MUST_USE;
-/* Takes over what the instance changed since its region was marked. *dirty_bytes: pages written. */
-dw_status dw_actor_image_commit(dw_actor_image *image, dw_instance *instance, uint64_t *dirty_bytes, dw_error *err) DW_MUST_USE;
-/* As dw_instance_options wants it; borrowed. */
-dw_image dw_actor_image_view(const dw_actor_image *image);
+
+/* As dw_instance_options wants it, with memory laid out in as few maps as the process can spare; borrows from both, which stay. */
+dw_status dw_actor_image_view(const dw_actor_image *image, dw_page_layout *layout, dw_image *out, dw_error *err) DW_MUST_USE;
+/* An instance was restored from the image as it is now; or there is none any more. */
+void dw_actor_image_hold(dw_actor_image *image);
+void dw_actor_image_let_go(dw_actor_image *image);
+
+/* --- changes ------------------------------------------------------------------------------------------------- */
+
+typedef struct dw_page_range { uint64_t offset, size; } dw_page_range; /* bytes, whole pages */
+
+typedef struct dw_image_change {
+    dw_page_range *written;   /* [n_written] ascending, disjoint, inside memory_bytes */
+    size_t n_written, capacity;
+    uint64_t written_bytes, memory_bytes;
+    const uint8_t *memory;    /* the instance's, from where the pages are read: nothing may run in it until the change is published or dropped */
+    dw_image_values values;
+    bool kept;
+    dw_page_map pages;        /* of a kept change: the new map */
+} dw_image_change;
+
+/* Looks up what the instance changed since its region was marked. Writes nothing. A failure leaves nothing to deinit. */
+dw_status dw_image_change_plan(dw_image_change *change, dw_instance *instance, dw_error *err) DW_MUST_USE;
+/* Puts the written pages into the store, behind a map of the image's pages and these. A failure leaves the change as planned. */
+dw_status dw_image_change_keep(dw_image_change *change, const dw_actor_image *image, dw_page_store *store, dw_error *err) DW_MUST_USE;
+/* The reverse: gives the pages up, and the change is as planned. */
+void dw_image_change_forget(dw_image_change *change);
+/* The image becomes what a kept change says, and the change is empty. Cannot fail. */
+void dw_image_change_publish(dw_image_change *change, dw_actor_image *image);
+void dw_image_change_deinit(dw_image_change *change);
 
 #endif

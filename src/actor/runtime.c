@@ -29,6 +29,8 @@ dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out,
     dw_status status = make_cache_folders(runtime, options->cache_folder, err);
     if (status == DW_OK) status = dw_os_mutex_create(&runtime->models_mutex, err);
     if (status == DW_OK) status = dw_os_mutex_create(&runtime->compute_mutex, err);
+    /* Now, and not at the first commit: there a descriptor that is missing would fail a turn. */
+    if (status == DW_OK) status = dw_page_store_create(&runtime->pages, err);
     if (status == DW_OK) {
         dw_wasm_engine_options wasm = {.cache_folder = runtime->cache_folder};
         status = dw_wasm_engine_create(&wasm, &runtime->wasm, err);
@@ -58,6 +60,7 @@ void dw_runtime_destroy(dw_runtime *runtime) {
     dw_device_close(runtime->engine_device);
     for (size_t i = 0; i < runtime->n_compute; i++) close_compute(&runtime->compute[i]);
     dw_wasm_engine_destroy(runtime->wasm);
+    dw_page_store_destroy(runtime->pages);
     if (runtime->models_mutex) dw_os_mutex_destroy(runtime->models_mutex);
     if (runtime->compute_mutex) dw_os_mutex_destroy(runtime->compute_mutex);
     free(runtime);

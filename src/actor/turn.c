@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "actor/actor_internal.h"
+#include "actor/commit.h"
 
 static void begin(dw_actor *actor, const message *current, uint64_t deadline_ns, dw_turn_result *result) {
     actor->in_turn = true;
@@ -53,29 +54,17 @@ static dw_status run_guest(dw_actor *actor, dw_turn_result *result, dw_error *er
     return status;
 }
 
-/* Everything that can fail comes first; after the image has switched nothing can. */
+/* A group of one. */
 static dw_status commit(dw_actor *actor, dw_turn_result *result, dw_error *err) {
     uint64_t start = dw_os_monotonic_ns();
-    uint8_t *reply = NULL;
-    size_t reply_size = 0;
-    dw_write_u8(&actor->reply, 0); /* the NUL behind it */
-    dw_status status = dw_writer_finish(&actor->reply, &reply, &reply_size);
-    if (status != DW_OK) return dw_fail(err, status, "no memory for the reply");
-    status = dw_actor_image_commit(&actor->image, actor->instance, &result->dirty_bytes, err);
+    dw_commit_plan plan;
+    dw_status status = dw_commit_plan_make(&plan, actor, err);
+    if (status == DW_OK) status = dw_commit_persist((dw_commit_plan *[]){&plan}, 1, err);
     if (status != DW_OK) {
-        free(reply);
+        dw_commit_plan_drop(&plan);
         return status;
     }
-    dw_actor_sessions_commit(actor);
-    actor->initialized = true;
-    actor->turns++;
-    dw_mailbox_drop_first(&actor->mailbox);
-    /* Tracking that cannot be renewed costs the instance, not the turn. */
-    dw_error ignored;
-    if (dw_region_mark(dw_instance_region(actor->instance), DW_DIRTY_AUTO, &ignored) != DW_OK) dw_actor_drop_instance(actor);
-    result->turn = actor->turns;
-    result->reply = (char *)reply;
-    result->reply_size = reply_size - 1;
+    dw_commit_publish(&plan, result);
     result->commit_ns = dw_os_monotonic_ns() - start;
     return DW_OK;
 }

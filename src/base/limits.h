@@ -86,5 +86,16 @@
 /* Regions */
 #define DW_REGION_EXTENTS_MAX 65536u
 #define DW_REGION_WINDOWS_MAX 4096u
+#define DW_PROCESS_MAPS_MAX 57344u                       /* of all regions together. Linux allows a process 65,530 by default, and one too many ends it in whatever malloc comes next */
+#define DW_PROCESS_BACKINGS_MAX 65536u                   /* files and memory objects of all regions together; below the system's limit in any case */
+#define DW_PROCESS_DESCRIPTORS_SPARE 64u                 /* of the system's limit, left to everybody else: models, checkpoints, libraries */
+
+/* Committed pages */
+#define DW_PAGE_MAP_PAGES_MAX (UINT64_C(1) << 20)        /* of one memory: 4 GiB with the smallest pages, 4 KiB */
+#define DW_IMAGE_MAPS_MAX 256u                           /* of one instance's memory when it is restored; beyond that, and when maps are short, pages are read */
+#define DW_IMAGE_MAPS_MIN 16u                            /* that it may have however short they are */
+#define DW_PAGE_SEGMENT_PAGES 1024u                      /* whose books are one block */
+#define DW_PAGE_SEGMENTS_MAX (1u << 20)                  /* of one store: 4 TiB with 4 KiB pages */
+#define DW_PAGE_STORE_SLACK_PAGES 1024u                  /* free pages that keep their memory, besides as many as are taken */
 
 #endif

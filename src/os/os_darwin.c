@@ -46,6 +46,11 @@ dw_status dw_os_memory_object(const char *name, uint64_t size, dw_os_file *out, 
 /* fsync() only reaches the drive's cache; F_FULLFSYNC reaches the medium, where the file system knows it. */
 int dw_os_sys_sync(int fd) { return fcntl(fd, F_FULLFSYNC) == 0 ? 0 : fsync(fd); }
 
+int dw_os_sys_punch(int fd, uint64_t offset, uint64_t size) {
+    struct fpunchhole hole = {.fp_offset = (off_t)offset, .fp_length = (off_t)size};
+    return fcntl(fd, F_PUNCHHOLE, &hole);
+}
+
 int64_t dw_os_sys_mtime_ns(const struct stat *info) {
     return (int64_t)info->st_mtimespec.tv_sec * 1000000000 + info->st_mtimespec.tv_nsec;
 }

@@ -34,6 +34,9 @@ dw_status dw_os_memory_object(const char *name, uint64_t size, dw_os_file *out, 
 }
 
 int dw_os_sys_sync(int fd) { return fdatasync(fd); }
+int dw_os_sys_punch(int fd, uint64_t offset, uint64_t size) {
+    return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
+}
 int64_t dw_os_sys_mtime_ns(const struct stat *info) { return (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec; }
 int dw_os_sys_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 

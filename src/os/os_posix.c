@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -100,6 +101,12 @@ dw_status dw_os_write_at(dw_os_file file, uint64_t offset, const void *data, siz
     return DW_OK;
 }
 
+uint64_t dw_os_descriptors_max(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == 0) return 1;
+    return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : (uint64_t)limit.rlim_cur;
+}
+
 static dw_status file_info(dw_os_file file, struct stat *info, dw_error *err) {
     if (dw_os_faulted(DW_FAULT_STAT) || fstat(file.fd, info) != 0) return dw_fail_errno(err, errno, "cannot look at an open file");
     return DW_OK;
@@ -147,6 +154,16 @@ dw_status dw_os_resize(dw_os_file file, uint64_t size, dw_error *err) {
         result = dw_os_faulted(DW_FAULT_RESIZE) ? -1 : ftruncate(file.fd, (off_t)size);
     } while (result != 0 && errno == EINTR);
     return result == 0 ? DW_OK : dw_fail_errno(err, errno, "cannot make a file %" PRIu64 " bytes long", size);
+}
+
+dw_status dw_os_discard(dw_os_file file, uint64_t offset, uint64_t size, dw_error *err) {
+    dw_status status = check_extent(offset, size, err);
+    if (status != DW_OK || size == 0) return status;
+    int result;
+    do {
+        result = dw_os_faulted(DW_FAULT_RESIZE) ? -1 : dw_os_sys_punch(file.fd, offset, size);
+    } while (result != 0 && errno == EINTR);
+    return result == 0 ? DW_OK : dw_fail_errno(err, errno, "cannot give back %" PRIu64 " bytes of a file", size);
 }
 
 dw_status dw_os_sync(dw_os_file file, dw_error *err) {
