@@ -70,7 +70,8 @@ static bool add_fill(layout_maker *maker, const dw_page_piece *piece) {
 
 /* Whether the piece goes on, behind a gap or at once, where the last extent's backing would be if the extent were longer. */
 static bool goes_on(const layout_maker *maker, const dw_page_piece *piece) {
-    if (maker->layout->n_extents == 0) return false;
+    /* Between pages of a store lie those of others, or none yet, which a map would bring to life. */
+    if (maker->layout->n_extents == 0 || piece->stored) return false;
     const dw_extent *last = &maker->layout->extents[maker->layout->n_extents - 1];
     if (last->backing != piece->backing) return false;
     return !piece->backing || (piece->backing_offset >= last->backing_offset &&

@@ -197,12 +197,15 @@ static dw_status check_change(const dw_region *region, uint64_t offset, uint64_t
     return DW_OK;
 }
 
-static dw_status reserve_change(dw_region *region, dw_error *err) {
+static dw_status reserve_change(dw_region *region, bool gives_back, dw_error *err) {
     dw_status status = reserve_extents(region, err);
     if (status != DW_OK) return status;
     status = dw_dirty_reserve(region);
     if (status != DW_OK) return dw_fail(err, status, "no memory for a change of a region");
-    return take_maps(MAPS_OF_CHANGE, err);
+    if (!gives_back) return take_maps(MAPS_OF_CHANGE, err);
+    /* Never refused: it is how others come to maps again. */
+    atomic_fetch_add_explicit(&process_maps, MAPS_OF_CHANGE, memory_order_relaxed);
+    return DW_OK;
 }
 
 /* After a change that failed behind reserve_change. */
@@ -218,7 +221,7 @@ dw_status dw_region_grow(dw_region *region, uint64_t size, dw_error *err) {
         return dw_fail(err, DW_E_LIMIT, "cannot grow to %" PRIu64 " bytes, %" PRIu64 " are reserved", size, region->reserved);
     if (region->window_count) return dw_fail(err, DW_E_BUSY, "no growth while %zu windows are lent", region->window_count);
     dw_extent tail = {.offset = region->size, .size = rounded - region->size, .mode = DW_EXTENT_PRIVATE};
-    dw_status status = reserve_change(region, err);
+    dw_status status = reserve_change(region, false, err);
     if (status != DW_OK) return status;
 
     status = dw_os_map_anonymous(region->base + tail.offset, (size_t)tail.size, err);
@@ -254,7 +257,7 @@ static dw_status map_extent(const dw_region *region, const dw_extent *extent, dw
 dw_status dw_region_map(dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) {
     const dw_extent placed = *extent; /* it may be one of our own, which the change is about to move */
     dw_status status = check_extent(region, &placed, sparse, err);
-    if (status == DW_OK) status = reserve_change(region, err);
+    if (status == DW_OK) status = reserve_change(region, false, err);
     if (status != DW_OK) return status;
     status = map_extent(region, &placed, err);
     if (status != DW_OK) return undo_reserve(status);
@@ -266,7 +269,7 @@ dw_status dw_region_map(dw_region *region, const dw_extent *extent, bool sparse,
 
 dw_status dw_region_unmap(dw_region *region, uint64_t offset, uint64_t size, dw_error *err) {
     dw_status status = check_change(region, offset, size, region->size, err);
-    if (status == DW_OK) status = reserve_change(region, err);
+    if (status == DW_OK) status = reserve_change(region, true, err);
     if (status != DW_OK) return status;
     status = dw_os_map_decommit(region->base + offset, (size_t)size, err);
     if (status != DW_OK) return undo_reserve(status);

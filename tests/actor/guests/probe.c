@@ -59,17 +59,17 @@ static void grow_sparse(uint32_t n) {
 static volatile uint8_t *field;
 static uint32_t field_pages;
 
-/* New memory of 2n pages, none of which is written yet. */
+/* New memory of n pages, none of which is written yet. */
 static void grow_field(uint32_t n) {
-    size_t first = __builtin_wasm_memory_grow(0, ((size_t)n * 2 * PAGE + 65535) / 65536);
+    size_t first = __builtin_wasm_memory_grow(0, ((size_t)n * PAGE + 65535) / 65536);
     if (first == (size_t)-1) __builtin_trap();
     field = (volatile uint8_t *)(uintptr_t)(first * 65536);
-    field_pages = 2 * n;
+    field_pages = n;
 }
 
-/* Every other page of it gets another byte. */
-static void scatter_field(uint32_t value) {
-    for (uint32_t i = 0; i < field_pages; i += 2) field[(size_t)i * PAGE + i % PAGE] = (uint8_t)(value + i);
+/* Every other page of it, from `first` on, gets another byte. */
+static void scatter_field(uint32_t first, uint32_t value) {
+    for (uint32_t i = first; i < field_pages; i += 2) field[(size_t)i * PAGE + i % PAGE] = (uint8_t)(value + i);
 }
 
 /* The same of n pages, which are other ones for other values. */
@@ -124,9 +124,10 @@ int32_t driftwood_receive(void) {
     case 'G': while (__builtin_wasm_memory_grow(0, 1024) != (size_t)-1) value++; break;
     case 'a': grow_sparse(argument); break;
     case 'A': grow_field(argument); break;
-    case 'e': scatter_field(argument); break;
+    case 'e': scatter_field(0, argument); break;
+    case 'i': scatter_field(1, argument); break;
     case 'E': scatter_some(argument); break;
-    case 'T': scatter_field(argument); __builtin_trap();
+    case 'T': scatter_field(0, argument); __builtin_trap();
     case 'o': return write(1, "o", 1) == 1 ? 0 : DW_E_IO; /* the last thing it does is a host call that is not the door's */
     case 't': scatter(1, 200); __builtin_trap();
     case 'f': scatter(2, 200); return DW_E_DENIED;
