@@ -30,7 +30,7 @@ dw_status dw_commit_persist(dw_commit_plan *const *plans, size_t n, dw_error *er
         plan->persisted = status == DW_OK;
     }
     for (size_t i = 0; i < done && status != DW_OK; i++) {
-        if (plans[i]->persisted) dw_image_change_forget(&plans[i]->image);
+        dw_image_change_forget(&plans[i]->image, &plans[i]->actor->image);
         plans[i]->persisted = false;
     }
     return status;
@@ -58,6 +58,7 @@ void dw_commit_publish(dw_commit_plan *plan, dw_turn_result *result) {
 }
 
 void dw_commit_plan_drop(dw_commit_plan *plan) {
+    if (plan->persisted) dw_image_change_forget(&plan->image, &plan->actor->image);
     dw_image_change_deinit(&plan->image);
     free(plan->reply);
     *plan = (dw_commit_plan){0};

@@ -151,23 +151,35 @@ static uint64_t same_kind(const uint8_t *data, uint64_t n, size_t page, bool zer
     return same;
 }
 
+static dw_status note_pages(dw_image_change *change, uint64_t first, dw_page_run run, dw_error *err) {
+    if (change->n_pages == change->pages_capacity) {
+        size_t capacity = change->pages_capacity ? 2 * change->pages_capacity : 32;
+        dw_kept_pages *grown = realloc(change->pages, capacity * sizeof *grown);
+        if (!grown) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the list of written pages");
+        change->pages = grown;
+        change->pages_capacity = capacity;
+    }
+    change->pages[change->n_pages++] = (dw_kept_pages){first, run};
+    return DW_OK;
+}
+
 /* n pages that are not zero. */
 static dw_status store_pages(dw_image_change *change, dw_page_store *store, uint64_t first, uint64_t n, dw_error *err) {
     size_t page = dw_os_page_bytes();
     dw_status status = DW_OK;
     for (uint64_t done = 0; status == DW_OK && done < n;) {
         dw_page_run run;
-        status = dw_page_store_take(store, (uint32_t)dw_min_u64(n - done, UINT32_MAX), &run, err);
+        status = dw_page_store_take(store, (uint32_t)(n - done), &run, err);
         if (status != DW_OK) break;
-        status = dw_page_run_write(run, change->memory + (first + done) * page, err);
-        if (status == DW_OK) status = dw_page_map_set_stored(&change->pages, first + done, run, err);
-        else dw_page_run_release(run);
+        status = note_pages(change, first + done, run, err);
+        if (status != DW_OK) dw_page_run_release(run);
+        else status = dw_page_run_write(run, change->memory + (first + done) * page, err);
         done += run.n;
     }
     return status;
 }
 
-static dw_status store_range(dw_image_change *change, dw_page_store *store, dw_page_range range, dw_error *err) {
+static dw_status keep_range(dw_image_change *change, dw_actor_image *image, dw_page_store *store, dw_page_range range, dw_error *err) {
     size_t page = dw_os_page_bytes();
     uint64_t at = range.offset / page, end = at + range.size / page;
     dw_status status = DW_OK;
@@ -175,43 +187,56 @@ static dw_status store_range(dw_image_change *change, dw_page_store *store, dw_p
         const uint8_t *data = change->memory + at * page;
         bool zero = is_zero(data, page);
         uint64_t n = same_kind(data, end - at, page, zero);
-        status = zero ? dw_page_map_set_file(&change->pages, at, n, NULL, 0, err) : store_pages(change, store, at, n, err);
+        status = dw_page_map_prepare(&image->pages, at, n, !zero, err);
+        if (status == DW_OK) status = zero ? note_pages(change, at, (dw_page_run){.n = (uint32_t)n}, err) : store_pages(change, store, at, n, err);
         at += n;
     }
     return status;
 }
 
-dw_status dw_image_change_keep(dw_image_change *change, const dw_actor_image *image, dw_page_store *store, dw_error *err) {
-    change->pages = dw_page_map_share(&image->pages);
+dw_status dw_image_change_keep(dw_image_change *change, dw_actor_image *image, dw_page_store *store, dw_error *err) {
     change->kept = true;
-    dw_status status = dw_page_map_resize(&change->pages, change->memory_bytes / dw_os_page_bytes(), err);
-    for (size_t i = 0; i < change->n_written && status == DW_OK; i++) status = store_range(change, store, change->written[i], err);
-    if (status != DW_OK) dw_image_change_forget(change);
+    change->n_before = image->pages.n_pages;
+    dw_status status = dw_page_map_resize(&image->pages, change->memory_bytes / dw_os_page_bytes(), err);
+    for (size_t i = 0; i < change->n_written && status == DW_OK; i++) status = keep_range(change, image, store, change->written[i], err);
+    if (status != DW_OK) dw_image_change_forget(change, image);
     return status;
 }
 
-void dw_image_change_forget(dw_image_change *change) {
-    dw_page_map_deinit(&change->pages);
+/* For what room was made for. */
+static void cannot_fail(dw_status status) {
+    if (status != DW_OK) abort(); /* a bug of ours: half a commit would be worse */
+}
+
+void dw_image_change_forget(dw_image_change *change, dw_actor_image *image) {
+    if (!change->kept) return;
+    for (size_t i = 0; i < change->n_pages; i++)
+        if (change->pages[i].run.segment) dw_page_run_release(change->pages[i].run);
+    for (size_t i = 0; i < change->n_written; i++)
+        dw_page_map_tidy(&image->pages, change->written[i].offset / dw_os_page_bytes(), change->written[i].size / dw_os_page_bytes());
+    /* What was added holds zeros, so nothing is made for giving it up. */
+    if (image->pages.n_pages > change->n_before) cannot_fail(dw_page_map_resize(&image->pages, change->n_before, NULL));
+    change->n_pages = 0;
     change->kept = false;
 }
 
 /* --- publishing it ------------------------------------------------------------------------------------------- */
 
 void dw_image_change_publish(dw_image_change *change, dw_actor_image *image) {
-    dw_page_map before = image->pages;
+    for (size_t i = 0; i < change->n_pages; i++)
+        if (change->pages[i].run.segment) cannot_fail(dw_page_map_set_stored(&image->pages, change->pages[i].first, change->pages[i].run, NULL));
+    for (size_t i = 0; i < change->n_pages; i++)
+        if (!change->pages[i].run.segment) cannot_fail(dw_page_map_set_file(&image->pages, change->pages[i].first, change->pages[i].run.n, NULL, 0, NULL));
     deinit_values(&image->values);
-    image->pages = change->pages;
     image->values = change->values;
     image->memory_bytes = change->memory_bytes;
-    change->pages = (dw_page_map){0};
     change->values = (dw_image_values){0};
-    dw_page_map_deinit(&before);
     dw_image_change_deinit(change);
 }
 
 void dw_image_change_deinit(dw_image_change *change) {
-    dw_page_map_deinit(&change->pages);
     deinit_values(&change->values);
     free(change->written);
+    free(change->pages);
     *change = (dw_image_change){0};
 }

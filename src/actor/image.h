@@ -1,8 +1,8 @@
 /* image.h: the committed image of an actor's program: memory, globals, tables, WASI state.
  *
  *   pages    memory as a page map (region/page_map.h): pages of the program's or a checkpoint's file, zeros, pages of the runtime's store
- *   change   what an instance has written since the image: planned (looked up), then kept (its pages are in the store and a new map
- *            names them, the image is untouched), then published (the image is the new one)
+ *   change   what an instance has written since the image: planned (looked up), then kept (its pages are in the store, the image has room for
+ *            them and says what it said), then published (the image is the new one)
  *
  * Rules
  * 1. What a map refers to is never overwritten; so images of forks, and of a turn that is rolled back, stay what they are.
@@ -59,24 +59,31 @@ void dw_actor_image_let_go(dw_actor_image *image);
 
 typedef struct dw_page_range { uint64_t offset, size; } dw_page_range; /* bytes, whole pages */
 
+/* `run.n` pages from `first` on: of the store, or zeros where the run has no segment. */
+typedef struct dw_kept_pages { uint64_t first; dw_page_run run; } dw_kept_pages;
+
 typedef struct dw_image_change {
     dw_page_range *written;   /* [n_written] ascending, disjoint, inside memory_bytes */
     size_t n_written, capacity;
     uint64_t written_bytes, memory_bytes;
     const uint8_t *memory;    /* the instance's, from where the pages are read: nothing may run in it until the change is published or dropped */
     dw_image_values values;
+    /* Of a kept change. */
     bool kept;
-    dw_page_map pages;        /* of a kept change: the new map */
+    dw_kept_pages *pages;     /* [n_pages] the written ones, ascending */
+    size_t n_pages, pages_capacity;
+    uint64_t n_before;        /* pages of the image's map */
 } dw_image_change;
 
 /* Looks up what the instance changed since its region was marked. Writes nothing. A failure leaves nothing to deinit. */
 dw_status dw_image_change_plan(dw_image_change *change, dw_instance *instance, dw_error *err) DW_MUST_USE;
-/* Puts the written pages into the store, behind a map of the image's pages and these. A failure leaves the change as planned. */
-dw_status dw_image_change_keep(dw_image_change *change, const dw_actor_image *image, dw_page_store *store, dw_error *err) DW_MUST_USE;
-/* The reverse: gives the pages up, and the change is as planned. */
-void dw_image_change_forget(dw_image_change *change);
+/* Puts the written pages into the store, and makes room for them in the image's map. A failure leaves the change as planned. */
+dw_status dw_image_change_keep(dw_image_change *change, dw_actor_image *image, dw_page_store *store, dw_error *err) DW_MUST_USE;
+/* The reverse: gives the pages and the room up, and the change is as planned. A change that is not kept: no-op. */
+void dw_image_change_forget(dw_image_change *change, dw_actor_image *image);
 /* The image becomes what a kept change says, and the change is empty. Cannot fail. */
 void dw_image_change_publish(dw_image_change *change, dw_actor_image *image);
+/* Not of a kept one. */
 void dw_image_change_deinit(dw_image_change *change);
 
 #endif

@@ -95,6 +95,7 @@ static void collapse_zeros(dw_page_slot *slot) {
 typedef struct change {
     uint64_t first, end;
     dw_page_slot to;
+    bool only_prepare;      /* goes the same ways, and changes nothing at their ends */
 } change;
 
 /* The slot that stands for `span` pages from `at` on, after the change, with a reference. The stored pages' are the change's own. */
@@ -110,6 +111,7 @@ static dw_status change_slot(dw_page_slot *slot, uint32_t level, uint64_t at, co
     uint64_t end = at + span_of(level);
     bool whole = c->first <= at && end <= c->end;
     if (whole && (level == 0 || c->to.kind != DW_PAGE_STORED)) {
+        if (c->only_prepare) return DW_OK;
         release_slot(slot);
         *slot = changed_slot(c, at);
         *done = end;
@@ -122,7 +124,7 @@ static dw_status change_slot(dw_page_slot *slot, uint32_t level, uint64_t at, co
     dw_status status = DW_OK;
     for (uint64_t i = (first - at) / span; status == DW_OK && i < DW_PAGE_MAP_FANOUT && at + i * span < last; i++)
         status = change_slot(&node->slots[i], level - 1, at + i * span, c, done);
-    collapse_zeros(slot);
+    if (!c->only_prepare) collapse_zeros(slot);
     return status;
 }
 
@@ -155,6 +157,26 @@ dw_status dw_page_map_set_stored(dw_page_map *map, uint64_t first, dw_page_run r
     if (placed < run.n) dw_page_run_release((dw_page_run){run.segment, run.index + placed, run.n - placed});
     return status;
 }
+
+dw_status dw_page_map_prepare(dw_page_map *map, uint64_t first, uint64_t n, bool stored, dw_error *err) {
+    dw_status status = check_change(map, first, n, err);
+    if (status != DW_OK || n == 0) return status;
+    change c = {.first = first, .end = first + n, .to.kind = stored ? DW_PAGE_STORED : DW_PAGE_ZERO, .only_prepare = true};
+    uint64_t done = first;
+    status = change_slot(&map->root, map->height, 0, &c, &done);
+    return status == DW_OK ? DW_OK : dw_fail(err, status, "no memory for a map of %" PRIu64 " pages", map->n_pages);
+}
+
+static void tidy_slot(dw_page_slot *slot, uint32_t level, uint64_t at, uint64_t first, uint64_t end) {
+    /* A node that others hold was not made for us. */
+    if (slot->kind != DW_PAGE_NODE || atomic_load(&slot->of.node->holders) != 1) return;
+    uint64_t span = span_of(level - 1);
+    for (uint64_t i = 0; i < DW_PAGE_MAP_FANOUT; i++)
+        if (at + i * span < end && at + (i + 1) * span > first) tidy_slot(&slot->of.node->slots[i], level - 1, at + i * span, first, end);
+    collapse_zeros(slot);
+}
+
+void dw_page_map_tidy(dw_page_map *map, uint64_t first, uint64_t n) { tidy_slot(&map->root, map->height, 0, first, first + n); }
 
 /* One level more, whose first slot is what there was. */
 static dw_status raise(dw_page_map *map) {

@@ -5,13 +5,13 @@
  *   slot     of level k, stands for DW_PAGE_MAP_FANOUT^k pages: all zeros, all of one run of a file, or a node of level k; of level 0 also
  *            a page of a store
  *
- * Costs: sharing a map is one count. Setting n pages copies at most n * height nodes, and neighbours share theirs; so does giving up the map
- * from before. Runs of zeros or of a file take one slot however long they are, when they are aligned, else O(height) slots.
+ * Costs: sharing a map is one count. Setting n pages copies at most n * height nodes, those on the way that others hold too; in a map that shares
+ * nothing it copies none. Runs of zeros or of a file take one slot however long they are, when they are aligned, else O(height) slots.
  *
  * Rules
  * 1. A map holds a reference to every file and page that its slots name, for as long as it lives.
- * 2. After a function that failed the map is a valid one, with some of the change in it: change a shared copy and give that up (image.c).
- * 3. No node has only slots of zeros, and what lies behind n_pages is zeros.
+ * 2. After a function that failed the map is a valid one, with some of the change in it. Who needs all or nothing prepares first (image.c).
+ * 3. No node has only slots of zeros, but for room that was made (dw_page_map_prepare). What lies behind n_pages is zeros.
  * 4. A map and its shares may be used by different threads at once; one map by one thread at a time.
  */
 #ifndef DW_REGION_PAGE_MAP_H
@@ -53,6 +53,12 @@ dw_status dw_page_map_resize(dw_page_map *map, uint64_t n_pages, dw_error *err) 
 dw_status dw_page_map_set_file(dw_page_map *map, uint64_t first, uint64_t n, dw_backing *backing, uint64_t file_page, dw_error *err) DW_MUST_USE;
 /* Pages [first, +run.n) become those of the run. Takes the caller's references over; a failure leaves none of them. */
 dw_status dw_page_map_set_stored(dw_page_map *map, uint64_t first, dw_page_run run, dw_error *err) DW_MUST_USE;
+
+/* Makes room for setting pages [first, +n), stored ones or zeros, without changing what the map says: nodes on the way are copied where others hold
+ * them too. Afterwards setting these pages cannot fail, in any number of parts, stored pages before zeros, until the map is shared again. */
+dw_status dw_page_map_prepare(dw_page_map *map, uint64_t first, uint64_t n, bool stored, dw_error *err) DW_MUST_USE;
+/* Gives up room that was made and not used. */
+void dw_page_map_tidy(dw_page_map *map, uint64_t first, uint64_t n);
 
 /* A longest run of pages with one origin, in bytes. */
 typedef struct dw_page_piece {
