@@ -4,11 +4,13 @@ The guest has 256 MiB and writes 8 bytes to each of N pages a turn, other ones i
 
 Rows, with --json one object a line; `pages` is N:
   scattered_turn         us from a message to its committed turn; ours_first and ours_last: of the first and the last tenth of the turns (100
-                         of 1,000): a cost that follows the change is the same in both. pages 0 is an empty turn
+                         of 1,000): a cost that follows the change is the same in both; ours_mean and ours_p99 show what is put off and
+                         comes back in some turns. pages 0 is an empty turn
   scattered_commit       us of it for the commit
   scattered_bytes        bytes of the pages that a turn wrote
   scattered_memory       bytes that the process has more after all turns: the guest's own pages, and those committed
-  scattered_fork         us per fork of the actor after these turns
+  scattered_first_fork   us of the first fork of the actor after these turns, which may lay memory out anew
+  scattered_fork         us of each fork after it
   scattered_fork_memory  bytes that the process has more per fork, each having had an empty turn
 
 ours and theirs are medians over all turns of all rounds. theirs: another build of the same program (--before FOLDER, with its bench_state and
@@ -24,6 +26,7 @@ import sys
 import rows
 
 PAGES = (0, 10, 100, 10000)
+COLUMNS = ("", "_first", "_last", "_mean", "_p99")
 
 
 def options_of():
@@ -60,7 +63,7 @@ def measured(options, folder: pathlib.Path, pages: int) -> dict:
 
 def series_of(got: dict) -> dict:
     return {"scattered_turn": got["turns"], "scattered_commit": got["commits"], "scattered_bytes": [got["dirty_bytes_per_turn"]],
-            "scattered_memory": [got["memory_bytes"]], "scattered_fork": got["forks"]["us"],
+            "scattered_memory": [got["memory_bytes"]], "scattered_first_fork": [got["forks"]["first_us"]], "scattered_fork": got["forks"]["us"],
             "scattered_fork_memory": [got["forks"]["bytes_after_turn"]]}
 
 
@@ -70,17 +73,24 @@ def ends_of(rounds: list) -> tuple:
     return (statistics.median(us for one in rounds for us in one[:n]), statistics.median(us for one in rounds for us in one[-n:]))
 
 
+def mean_and_p99(rounds: list) -> tuple:
+    values = [us for one in rounds for us in one]
+    return rows.shown(statistics.mean(values)), rows.shown(rows.percentile(values, 0.99))
+
+
 def row_of(name: str, pages: int, ours: list, theirs: list, options, page_bytes: int) -> dict:
-    us = name in ("scattered_turn", "scattered_commit", "scattered_fork")
+    us = not name.endswith(("bytes", "memory"))
     out = {"name": name, "pages": pages, "ours": rows.shown(statistics.median(value for one in ours for value in one)), "theirs": None, "ratio": None,
            "unit": "us" if us else "bytes", "better": "lower"}
     if name in ("scattered_turn", "scattered_commit"):
         out["ours_first"], out["ours_last"] = map(rows.shown, ends_of(ours))
+        out["ours_mean"], out["ours_p99"] = mean_and_p99(ours)
     if theirs:
         out["theirs"] = rows.shown(statistics.median(value for one in theirs for value in one))
         out["against"] = "the other build"
         if name in ("scattered_turn", "scattered_commit"):
             out["theirs_first"], out["theirs_last"] = map(rows.shown, ends_of(theirs))
+            out["theirs_mean"], out["theirs_p99"] = mean_and_p99(theirs)
         ratios = [statistics.median(a) / statistics.median(b) for a, b in zip(ours, theirs) if statistics.median(b) > 0]
         if ratios:
             out.update(ratio=rows.shown(statistics.median(ratios)), ratio_min=rows.shown(min(ratios)), ratio_max=rows.shown(max(ratios)))
@@ -90,15 +100,15 @@ def row_of(name: str, pages: int, ours: list, theirs: list, options, page_bytes:
 
 
 def print_row(row: dict) -> None:
-    first, last = rows.cell(row, "ours_first"), rows.cell(row, "ours_last")
-    print(f"{row['name']:22}{row['pages']:>7}{row['turns']:>7}{rows.cell(row, 'ours'):>11}{first:>11}{last:>11}{rows.cell(row, 'theirs'):>12}"
-          f"{rows.cell(row, 'theirs_first'):>12}{rows.cell(row, 'theirs_last'):>12}  {row['unit']:6}{rows.cell(row, 'ratio'):>8}")
+    sides = "".join(f"{rows.cell(row, side + what):>11}" for side in ("ours", "theirs") for what in COLUMNS)
+    print(f"{row['name']:22}{row['pages']:>6}{row['turns']:>6}{sides}  {row['unit']:6}{rows.cell(row, 'ratio'):>8}")
 
 
 def main() -> int:
     options = options_of()
     if not options.json:
-        print(f"{'':22}{'pages':>7}{'turns':>7}{'ours':>11}{'first':>11}{'last':>11}{'theirs':>12}{'first':>12}{'last':>12}  {'unit':6}{'ratio':>8}")
+        heads = "".join(f"{what:>11}" for side in ("ours", "theirs") for what in (side, *(column[1:] for column in COLUMNS[1:])))
+        print(f"{'':22}{'pages':>6}{'turns':>6}{heads}  {'unit':6}{'ratio':>8}")
     for pages in options.pages or (PAGES if not options.quick else (0, 10, 100, 2000)):
         ours, theirs = [], []
         for _ in range(options.rounds):

@@ -124,6 +124,7 @@ dw_status dw_actor_live(dw_actor *actor, dw_error *err) {
     bool fresh = actor->image.memory_bytes == 0 && actor->turns == 0 && !actor->image.values.globals;
     dw_page_layout layout = {0};
     dw_image image;
+    dw_actor_image_compact(&actor->image, actor->runtime->pages);
     dw_status status = dw_actor_image_view(&actor->image, &layout, &image, err);
     if (status != DW_OK) return status;
     dw_instance_options options = {

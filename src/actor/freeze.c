@@ -329,6 +329,7 @@ dw_status dw_actor_fork(dw_actor *actor, const char *name, dw_actor **out, dw_fo
     child->priority = actor->priority;
     child->has_parent = actor->has_parent;
     child->parent = actor->parent;
+    dw_actor_image_compact(&actor->image, actor->runtime->pages); /* once, for this fork and those to come */
     status = dw_actor_image_clone(&actor->image, &child->image, err);
     if (status == DW_OK && dw_mailbox_clone(&actor->mailbox, &child->mailbox) != DW_OK) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a mailbox");
     if (status == DW_OK) status = fork_sessions(actor, child, &own, err);

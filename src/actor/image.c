@@ -91,6 +91,12 @@ dw_status dw_actor_image_clone(const dw_actor_image *image, dw_actor_image *out,
     return dw_fail(err, DW_E_NO_MEMORY, "no memory for a second image");
 }
 
+void dw_actor_image_compact(dw_actor_image *image, dw_page_store *store) {
+    dw_error err;
+    dw_status status = dw_page_map_compact(&image->pages, store, DW_IMAGE_MAPS_MAX, &err);
+    if (status != DW_OK) dw_log(DW_LOG_WARN, "compact", "status=%s reason=%s", dw_status_name(status), err.text);
+}
+
 dw_status dw_actor_image_view(const dw_actor_image *image, dw_page_layout *layout, dw_image *out, dw_error *err) {
     /* The fewer maps are left in the process, the fewer one instance takes. */
     uint64_t maps = dw_min_u64(DW_IMAGE_MAPS_MAX, dw_max_u64(DW_IMAGE_MAPS_MIN, dw_region_maps_left() / 16));

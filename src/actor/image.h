@@ -19,6 +19,7 @@
 #define DW_ACTOR_IMAGE_H
 
 #include "base/base.h"
+#include "region/page_compact.h"
 #include "region/page_layout.h"
 #include "region/page_map.h"
 #include "region/region.h"
@@ -49,7 +50,10 @@ dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64
 /* A second image of the same state: memory is shared, whatever its size. */
 dw_status dw_actor_image_clone(const dw_actor_image *image, dw_actor_image *out, dw_error *err) DW_MUST_USE;
 
-/* As dw_instance_options wants it, with memory laid out in as few maps as the process can spare; borrows from both, which stay. */
+/* Before a restore or a fork: memory in very many pieces is laid side by side (page_compact.h), so that forks and later restores share what
+ * they map. Where that fails nothing is lost: pages that cannot be mapped are read. */
+void dw_actor_image_compact(dw_actor_image *image, dw_page_store *store);
+/* As dw_instance_options wants it, with memory laid out in no more maps than the process can spare; borrows from both, which stay. */
 dw_status dw_actor_image_view(const dw_actor_image *image, dw_page_layout *layout, dw_image *out, dw_error *err) DW_MUST_USE;
 /* An instance was restored from the image as it is now; or there is none any more. */
 void dw_actor_image_hold(dw_actor_image *image);

@@ -92,7 +92,7 @@
 
 /* Committed pages */
 #define DW_PAGE_MAP_PAGES_MAX (UINT64_C(1) << 20)        /* of one memory: 4 GiB with the smallest pages, 4 KiB */
-#define DW_IMAGE_MAPS_MAX 256u                           /* of one instance's memory when it is restored; beyond that, and when maps are short, pages are read */
+#define DW_IMAGE_MAPS_MAX 1024u                          /* of one instance's memory when it is restored; beyond that, and when maps are short, pages are read */
 #define DW_IMAGE_MAPS_MIN 16u                            /* that it may have however short they are */
 #define DW_PAGE_SEGMENT_PAGES 1024u                      /* whose books are one block */
 #define DW_PAGE_SEGMENTS_MAX (1u << 20)                  /* of one store: 4 TiB with 4 KiB pages */

@@ -209,8 +209,7 @@ dw_status dw_page_map_resize(dw_page_map *map, uint64_t n_pages, dw_error *err) 
 /* --- looking ------------------------------------------------------------------------------------------------- */
 
 /* The pages of a slot without a node, as a piece. */
-static dw_page_piece piece_of(const dw_page_slot *slot, uint64_t first, uint64_t n) {
-    uint64_t page = dw_os_page_bytes();
+static dw_page_piece piece_of(const dw_page_slot *slot, uint64_t first, uint64_t n, uint64_t page) {
     dw_page_piece piece = {.offset = first * page, .size = n * page};
     if (slot->kind == DW_PAGE_FILE) {
         piece.backing = slot->of.backing;
@@ -226,7 +225,7 @@ static dw_page_piece piece_of(const dw_page_slot *slot, uint64_t first, uint64_t
 
 typedef struct walk {
     dw_page_piece last;     /* size 0: none yet */
-    uint64_t n_pages;
+    uint64_t n_pages, page;
     void (*each)(void *context, const dw_page_piece *piece);
     void *context;
 } walk;
@@ -237,7 +236,7 @@ static void walk_slot(walk *w, const dw_page_slot *slot, uint32_t level, uint64_
         for (uint32_t i = 0; i < DW_PAGE_MAP_FANOUT; i++) walk_slot(w, &slot->of.node->slots[i], level - 1, at + i * span_of(level - 1));
         return;
     }
-    dw_page_piece piece = piece_of(slot, at, dw_min_u64(span_of(level), w->n_pages - at));
+    dw_page_piece piece = piece_of(slot, at, dw_min_u64(span_of(level), w->n_pages - at), w->page);
     bool continues = w->last.size > 0 && w->last.backing == piece.backing &&
                      (!piece.backing || w->last.backing_offset + w->last.size == piece.backing_offset);
     if (continues) {
@@ -249,7 +248,7 @@ static void walk_slot(walk *w, const dw_page_slot *slot, uint32_t level, uint64_
 }
 
 void dw_page_map_walk(const dw_page_map *map, void (*each)(void *context, const dw_page_piece *piece), void *context) {
-    walk w = {.n_pages = map->n_pages, .each = each, .context = context};
+    walk w = {.n_pages = map->n_pages, .page = dw_os_page_bytes(), .each = each, .context = context};
     walk_slot(&w, &map->root, map->height, 0);
     if (w.last.size > 0) each(context, &w.last);
 }
@@ -264,7 +263,7 @@ dw_page_piece dw_page_map_look(const dw_page_map *map, uint64_t page) {
     }
     dw_page_slot one = *slot;
     if (one.kind == DW_PAGE_FILE) one.index += (uint32_t)(page % span_of(level));
-    return piece_of(&one, page, 1);
+    return piece_of(&one, page, 1, dw_os_page_bytes());
 }
 
 static void count_nodes(const dw_page_slot *slot, bool own, dw_page_map_use *use) {

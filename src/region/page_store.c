@@ -27,6 +27,7 @@ struct dw_page_segment {
 struct dw_page_store {
     dw_os_mutex *mutex;                 /* guards everything but the counts of references */
     dw_backing *backing;
+    uint64_t page;                      /* bytes */
     dw_page_segment **segments;         /* by number; NULL = no books, all its pages are free and without memory */
     uint32_t n_segments, capacity, unused; /* unused: no lower number is NULL */
     uint32_t object_segments;           /* that the object has room for */
@@ -53,15 +54,16 @@ static uint32_t find_bit(const uint64_t *bits, uint32_t from, bool wanted) {
 
 /* --- create, destroy ----------------------------------------------------------------------------------------- */
 
-static uint64_t segment_bytes(void) { return (uint64_t)DW_PAGE_SEGMENT_PAGES * dw_os_page_bytes(); }
+static uint64_t segment_bytes(const dw_page_store *store) { return DW_PAGE_SEGMENT_PAGES * store->page; }
 
 dw_status dw_page_store_create(dw_page_store **out, dw_error *err) {
     *out = NULL;
     dw_page_store *store = calloc(1, sizeof *store);
     if (!store) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a store of pages");
+    store->page = dw_os_page_bytes();
     store->trim_above = DW_PAGE_STORE_SLACK_PAGES;
     dw_status status = dw_os_mutex_create(&store->mutex, err);
-    if (status == DW_OK) status = dw_backing_create_memory("driftwood-pages", GROWTH_SEGMENTS * segment_bytes(), &store->backing, err);
+    if (status == DW_OK) status = dw_backing_create_memory("driftwood-pages", GROWTH_SEGMENTS * segment_bytes(store), &store->backing, err);
     store->object_segments = GROWTH_SEGMENTS;
     if (status == DW_OK) *out = store;
     else dw_page_store_destroy(store);
@@ -102,37 +104,53 @@ static void leave_ring(dw_page_store *store, dw_page_segment *segment) {
     segment->before = segment->after = NULL;
 }
 
-static dw_status grow_object(dw_page_store *store, uint32_t number, dw_error *err) {
-    if (number < store->object_segments) return DW_OK;
-    uint32_t wanted = number + GROWTH_SEGMENTS + store->object_segments / 4;
-    dw_status status = dw_os_resize(dw_backing_file(store->backing), wanted * segment_bytes(), err);
+static dw_status grow_object(dw_page_store *store, uint32_t end, dw_error *err) {
+    if (end <= store->object_segments) return DW_OK;
+    uint32_t wanted = end + GROWTH_SEGMENTS + store->object_segments / 4;
+    dw_status status = dw_os_resize(dw_backing_file(store->backing), wanted * segment_bytes(store), err);
     if (status == DW_OK) store->object_segments = wanted;
     return status;
 }
 
-static dw_status add_segment(dw_page_store *store, dw_error *err) {
-    uint32_t number = store->unused;
-    while (number < store->n_segments && store->segments[number]) number++;
-    if (number == DW_PAGE_SEGMENTS_MAX) return dw_fail(err, DW_E_NO_MEMORY, "committed pages fill %u segments", DW_PAGE_SEGMENTS_MAX);
-    if (number == store->capacity) {
-        uint32_t capacity = store->capacity ? 2 * store->capacity : 16;
+/* The first of n numbers in a row that no segment has. */
+static uint32_t find_numbers(dw_page_store *store, uint32_t n) {
+    uint32_t first = store->unused;
+    for (uint32_t i = first; i < store->n_segments && i - first < n; i++)
+        if (store->segments[i]) first = i + 1;
+    return first;
+}
+
+static dw_status reserve_numbers(dw_page_store *store, uint32_t first, uint32_t n, dw_error *err) {
+    uint32_t end = first + n;
+    if (end > DW_PAGE_SEGMENTS_MAX) return dw_fail(err, DW_E_NO_MEMORY, "committed pages fill %u segments", DW_PAGE_SEGMENTS_MAX);
+    if (end > store->capacity) {
+        uint32_t capacity = (uint32_t)dw_max_u64(2 * store->capacity, end);
         dw_page_segment **grown = realloc(store->segments, capacity * sizeof *grown);
         if (!grown) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the books of committed pages");
         store->segments = grown;
         store->capacity = capacity;
     }
-    dw_status status = grow_object(store, number, err);
-    if (status != DW_OK) return status;
+    return grow_object(store, end, err);
+}
+
+/* Under a number that is reserved and not taken. */
+static dw_status add_segment(dw_page_store *store, uint32_t number, dw_error *err) {
     dw_page_segment *segment = calloc(1, sizeof *segment);
     if (!segment) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the books of committed pages");
     segment->store = store;
     segment->number = number;
+    while (store->n_segments <= number) store->segments[store->n_segments++] = NULL;
     store->segments[number] = segment;
-    if (number == store->n_segments) store->n_segments++;
-    store->unused = number + 1;
+    while (store->unused < store->n_segments && store->segments[store->unused]) store->unused++;
     store->books++;
     join_ring(store, segment);
     return DW_OK;
+}
+
+static dw_status add_any_segment(dw_page_store *store, dw_error *err) {
+    uint32_t number = find_numbers(store, 1);
+    dw_status status = reserve_numbers(store, number, 1, err);
+    return status == DW_OK ? add_segment(store, number, err) : status;
 }
 
 static void drop_segment(dw_page_store *store, dw_page_segment *segment) {
@@ -172,27 +190,42 @@ static dw_page_run take_from(dw_page_store *store, dw_page_segment *segment, uin
 dw_status dw_page_store_take(dw_page_store *store, uint32_t wanted, dw_page_run *out, dw_error *err) {
     assert(wanted > 0);
     dw_os_mutex_lock(store->mutex);
-    dw_status status = store->ring ? DW_OK : add_segment(store, err);
+    dw_status status = store->ring ? DW_OK : add_any_segment(store, err);
     if (status == DW_OK) *out = take_from(store, store->ring, wanted);
     dw_os_mutex_unlock(store->mutex);
     return status;
 }
 
+dw_status dw_page_store_take_segments(dw_page_store *store, uint32_t n, dw_page_run *runs, dw_error *err) {
+    uint32_t done = 0;
+    dw_os_mutex_lock(store->mutex);
+    uint32_t first = find_numbers(store, n);
+    dw_status status = reserve_numbers(store, first, n, err);
+    for (; done < n && status == DW_OK; done++) {
+        status = add_segment(store, first + done, err);
+        if (status != DW_OK) break;
+        runs[done] = take_from(store, store->segments[first + done], DW_PAGE_SEGMENT_PAGES);
+    }
+    dw_os_mutex_unlock(store->mutex);
+    while (status != DW_OK && done > 0) dw_page_run_release(runs[--done]);
+    return status;
+}
+
 uint64_t dw_page_run_offset(dw_page_run run) {
-    return ((uint64_t)run.segment->number * DW_PAGE_SEGMENT_PAGES + run.index) * dw_os_page_bytes();
+    return ((uint64_t)run.segment->number * DW_PAGE_SEGMENT_PAGES + run.index) * run.segment->store->page;
 }
 
 dw_page_store *dw_page_run_store(dw_page_run run) { return run.segment->store; }
 
 dw_status dw_page_run_write(dw_page_run run, const void *data, dw_error *err) {
-    return dw_os_write_at(dw_backing_file(run.segment->store->backing), dw_page_run_offset(run), data, run.n * dw_os_page_bytes(), err);
+    return dw_os_write_at(dw_backing_file(run.segment->store->backing), dw_page_run_offset(run), data, run.n * run.segment->store->page, err);
 }
 
 /* --- giving back --------------------------------------------------------------------------------------------- */
 
 /* Gives the memory of a segment's free pages back to the system; false where that failed. */
 static bool cool_segment(dw_page_store *store, dw_page_segment *segment) {
-    uint64_t page = dw_os_page_bytes(), start = (uint64_t)segment->number * DW_PAGE_SEGMENT_PAGES;
+    uint64_t page = store->page, start = (uint64_t)segment->number * DW_PAGE_SEGMENT_PAGES;
     for (uint32_t first = 0; segment->warm > segment->taken;) {
         first = find_bit(segment->taken_bits, first, false);
         uint32_t end = find_bit(segment->taken_bits, first, true);

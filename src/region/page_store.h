@@ -39,6 +39,8 @@ dw_backing *dw_page_store_backing(const dw_page_store *store);
 
 /* Takes 1 to `wanted` free pages that follow each other. Each is referred to once, by the caller. DW_E_NO_MEMORY, or what the system says. */
 dw_status dw_page_store_take(dw_page_store *store, uint32_t wanted, dw_page_run *out, dw_error *err) DW_MUST_USE;
+/* Takes n whole segments that follow each other in the object, as runs[n]; all their pages are zeros. */
+dw_status dw_page_store_take_segments(dw_page_store *store, uint32_t n, dw_page_run *runs, dw_error *err) DW_MUST_USE;
 /* Writes the run's pages from `data`, n pages long. Only who took them, before anybody else refers to them. */
 dw_status dw_page_run_write(dw_page_run run, const void *data, dw_error *err) DW_MUST_USE;
 /* One reference to each page of the run more, or less. */

@@ -4,7 +4,7 @@ import sys
 
 import benches
 
-NAMES = ("scattered_turn", "scattered_commit", "scattered_bytes", "scattered_memory", "scattered_fork", "scattered_fork_memory")
+NAMES = ("scattered_turn", "scattered_commit", "scattered_bytes", "scattered_memory", "scattered_first_fork", "scattered_fork", "scattered_fork_memory")
 
 
 def main() -> None:

@@ -5,8 +5,13 @@
 #include "base/checked.h"
 #include "base/limits.h"
 #include "base/test.h"
+#ifdef DW_FAULTS
+#include "os/fault_loop.h"
+#endif
+#include "region/page_compact.h"
 #include "region/page_layout.h"
 #include "region/page_map.h"
+#include "model_parts/heap_count.h"
 #include "region/page_store.h"
 
 enum { MAPS = 6, PAGES_MAX = 5000, FILE_PAGES = 900 };
@@ -88,12 +93,16 @@ static uint64_t tag_at(const dw_page_piece *piece) {
     return tag;
 }
 
-static void check_memory(const memory *m) {
-    dw_page_map_check(&m->map);
+static void check_tags(const memory *m) {
     for (uint64_t i = 0; i < m->map.n_pages; i++) {
         dw_page_piece piece = dw_page_map_look(&m->map, i);
         assert_int_equal(tag_at(&piece), m->tags[i]);
     }
+}
+
+static void check_memory(const memory *m) {
+    dw_page_map_check(&m->map);
+    check_tags(m);
 }
 
 /* Maps it with few or many maps and reads it all. */
@@ -186,6 +195,8 @@ static void step(world *w) {
         *other = *m;
         other->map = dw_page_map_share(&m->map);
     } else if (below(w, 20) == 0) {
+        assert_ok(dw_page_map_compact(&m->map, w->store, (size_t)below(w, 100), &err), err);
+    } else if (below(w, 20) == 0) {
         dw_page_map_deinit(&m->map);
         *m = (memory){0};
     } else {
@@ -207,6 +218,53 @@ static void pages_are_those_of_a_plain_array_whatever_happens(void **state) {
             if (i % 20 == 0) check_restore(&w.memories[k], 1 + (size_t)below(&w, i % 40 ? 40 : PAGES_MAX));
         }
     }
+    world_deinit(&w);
+}
+
+/* --- room that is made first --------------------------------------------------------------------------------- */
+
+/* With room made for it, a change takes no memory, so it cannot fail; room that is not used leaves nothing. */
+static void a_prepared_change_needs_no_memory(void **state) {
+    (void)state;
+    static world w;
+    uint64_t seed = test_seed(18);
+    world_init(&w, seed);
+    memory *m = &w.memories[0], *fork = &w.memories[1];
+    m->used = fork->used = true;
+    assert_ok(dw_page_map_resize(&m->map, PAGES_MAX, &err), err);
+    for (int round = 0; round < 300; round++) {
+        if (below(&w, 4) == 0) {
+            dw_page_map_deinit(&fork->map);
+            *fork = *m;
+            fork->map = dw_page_map_share(&m->map);
+        }
+        bool used = below(&w, 3) != 0;
+        uint64_t first = below(&w, PAGES_MAX - 40), zeros = below(&w, PAGES_MAX), n_zeros = some_pages(&w, PAGES_MAX - zeros);
+        dw_page_run run;
+        assert_ok(dw_page_store_take(w.store, 1 + (uint32_t)below(&w, 40), &run, &err), err);
+        memset(w.data, 0, run.n * page);
+        for (uint32_t i = 0; i < run.n; i++) memcpy(w.data + i * page, &(uint64_t){w.next_tag + i}, sizeof(uint64_t));
+        assert_ok(dw_page_run_write(run, w.data, &err), err);
+        assert_ok(dw_page_map_prepare(&m->map, first, run.n, true, &err), err);
+        assert_ok(dw_page_map_prepare(&m->map, zeros, n_zeros, false, &err), err);
+        if (round % 10 == 0) check_tags(m);
+        if (!used) {
+            dw_page_run_release(run);
+            dw_page_map_tidy(&m->map, first, run.n);
+            dw_page_map_tidy(&m->map, zeros, n_zeros);
+        } else {
+            heap_count_begin();
+            assert_ok(dw_page_map_set_stored(&m->map, first, run, &err), err);
+            assert_ok(dw_page_map_set_file(&m->map, zeros, n_zeros, NULL, 0, &err), err);
+            assert_int_equal(heap_count_end(), 0);
+            for (uint32_t i = 0; i < run.n; i++) m->tags[first + i] = w.next_tag++;
+            for (uint64_t i = 0; i < n_zeros; i++) m->tags[zeros + i] = 0;
+        }
+        dw_page_map_check(&m->map);
+    }
+    check_memory(m);
+    check_memory(fork);
+    check_store(&w);
     world_deinit(&w);
 }
 
@@ -353,9 +411,79 @@ static void few_pieces_are_mapped_and_nothing_is_copied(void **state) {
     world_deinit(&w);
 }
 
+/* Committed one by one, in any order: many pieces. Compacted they are few, and say the same; the pages from before come back. */
+static void a_map_in_pieces_is_compacted(void **state) {
+    (void)state;
+    static world w;
+    dw_page_layout layout;
+    world_init(&w, test_seed(19));
+    memory *m = &w.memories[0];
+    m->used = true;
+    assert_ok(dw_page_map_resize(&m->map, PAGES_MAX, &err), err);
+    for (uint64_t i = 0; i < PAGES_MAX / 2; i++) write_pages(&w, &m->map, m->tags, i * 7919 % PAGES_MAX, 1);
+    uint64_t before = dw_page_store_use_now(w.store).taken;
+    assert_int_equal(before, PAGES_MAX / 2);
+    assert_ok(dw_page_map_compact(&m->map, w.store, 256, &err), err);
+    assert_true(dw_page_store_use_now(w.store).taken <= PAGES_MAX);
+    assert_ok(dw_page_layout_make(&m->map, 16, &layout, &err), err);
+    assert_true(layout.n_extents <= PAGES_MAX / DW_PAGE_SEGMENT_PAGES + 1);
+    assert_int_equal(layout.n_fills, 0);
+    dw_page_layout_deinit(&layout);
+    check_memory(m);
+    check_store(&w);
+    check_restore(m, 16);
+    /* Few pages that change afterwards move nothing. */
+    for (uint64_t i = 0; i < 20; i++) write_pages(&w, &m->map, m->tags, i * 200, 1);
+    dw_page_piece kept = dw_page_map_look(&m->map, 1);
+    assert_ok(dw_page_map_compact(&m->map, w.store, 256, &err), err);
+    assert_int_equal(dw_page_map_look(&m->map, 1).backing_offset, kept.backing_offset);
+    check_memory(m);
+    world_deinit(&w);
+}
+
+/* A file's pages are never copied into the store. */
+static void a_changed_file_is_not_compacted(void **state) {
+    (void)state;
+    static world w;
+    world_init(&w, test_seed(20));
+    memory *m = &w.memories[0];
+    m->used = true;
+    assert_ok(dw_page_map_resize(&m->map, FILE_PAGES, &err), err);
+    assert_ok(dw_page_map_set_file(&m->map, 0, FILE_PAGES, w.file, 0, &err), err);
+    for (uint64_t i = 0; i < FILE_PAGES; i++) m->tags[i] = FILE_TAG + i;
+    for (uint64_t i = 0; i < FILE_PAGES; i += 2) write_pages(&w, &m->map, m->tags, i, 1);
+    uint64_t before = dw_page_store_use_now(w.store).taken;
+    assert_ok(dw_page_map_compact(&m->map, w.store, 16, &err), err);
+    assert_int_equal(dw_page_store_use_now(w.store).taken, before);
+    check_memory(m);
+    world_deinit(&w);
+}
+
+#ifdef DW_FAULTS
+static void a_compaction_that_fails_leaves_the_map(void **state) {
+    (void)state;
+    static world w;
+    FAULT_LOOP(loop, DW_FAULT_ANY, ENOSPC) {
+        world_init(&w, 22);
+        memory *m = &w.memories[0];
+        m->used = true;
+        assert_ok(dw_page_map_resize(&m->map, 1500, &err), err);
+        for (uint64_t i = 0; i < 60; i++) write_pages(&w, &m->map, m->tags, i * 25, 1);
+        fault_loop_arm(&loop);
+        dw_status status = dw_page_map_compact(&m->map, w.store, 8, &err);
+        fault_loop_disarm(&loop);
+        assert_status(status, loop.hit ? DW_E_NO_SPACE : DW_OK);
+        check_memory(m);
+        dw_page_store_check(w.store);
+        world_deinit(&w);
+    }
+}
+#endif
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_are_those_of_a_plain_array_whatever_happens),
+        cmocka_unit_test(a_prepared_change_needs_no_memory),
         cmocka_unit_test(scattered_turns_cost_their_pages_for_ever),
         cmocka_unit_test(a_share_takes_no_page_and_no_node),
         cmocka_unit_test(freed_pages_give_their_memory_back),
@@ -363,6 +491,11 @@ int main(void) {
         cmocka_unit_test(bad_ranges_are_refused),
         cmocka_unit_test(a_changed_file_is_mapped_once),
         cmocka_unit_test(few_pieces_are_mapped_and_nothing_is_copied),
+        cmocka_unit_test(a_map_in_pieces_is_compacted),
+        cmocka_unit_test(a_changed_file_is_not_compacted),
+#ifdef DW_FAULTS
+        cmocka_unit_test(a_compaction_that_fails_leaves_the_map),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
