@@ -1,4 +1,5 @@
-/* state.c: turns that write pages all over memory: what each costs, first and last ones, and what a fork of such an actor takes.
+/* state.c: turns that write pages all over memory: what each costs, first and last ones, and what a fork of such an
+ * actor takes.
  *
  *     bench_state --pages N --turns N [--forks N] [--programs FOLDER]
  *
@@ -93,7 +94,8 @@ static json_t *run_forks(const state_options *options, state_bench *b) {
     double used = bench_memory_bytes();
     for (uint32_t i = 0; i < options->forks; i++) dw_actor_destroy(forks[i]);
     double n = options->forks ? options->forks : 1;
-    return json_pack("{s:o, s:f, s:f, s:f}", "us", us, "first_us", first_us, "bytes", (forked - before) / n, "bytes_after_turn", (used - before) / n);
+    return json_pack("{s:o, s:f, s:f, s:f}", "us", us, "first_us", first_us, "bytes", (forked - before) / n,
+                     "bytes_after_turn", (used - before) / n);
 }
 
 static _Noreturn void usage(void) {
@@ -129,8 +131,10 @@ int main(int argc, char **argv) {
     run_turns(&options, &b);
     double after = bench_memory_bytes();
     json_t *forks = run_forks(&options, &b);
-    json_t *line = json_pack("{s:i, s:o, s:o, s:o, s:f, s:f, s:i}", "pages", (int)options.pages, "turns", b.turns, "commits", b.commits, "forks", forks,
-                             "memory_bytes", after - before, "dirty_bytes_per_turn", (double)b.dirty_bytes / (options.turns ? options.turns : 1),
+    json_t *line = json_pack("{s:i, s:o, s:o, s:o, s:f, s:f, s:i}", "pages", (int)options.pages, "turns", b.turns,
+                             "commits", b.commits, "forks", forks,
+                             "memory_bytes", after - before, "dirty_bytes_per_turn",
+                             (double)b.dirty_bytes / (options.turns ? options.turns : 1),
                              "page_bytes", (int)dw_os_page_bytes());
     json_dumpf(line, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
     putchar('\n');

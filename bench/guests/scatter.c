@@ -13,7 +13,8 @@ int32_t driftwood_receive(void) {
     dw_request request = {.op = DW_OP_MESSAGE, .ptr0 = (uint32_t)(uintptr_t)&order, .len0 = sizeof order};
     if (dw_enter(&request, 1, &done, 1, 1, -1) != 1 || done.status != DW_OK) return DW_E_INTERNAL;
     for (uint32_t i = 0; i < order.n; i++) {
-        uint32_t page = (order.turn * order.n + i) * 40503u % SCATTER_PAGES; /* odd: all pages come before one comes again */
+        /* odd: all pages come before one comes again */
+        uint32_t page = (order.turn * order.n + i) * 40503u % SCATTER_PAGES;
         pages[page][page % 512] = ((uint64_t)order.turn << 32) + i + 1;
     }
     return DW_OK;

@@ -8,8 +8,9 @@
 
 dw_status dw_commit_plan_make(dw_commit_plan *plan, dw_actor *actor, dw_error *err) {
     *plan = (dw_commit_plan){.actor = actor};
-    dw_write_u8(&actor->reply, 0); /* the NUL behind it */
-    dw_status status = dw_writer_finish(&actor->reply, &plan->reply, &plan->reply_size);
+    dw_writer *reply = dw_door_reply(actor->door);
+    dw_write_u8(reply, 0); /* the NUL behind it */
+    dw_status status = dw_writer_finish(reply, &plan->reply, &plan->reply_size);
     if (status != DW_OK) {
         *plan = (dw_commit_plan){0};
         return dw_fail(err, status, "no memory for the reply");
@@ -26,7 +27,7 @@ dw_status dw_commit_persist(dw_commit_plan *const *plans, size_t n, dw_error *er
     for (; done < n && status == DW_OK; done++) {
         dw_commit_plan *plan = plans[done];
         assert(plan->actor && !plan->persisted);
-        status = dw_image_change_keep(&plan->image, &plan->actor->image, plan->actor->runtime->pages, err);
+        status = dw_image_change_keep(&plan->image, &plan->actor->image, dw_runtime_pages(plan->actor->runtime), err);
         plan->persisted = status == DW_OK;
     }
     for (size_t i = 0; i < done && status != DW_OK; i++) {
@@ -44,14 +45,15 @@ void dw_commit_publish(dw_commit_plan *plan, dw_turn_result *result) {
     dw_actor_sessions_commit(actor);
     actor->initialized = true;
     actor->turns++;
-    dw_mailbox_drop_first(&actor->mailbox);
+    dw_inbox_handled(actor->inbox, &actor->mailbox);
     result->turn = actor->turns;
     result->reply = (char *)plan->reply;
     result->reply_size = plan->reply_size;
     *plan = (dw_commit_plan){0};
     /* Tracking that cannot be renewed costs the instance, not the turn. */
     dw_error ignored;
-    if (dw_region_mark(dw_instance_region(actor->instance), DW_DIRTY_AUTO, &ignored) != DW_OK) dw_actor_drop_instance(actor);
+    if (dw_region_mark(dw_instance_region(actor->instance), DW_DIRTY_AUTO, &ignored) != DW_OK)
+        dw_actor_drop_instance(actor);
 #ifdef DW_FAULTS
     dw_page_map_check(&actor->image.pages);
 #endif

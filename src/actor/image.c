@@ -63,21 +63,25 @@ dw_status dw_actor_image_of(dw_actor_image *image, dw_instance *instance, dw_err
         const dw_extent *extent = &extents[i];
         if (extent->offset >= image->memory_bytes || !extent->backing) continue;
         uint64_t end = dw_min_u64(extent->offset + extent->size, image->memory_bytes);
-        status = dw_page_map_set_file(&image->pages, extent->offset / page, (end - extent->offset) / page, extent->backing,
-                                      extent->backing_offset / page, err);
+        status = dw_page_map_set_file(&image->pages, extent->offset / page, (end - extent->offset) / page,
+                                      extent->backing, extent->backing_offset / page, err);
     }
     if (status == DW_OK) status = read_values(instance, &image->values, err);
     if (status != DW_OK) dw_actor_image_deinit(image);
     return status;
 }
 
-dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, const dw_image *state, dw_error *err) {
+dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, const dw_image *state,
+                              dw_error *err) {
     uint64_t page = dw_os_page_bytes();
-    const dw_image_values values = {.globals = (dw_value *)(uintptr_t)state->globals, .n_globals = state->n_globals, /* copied, not written */
-                                    .tables = (dw_table_view *)(uintptr_t)state->tables, .n_tables = state->n_tables, .wasi = state->wasi};
+    /* copied, not written */
+    const dw_image_values values = {.globals = (dw_value *)(uintptr_t)state->globals, .n_globals = state->n_globals,
+                                    .tables = (dw_table_view *)(uintptr_t)state->tables, .n_tables = state->n_tables,
+                                    .wasi = state->wasi};
     *image = (dw_actor_image){0};
     dw_status status = size_map(image, state->memory_bytes, err);
-    if (status == DW_OK) status = dw_page_map_set_file(&image->pages, 0, image->pages.n_pages, backing, offset / page, err);
+    if (status == DW_OK)
+        status = dw_page_map_set_file(&image->pages, 0, image->pages.n_pages, backing, offset / page, err);
     if (status == DW_OK && copy_values(&values, &image->values) != DW_OK)
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory for an image of %zu globals", state->n_globals);
     if (status != DW_OK) dw_actor_image_deinit(image);
@@ -103,7 +107,8 @@ dw_status dw_actor_image_view(const dw_actor_image *image, dw_page_layout *layou
     const dw_image_values *values = &image->values;
     dw_status status = dw_page_layout_make(&image->pages, (size_t)maps, layout, err);
     if (status != DW_OK) return status;
-    *out = (dw_image){.memory = layout->extents, .n_memory = layout->n_extents, .fills = layout->fills, .n_fills = layout->n_fills,
+    *out = (dw_image){.memory = layout->extents, .n_memory = layout->n_extents, .fills = layout->fills,
+                      .n_fills = layout->n_fills,
                       .memory_bytes = image->memory_bytes, .globals = values->globals, .n_globals = values->n_globals,
                       .tables = values->tables, .n_tables = values->n_tables, .wasi = values->wasi};
     return DW_OK;
@@ -140,7 +145,8 @@ dw_status dw_image_change_plan(dw_image_change *change, dw_instance *instance, d
     dw_region *region = dw_instance_region(instance);
     *change = (dw_image_change){.memory_bytes = dw_instance_memory_bytes(instance), .memory = dw_region_base(region)};
     dw_status status = dw_region_dirty(region, note_range, change, err);
-    if (status == DW_OK && !change->memory) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the list of written pages");
+    if (status == DW_OK && !change->memory)
+        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the list of written pages");
     if (status == DW_OK) status = read_values(instance, &change->values, err);
     if (status != DW_OK) dw_image_change_deinit(change);
     return status;
@@ -185,7 +191,8 @@ static dw_status store_pages(dw_image_change *change, dw_page_store *store, uint
     return status;
 }
 
-static dw_status keep_range(dw_image_change *change, dw_actor_image *image, dw_page_store *store, dw_page_range range, dw_error *err) {
+static dw_status keep_range(dw_image_change *change, dw_actor_image *image, dw_page_store *store, dw_page_range range,
+                            dw_error *err) {
     size_t page = dw_os_page_bytes();
     uint64_t at = range.offset / page, end = at + range.size / page;
     dw_status status = DW_OK;
@@ -194,7 +201,8 @@ static dw_status keep_range(dw_image_change *change, dw_actor_image *image, dw_p
         bool zero = is_zero(data, page);
         uint64_t n = same_kind(data, end - at, page, zero);
         status = dw_page_map_prepare(&image->pages, at, n, !zero, err);
-        if (status == DW_OK) status = zero ? note_pages(change, at, (dw_page_run){.n = (uint32_t)n}, err) : store_pages(change, store, at, n, err);
+        if (status == DW_OK && zero) status = note_pages(change, at, (dw_page_run){.n = (uint32_t)n}, err);
+        else if (status == DW_OK) status = store_pages(change, store, at, n, err);
         at += n;
     }
     return status;
@@ -204,7 +212,8 @@ dw_status dw_image_change_keep(dw_image_change *change, dw_actor_image *image, d
     change->kept = true;
     change->n_before = image->pages.n_pages;
     dw_status status = dw_page_map_resize(&image->pages, change->memory_bytes / dw_os_page_bytes(), err);
-    for (size_t i = 0; i < change->n_written && status == DW_OK; i++) status = keep_range(change, image, store, change->written[i], err);
+    for (size_t i = 0; i < change->n_written && status == DW_OK; i++)
+        status = keep_range(change, image, store, change->written[i], err);
     if (status != DW_OK) dw_image_change_forget(change, image);
     return status;
 }
@@ -219,7 +228,8 @@ void dw_image_change_forget(dw_image_change *change, dw_actor_image *image) {
     for (size_t i = 0; i < change->n_pages; i++)
         if (change->pages[i].run.segment) dw_page_run_release(change->pages[i].run);
     for (size_t i = 0; i < change->n_written; i++)
-        dw_page_map_tidy(&image->pages, change->written[i].offset / dw_os_page_bytes(), change->written[i].size / dw_os_page_bytes());
+        dw_page_map_tidy(&image->pages, change->written[i].offset / dw_os_page_bytes(),
+                         change->written[i].size / dw_os_page_bytes());
     /* What was added holds zeros, so nothing is made for giving it up. */
     if (image->pages.n_pages > change->n_before) cannot_fail(dw_page_map_resize(&image->pages, change->n_before, NULL));
     change->n_pages = 0;
@@ -230,9 +240,12 @@ void dw_image_change_forget(dw_image_change *change, dw_actor_image *image) {
 
 void dw_image_change_publish(dw_image_change *change, dw_actor_image *image) {
     for (size_t i = 0; i < change->n_pages; i++)
-        if (change->pages[i].run.segment) cannot_fail(dw_page_map_set_stored(&image->pages, change->pages[i].first, change->pages[i].run, NULL));
+        if (change->pages[i].run.segment)
+            cannot_fail(dw_page_map_set_stored(&image->pages, change->pages[i].first, change->pages[i].run, NULL));
     for (size_t i = 0; i < change->n_pages; i++)
-        if (!change->pages[i].run.segment) cannot_fail(dw_page_map_set_file(&image->pages, change->pages[i].first, change->pages[i].run.n, NULL, 0, NULL));
+        if (!change->pages[i].run.segment)
+            cannot_fail(dw_page_map_set_file(&image->pages, change->pages[i].first, change->pages[i].run.n, NULL, 0,
+                                             NULL));
     deinit_values(&image->values);
     image->values = change->values;
     image->memory_bytes = change->memory_bytes;

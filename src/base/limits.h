@@ -43,10 +43,21 @@
 #define DW_MESSAGE_BYTES_MAX (UINT64_C(4) << 20)
 #define DW_MAILBOX_BYTES_MAX (UINT64_C(64) << 20)
 #define DW_SESSIONS_PER_ACTOR_MAX 64u
+#define DW_ACTOR_MEMORY_BYTES (UINT64_C(1) << 30)        /* linear memory of an actor where the runtime's options name no other bound */
+#define DW_ACTOR_ARGUMENTS_MAX 256u
+#define DW_ACTOR_ARGUMENT_BYTES_MAX 4096u
+
+/* Runtimes */
+#define DW_RUNTIME_ACTORS_MAX 65536u                     /* that live at the same time */
+#define DW_RUNTIME_PROGRAMS_MAX 256u                     /* that the registry remembers; actors may use more */
+#define DW_RUNTIME_MODELS_MAX 16u
+#define DW_RUNTIME_DEVICES_MAX 8u
+#define DW_MODEL_NAME_BYTES_MAX 127u
 
 /* Sessions and models */
 #define DW_CONTEXT_TOKENS_MAX (1u << 20)
-#define DW_SESSIONS_PER_MODEL_MAX 256u                   /* slots in one arena */
+#define DW_SESSIONS_PER_MODEL_MAX 256u
+#define DW_MODEL_OWN_SLOTS 5u                            /* of an arena, beside those of sessions: for trials at opening, embeddings, and to change a session's slot */
 #define DW_KV_EXTENTS_MAX 16u                            /* of one slot, before they are folded into one object: each costs a map per layer and K or V, and a process may have 65,530 */
 #define DW_VOCAB_TOKENS_MAX (1u << 22)
 #define DW_LAYERS_MAX 1024u
@@ -86,16 +97,20 @@
 /* Regions */
 #define DW_REGION_EXTENTS_MAX 65536u
 #define DW_REGION_WINDOWS_MAX 4096u
-#define DW_PROCESS_MAPS_MAX 57344u                       /* of all regions together. Linux allows a process 65,530 by default, and one too many ends it in whatever malloc comes next */
-#define DW_PROCESS_BACKINGS_MAX 65536u                   /* files and memory objects of all regions together; below the system's limit in any case */
-#define DW_PROCESS_DESCRIPTORS_SPARE 64u                 /* of the system's limit, left to everybody else: models, checkpoints, libraries */
+/* Maps of all regions together. Linux allows a process 65,530 by default, and one too many ends it in whatever malloc
+ * comes next. */
+#define DW_PROCESS_MAPS_MAX 57344u
+/* Files and memory objects of all regions together, and what they leave of the system's limit to everybody else. */
+#define DW_PROCESS_BACKINGS_MAX 65536u
+#define DW_PROCESS_DESCRIPTORS_SPARE 64u
 
 /* Committed pages */
 #define DW_PAGE_MAP_PAGES_MAX (UINT64_C(1) << 20)        /* of one memory: 4 GiB with the smallest pages, 4 KiB */
-#define DW_IMAGE_MAPS_MAX 1024u                          /* of one instance's memory when it is restored; beyond that, and when maps are short, pages are read */
-#define DW_IMAGE_MAPS_MIN 16u                            /* that it may have however short they are */
+/* Maps of one instance's memory when it is restored: at most, and however short maps are. Other pages are read. */
+#define DW_IMAGE_MAPS_MAX 1024u
+#define DW_IMAGE_MAPS_MIN 16u
 #define DW_PAGE_SEGMENT_PAGES 1024u                      /* whose books are one block */
 #define DW_PAGE_SEGMENTS_MAX (1u << 20)                  /* of one store: 4 TiB with 4 KiB pages */
-#define DW_PAGE_STORE_SLACK_PAGES 1024u                  /* free pages that keep their memory, besides as many as are taken */
+#define DW_PAGE_STORE_SLACK_PAGES 1024u                   /* free pages that keep their memory, besides as many as taken ones */
 
 #endif

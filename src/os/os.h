@@ -48,8 +48,8 @@ dw_status dw_os_size(dw_os_file file, uint64_t *out, dw_error *err) DW_MUST_USE;
 /* Bytes that the file or memory object really occupies (st_blocks), for sparse objects. */
 dw_status dw_os_occupied(dw_os_file file, uint64_t *out, dw_error *err) DW_MUST_USE;
 dw_status dw_os_resize(dw_os_file file, uint64_t size, dw_error *err) DW_MUST_USE;
-/* Gives the memory or disk space of whole pages of a file back; they read as zeros then, and the file keeps its size. DW_E_UNSUPPORTED where
- * the file's system cannot. */
+/* Gives the memory or disk space of whole pages of a file back; they read as zeros then, and the file keeps its size.
+ * DW_E_UNSUPPORTED where the file's system cannot. */
 dw_status dw_os_discard(dw_os_file file, uint64_t offset, uint64_t size, dw_error *err) DW_MUST_USE;
 dw_status dw_os_sync(dw_os_file file, dw_error *err) DW_MUST_USE;
 
@@ -153,6 +153,8 @@ dw_status dw_os_mutex_create(dw_os_mutex **out, dw_error *err) DW_MUST_USE;
 void dw_os_mutex_destroy(dw_os_mutex *mutex);
 void dw_os_mutex_lock(dw_os_mutex *mutex);
 void dw_os_mutex_unlock(dw_os_mutex *mutex);
+/* Whether the calling thread holds it. For assertions: a function that says "lock held" asserts this. */
+bool dw_os_mutex_held(const dw_os_mutex *mutex);
 
 dw_status dw_os_condition_create(dw_os_condition **out, dw_error *err) DW_MUST_USE;
 void dw_os_condition_destroy(dw_os_condition *condition);

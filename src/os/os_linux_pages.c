@@ -106,7 +106,8 @@ dw_status dw_os_dirty_arm(void *address, size_t size, dw_error *err) {
     struct uffdio_register request = {.range = {.start = (uintptr_t)address, .len = size}, .mode = UFFDIO_REGISTER_MODE_WP};
     if (dw_os_faulted(DW_FAULT_DIRTY) || ioctl(fd, UFFDIO_REGISTER, &request) != 0)
         return dw_fail_system(err, errno, "cannot register %zu bytes for write tracking", size);
-    if (protect_pages(fd, address, size) != 0) return dw_fail_system(err, errno, "cannot arm %zu bytes for write tracking", size);
+    if (protect_pages(fd, address, size) != 0)
+        return dw_fail_system(err, errno, "cannot arm %zu bytes for write tracking", size);
     return DW_OK;
 }
 

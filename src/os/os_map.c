@@ -58,7 +58,8 @@ dw_status dw_os_map_file(void *address, size_t size, dw_os_file file, uint64_t o
 
     int flags = (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE | (address ? MAP_FIXED : 0);
     void *base = map(address, size, protection_bits(protection), flags, file.fd, offset);
-    if (base == MAP_FAILED) return dw_fail_system(err, errno, "cannot map %zu bytes of a file at %" PRIu64, size, offset);
+    if (base == MAP_FAILED)
+        return dw_fail_system(err, errno, "cannot map %zu bytes of a file at %" PRIu64, size, offset);
     if (out) *out = base;
     return DW_OK;
 }

@@ -108,7 +108,8 @@ uint64_t dw_os_descriptors_max(void) {
 }
 
 static dw_status file_info(dw_os_file file, struct stat *info, dw_error *err) {
-    if (dw_os_faulted(DW_FAULT_STAT) || fstat(file.fd, info) != 0) return dw_fail_system(err, errno, "cannot look at an open file");
+    if (dw_os_faulted(DW_FAULT_STAT) || fstat(file.fd, info) != 0)
+        return dw_fail_system(err, errno, "cannot look at an open file");
     return DW_OK;
 }
 
@@ -168,7 +169,8 @@ dw_status dw_os_discard(dw_os_file file, uint64_t offset, uint64_t size, dw_erro
 
 dw_status dw_os_sync(dw_os_file file, dw_error *err) {
     /* Not retried, EINTR included: after a failed sync the kernel may have dropped the pages, and a second call would lie. */
-    if (dw_os_faulted(DW_FAULT_SYNC) || dw_os_sys_sync(file.fd) != 0) return dw_fail_system(err, errno, "cannot sync a file");
+    if (dw_os_faulted(DW_FAULT_SYNC) || dw_os_sys_sync(file.fd) != 0)
+        return dw_fail_system(err, errno, "cannot sync a file");
     return DW_OK;
 }
 
@@ -187,7 +189,8 @@ static dw_status sync_folder_of(const char *path, dw_error *err) {
     int fd = open_retrying(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0) return dw_fail_errno(err, errno, "cannot open folder %s", name);
     dw_status status = DW_OK;
-    if (dw_os_faulted(DW_FAULT_SYNC) || fsync(fd) != 0) status = dw_fail_system(err, errno, "cannot sync folder %s", name);
+    if (dw_os_faulted(DW_FAULT_SYNC) || fsync(fd) != 0)
+        status = dw_fail_system(err, errno, "cannot sync folder %s", name);
     (void)close(fd);
     return status;
 }
@@ -334,7 +337,8 @@ dw_status dw_os_write_stream(int stream, const void *data, size_t size, dw_error
             struct pollfd ready = {.fd = stream, .events = POLLOUT};
             (void)poll(&ready, 1, -1);
         } else if (errno != EINTR) {
-            return dw_fail_system(err, errno, "cannot write to standard %s", stream == STDOUT_FILENO ? "output" : "error");
+            return dw_fail_system(err, errno, "cannot write to standard %s",
+                                  stream == STDOUT_FILENO ? "output" : "error");
         }
     }
     return DW_OK;

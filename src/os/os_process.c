@@ -70,7 +70,8 @@ dw_status dw_os_run(const char *const *argv, size_t output_max, dw_os_process_re
     int ends[2] = {-1, -1};
     *result = (dw_os_process_result){0};
     if (!argv[0] || output_max > SIZE_MAX / 2) return dw_fail(err, DW_E_INVALID, "no program to run");
-    if (dw_os_faulted(DW_FAULT_PROCESS) || dw_os_sys_pipe(ends) != 0) return dw_fail_system(err, errno, "cannot make a pipe");
+    if (dw_os_faulted(DW_FAULT_PROCESS) || dw_os_sys_pipe(ends) != 0)
+        return dw_fail_system(err, errno, "cannot make a pipe");
 
     pid_t child = -1;
     int failure = spawn(argv, ends[1], &child);

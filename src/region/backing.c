@@ -23,7 +23,8 @@ static dw_status check_count(dw_error *err) {
     allowed = allowed > DW_PROCESS_DESCRIPTORS_SPARE ? allowed - DW_PROCESS_DESCRIPTORS_SPARE : 1;
     allowed = dw_min_u64(allowed, DW_PROCESS_BACKINGS_MAX);
     if (dw_backing_count() < allowed) return DW_OK;
-    return dw_fail(err, DW_E_LIMIT, "%llu files and memory objects are in use, all that this process may have", (unsigned long long)allowed);
+    return dw_fail(err, DW_E_LIMIT, "%llu files and memory objects are in use, all that this process may have",
+                   (unsigned long long)allowed);
 }
 
 dw_status dw_backing_create(dw_os_file file, const char *origin, dw_backing **out, dw_error *err) {

@@ -67,7 +67,8 @@ static void copy_span(compaction *c, const dw_page_piece *piece, uint64_t unit) 
         dw_page_run to = c->runs[unit];
         to.index += (uint32_t)(at % UNIT_PAGES);
         to.n = n;
-        c->status = dw_os_read_at(dw_backing_file(piece->backing), piece->backing_offset + at * c->page - piece->offset, c->buffer, n * c->page, c->err);
+        c->status = dw_os_read_at(dw_backing_file(piece->backing), piece->backing_offset + at * c->page - piece->offset,
+                                  c->buffer, n * c->page, c->err);
         if (c->status == DW_OK) c->status = dw_page_run_write(to, c->buffer, c->err);
     }
 }
@@ -112,7 +113,8 @@ static dw_status compact_units(compaction *c, dw_page_map *map, dw_page_store *s
 }
 
 dw_status dw_page_map_compact(dw_page_map *map, dw_page_store *store, size_t pieces_max, dw_error *err) {
-    compaction c = {.n_units = (size_t)((map->n_pages + UNIT_PAGES - 1) / UNIT_PAGES), .page = dw_os_page_bytes(), .err = err};
+    compaction c = {.n_units = (size_t)((map->n_pages + UNIT_PAGES - 1) / UNIT_PAGES), .page = dw_os_page_bytes(),
+                    .err = err};
     dw_status status = DW_OK;
     if (c.n_units == 0) return DW_OK;
     c.units = calloc(c.n_units, sizeof *c.units);
@@ -126,7 +128,8 @@ dw_status dw_page_map_compact(dw_page_map *map, dw_page_store *store, size_t pie
     for (size_t unit = 0; unit < c.n_units; unit++) joined += is_joined(&c.units[unit]) ? c.units[unit].pieces : 0;
     if (c.pieces <= pieces_max || joined <= pieces_max / 2) goto out;
     c.buffer = malloc(COPY_PAGES * c.page);
-    status = c.buffer ? compact_units(&c, map, store) : dw_fail(err, DW_E_NO_MEMORY, "no memory to compact %zu units", c.n_units);
+    status = c.buffer ? compact_units(&c, map, store)
+                      : dw_fail(err, DW_E_NO_MEMORY, "no memory to compact %zu units", c.n_units);
 out:
     free(c.units);
     free(c.runs);

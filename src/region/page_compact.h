@@ -1,12 +1,16 @@
-/* page_compact.h: laying the pages of a map side by side, so that it can be mapped in few pieces, and forks share what they map.
+/* page_compact.h: laying the pages of a map side by side, so that it can be mapped in few pieces, and forks share what
+ * they map.
  *
- *   unit   DW_PAGE_SEGMENT_PAGES pages of a map, aligned: what one segment of the store can hold in the order of the map
+ *   unit   DW_PAGE_SEGMENT_PAGES pages of a map, aligned: what one segment of the store can hold, in order
+*
+ * Pages that are committed in different turns lie apart in the store. A map in more pieces than an instance may have
+ * maps is compacted before a restore: the units that are in pieces are copied, each into a segment of its own, zeros as
+ * pages that take no memory until they are read. Units with pages of a file stay: copying the file would not follow the
+ * change.
  *
- * Pages that are committed in different turns lie apart in the store. A map in more pieces than an instance may have maps is compacted
- * before a restore: the units that are in pieces are copied, each into a segment of its own, zeros as pages that take no memory until they are read.
- * Units with pages of a file stay: copying the file would not follow the change.
- *
- * Cost: at most a copy of the stored pages, and only after at least pieces_max / 4 pages were changed since the last time.
+ * Cost: at most a copy of the stored pages, and only after at least pieces_max / 4 pages were changed since the last
+ * time. A unit that was compacted refers to a whole segment, with the zeros in it: such a map takes at most
+ * DW_PAGE_SEGMENT_PAGES pages of the store for each unit that has any.
  */
 #ifndef DW_REGION_PAGE_COMPACT_H
 #define DW_REGION_PAGE_COMPACT_H
@@ -15,7 +19,8 @@
 #include "region/page_map.h"
 #include "region/page_store.h"
 
-/* Of a map with more than pieces_max pieces, most of which it can join. The map says the same afterwards, and is as it was after a failure. */
+/* Of a map with more than pieces_max pieces, most of which it can join. The map says the same afterwards, and is as it
+ * was after a failure. */
 dw_status dw_page_map_compact(dw_page_map *map, dw_page_store *store, size_t pieces_max, dw_error *err) DW_MUST_USE;
 
 #endif

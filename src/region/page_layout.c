@@ -64,11 +64,13 @@ static bool add_fill(layout_maker *maker, const dw_page_piece *piece) {
         maker->fills_capacity = capacity;
     }
     layout->fills[layout->n_fills++] =
-        (dw_region_fill){.offset = piece->offset, .size = piece->size, .backing = piece->backing, .backing_offset = piece->backing_offset};
+        (dw_region_fill){.offset = piece->offset, .size = piece->size, .backing = piece->backing,
+                         .backing_offset = piece->backing_offset};
     return true;
 }
 
-/* Whether the piece goes on, behind a gap or at once, where the last extent's backing would be if the extent were longer. */
+/* Whether the piece goes on, behind a gap or at once, where the last extent's backing would be if the extent were
+ * longer. */
 static bool goes_on(const layout_maker *maker, const dw_page_piece *piece) {
     /* Between pages of a store lie those of others, or none yet, which a map would bring to life. */
     if (maker->layout->n_extents == 0 || piece->stored) return false;
@@ -87,7 +89,8 @@ static bool close_gap(layout_maker *maker, uint64_t end) {
         if (layout->fills[i].backing) layout->fills[kept++] = layout->fills[i];
     layout->n_fills = kept;
     dw_extent *last = layout->n_extents > 0 ? &layout->extents[layout->n_extents - 1] : NULL;
-    if (!last || last->backing) return add_extent(maker, (dw_extent){.offset = maker->mapped_end, .size = end - maker->mapped_end});
+    if (!last || last->backing)
+        return add_extent(maker, (dw_extent){.offset = maker->mapped_end, .size = end - maker->mapped_end});
     last->size = end - last->offset;
     maker->mapped_end = end;
     maker->gap_fills = layout->n_fills;
@@ -107,7 +110,8 @@ static void place_piece(void *context, const dw_page_piece *piece) {
         maker->mapped_end = end;
         maker->gap_fills = maker->layout->n_fills;
     } else if (large) {
-        dw_extent extent = {.offset = piece->offset, .size = piece->size, .backing = piece->backing, .backing_offset = piece->backing_offset};
+        dw_extent extent = {.offset = piece->offset, .size = piece->size, .backing = piece->backing,
+                            .backing_offset = piece->backing_offset};
         done = close_gap(maker, piece->offset);
         if (done && !piece->backing && goes_on(maker, piece)) { /* the gap has become anonymous memory before it */
             maker->layout->extents[maker->layout->n_extents - 1].size += piece->size;

@@ -76,7 +76,8 @@ static dw_page_node *own_node(dw_page_slot *slot, uint32_t level) {
     if (!node) return NULL;
     atomic_init(&node->holders, 1);
     node->level = level;
-    for (uint32_t i = 0; i < DW_PAGE_MAP_FANOUT; i++) node->slots[i] = old ? retain_slot(&old->slots[i]) : part_of(slot, level - 1, i);
+    for (uint32_t i = 0; i < DW_PAGE_MAP_FANOUT; i++)
+        node->slots[i] = old ? retain_slot(&old->slots[i]) : part_of(slot, level - 1, i);
     release_slot(slot);
     slot->of.node = node;
     slot->index = 0;
@@ -98,7 +99,8 @@ typedef struct change {
     bool only_prepare;      /* goes the same ways, and changes nothing at their ends */
 } change;
 
-/* The slot that stands for `span` pages from `at` on, after the change, with a reference. The stored pages' are the change's own. */
+/* The slot that stands for `span` pages from `at` on, after the change, with a reference. The stored pages' are the
+ * change's own. */
 static dw_page_slot changed_slot(const change *c, uint64_t at) {
     dw_page_slot slot = c->to;
     slot.index += slot.kind == DW_PAGE_ZERO ? 0 : (uint32_t)(at - c->first);
@@ -130,13 +132,16 @@ static dw_status change_slot(dw_page_slot *slot, uint32_t level, uint64_t at, co
 
 static dw_status check_change(const dw_page_map *map, uint64_t first, uint64_t n, dw_error *err) {
     if (dw_in_range(first, n, map->n_pages)) return DW_OK;
-    return dw_fail(err, DW_E_RANGE, "%" PRIu64 " pages from %" PRIu64 " leave a map of %" PRIu64, n, first, map->n_pages);
+    return dw_fail(err, DW_E_RANGE, "%" PRIu64 " pages from %" PRIu64 " leave a map of %" PRIu64, n, first,
+                   map->n_pages);
 }
 
-dw_status dw_page_map_set_file(dw_page_map *map, uint64_t first, uint64_t n, dw_backing *backing, uint64_t file_page, dw_error *err) {
+dw_status dw_page_map_set_file(dw_page_map *map, uint64_t first, uint64_t n, dw_backing *backing, uint64_t file_page,
+                               dw_error *err) {
     dw_status status = check_change(map, first, n, err);
     if (status != DW_OK || n == 0) return status;
-    if (!dw_in_range(file_page, n, UINT32_MAX)) return dw_fail(err, DW_E_RANGE, "page %" PRIu64 " of a file is too far behind", file_page);
+    if (!dw_in_range(file_page, n, UINT32_MAX))
+        return dw_fail(err, DW_E_RANGE, "page %" PRIu64 " of a file is too far behind", file_page);
     change c = {.first = first, .end = first + n};
     if (backing) c.to = (dw_page_slot){.of.backing = backing, .index = (uint32_t)file_page, .kind = DW_PAGE_FILE};
     uint64_t done = first;
@@ -161,7 +166,8 @@ dw_status dw_page_map_set_stored(dw_page_map *map, uint64_t first, dw_page_run r
 dw_status dw_page_map_prepare(dw_page_map *map, uint64_t first, uint64_t n, bool stored, dw_error *err) {
     dw_status status = check_change(map, first, n, err);
     if (status != DW_OK || n == 0) return status;
-    change c = {.first = first, .end = first + n, .to.kind = stored ? DW_PAGE_STORED : DW_PAGE_ZERO, .only_prepare = true};
+    change c = {.first = first, .end = first + n, .to.kind = stored ? DW_PAGE_STORED : DW_PAGE_ZERO,
+                .only_prepare = true};
     uint64_t done = first;
     status = change_slot(&map->root, map->height, 0, &c, &done);
     return status == DW_OK ? DW_OK : dw_fail(err, status, "no memory for a map of %" PRIu64 " pages", map->n_pages);
@@ -172,11 +178,14 @@ static void tidy_slot(dw_page_slot *slot, uint32_t level, uint64_t at, uint64_t 
     if (slot->kind != DW_PAGE_NODE || atomic_load(&slot->of.node->holders) != 1) return;
     uint64_t span = span_of(level - 1);
     for (uint64_t i = 0; i < DW_PAGE_MAP_FANOUT; i++)
-        if (at + i * span < end && at + (i + 1) * span > first) tidy_slot(&slot->of.node->slots[i], level - 1, at + i * span, first, end);
+        if (at + i * span < end && at + (i + 1) * span > first)
+            tidy_slot(&slot->of.node->slots[i], level - 1, at + i * span, first, end);
     collapse_zeros(slot);
 }
 
-void dw_page_map_tidy(dw_page_map *map, uint64_t first, uint64_t n) { tidy_slot(&map->root, map->height, 0, first, first + n); }
+void dw_page_map_tidy(dw_page_map *map, uint64_t first, uint64_t n) {
+    tidy_slot(&map->root, map->height, 0, first, first + n);
+}
 
 /* One level more, whose first slot is what there was. */
 static dw_status raise(dw_page_map *map) {
@@ -193,7 +202,8 @@ static dw_status raise(dw_page_map *map) {
 }
 
 dw_status dw_page_map_resize(dw_page_map *map, uint64_t n_pages, dw_error *err) {
-    if (n_pages > DW_PAGE_MAP_PAGES_MAX) return dw_fail(err, DW_E_LIMIT, "a map has at most %llu pages", (unsigned long long)DW_PAGE_MAP_PAGES_MAX);
+    if (n_pages > DW_PAGE_MAP_PAGES_MAX)
+        return dw_fail(err, DW_E_LIMIT, "a map has at most %llu pages", (unsigned long long)DW_PAGE_MAP_PAGES_MAX);
     if (n_pages < map->n_pages) {
         dw_status status = dw_page_map_set_file(map, n_pages, map->n_pages - n_pages, NULL, 0, err);
         if (status != DW_OK) return status;
@@ -233,7 +243,8 @@ typedef struct walk {
 static void walk_slot(walk *w, const dw_page_slot *slot, uint32_t level, uint64_t at) {
     if (at >= w->n_pages) return;
     if (slot->kind == DW_PAGE_NODE) {
-        for (uint32_t i = 0; i < DW_PAGE_MAP_FANOUT; i++) walk_slot(w, &slot->of.node->slots[i], level - 1, at + i * span_of(level - 1));
+        for (uint32_t i = 0; i < DW_PAGE_MAP_FANOUT; i++)
+            walk_slot(w, &slot->of.node->slots[i], level - 1, at + i * span_of(level - 1));
         return;
     }
     dw_page_piece piece = piece_of(slot, at, dw_min_u64(span_of(level), w->n_pages - at), w->page);

@@ -1,7 +1,7 @@
 /* page_store.c: see page_store.h.
  *
- * Free pages are looked for in one segment after the other, from where the last ones were taken: what was written in one turn lies
- * side by side and dies together, so free runs stay long. Segments with a free page form a ring. */
+ * Free pages are looked for in one segment after the other, from where the last ones were taken: what was written in
+ * one turn lies side by side and dies together, so free runs stay long. Segments with a free page form a ring. */
 #include "region/page_store.h"
 
 #include <assert.h>
@@ -38,9 +38,13 @@ struct dw_page_store {
 
 /* --- bits ---------------------------------------------------------------------------------------------------- */
 
-static bool has_bit(const uint64_t *bits, uint32_t index) { return (bits[index / WORD_BITS] >> (index % WORD_BITS) & 1) != 0; }
+static bool has_bit(const uint64_t *bits, uint32_t index) {
+    return (bits[index / WORD_BITS] >> (index % WORD_BITS) & 1) != 0;
+}
 static void set_bit(uint64_t *bits, uint32_t index) { bits[index / WORD_BITS] |= UINT64_C(1) << (index % WORD_BITS); }
-static void clear_bit(uint64_t *bits, uint32_t index) { bits[index / WORD_BITS] &= ~(UINT64_C(1) << (index % WORD_BITS)); }
+static void clear_bit(uint64_t *bits, uint32_t index) {
+    bits[index / WORD_BITS] &= ~(UINT64_C(1) << (index % WORD_BITS));
+}
 
 /* The first index from `from` on whose bit is `wanted`; DW_PAGE_SEGMENT_PAGES when there is none. */
 static uint32_t find_bit(const uint64_t *bits, uint32_t from, bool wanted) {
@@ -63,7 +67,9 @@ dw_status dw_page_store_create(dw_page_store **out, dw_error *err) {
     store->page = dw_os_page_bytes();
     store->trim_above = DW_PAGE_STORE_SLACK_PAGES;
     dw_status status = dw_os_mutex_create(&store->mutex, err);
-    if (status == DW_OK) status = dw_backing_create_memory("driftwood-pages", GROWTH_SEGMENTS * segment_bytes(store), &store->backing, err);
+    if (status == DW_OK)
+        status = dw_backing_create_memory("driftwood-pages", GROWTH_SEGMENTS * segment_bytes(store), &store->backing,
+                                          err);
     store->object_segments = GROWTH_SEGMENTS;
     if (status == DW_OK) *out = store;
     else dw_page_store_destroy(store);
@@ -122,7 +128,8 @@ static uint32_t find_numbers(dw_page_store *store, uint32_t n) {
 
 static dw_status reserve_numbers(dw_page_store *store, uint32_t first, uint32_t n, dw_error *err) {
     uint32_t end = first + n;
-    if (end > DW_PAGE_SEGMENTS_MAX) return dw_fail(err, DW_E_NO_MEMORY, "committed pages fill %u segments", DW_PAGE_SEGMENTS_MAX);
+    if (end > DW_PAGE_SEGMENTS_MAX)
+        return dw_fail(err, DW_E_NO_MEMORY, "committed pages fill %u segments", DW_PAGE_SEGMENTS_MAX);
     if (end > store->capacity) {
         uint32_t capacity = (uint32_t)dw_max_u64(2 * store->capacity, end);
         dw_page_segment **grown = realloc(store->segments, capacity * sizeof *grown);
@@ -218,7 +225,8 @@ uint64_t dw_page_run_offset(dw_page_run run) {
 dw_page_store *dw_page_run_store(dw_page_run run) { return run.segment->store; }
 
 dw_status dw_page_run_write(dw_page_run run, const void *data, dw_error *err) {
-    return dw_os_write_at(dw_backing_file(run.segment->store->backing), dw_page_run_offset(run), data, run.n * run.segment->store->page, err);
+    return dw_os_write_at(dw_backing_file(run.segment->store->backing), dw_page_run_offset(run), data,
+                          run.n * run.segment->store->page, err);
 }
 
 /* --- giving back --------------------------------------------------------------------------------------------- */
@@ -229,7 +237,8 @@ static bool cool_segment(dw_page_store *store, dw_page_segment *segment) {
     for (uint32_t first = 0; segment->warm > segment->taken;) {
         first = find_bit(segment->taken_bits, first, false);
         uint32_t end = find_bit(segment->taken_bits, first, true);
-        if (dw_os_discard(dw_backing_file(store->backing), (start + first) * page, (end - first) * page, NULL) != DW_OK) return false;
+        if (dw_os_discard(dw_backing_file(store->backing), (start + first) * page, (end - first) * page, NULL) != DW_OK)
+            return false;
         for (; first < end; first++) {
             if (!has_bit(segment->warm_bits, first)) continue;
             clear_bit(segment->warm_bits, first);
@@ -257,13 +266,15 @@ static void free_page(dw_page_store *store, dw_page_segment *segment, uint32_t i
     clear_bit(segment->taken_bits, index);
     if (segment->taken-- == DW_PAGE_SEGMENT_PAGES) join_ring(store, segment);
     store->taken--;
-    if (store->warm > 2 * store->taken + DW_PAGE_STORE_SLACK_PAGES && store->warm > store->trim_above) cool_store(store);
+    if (store->warm > 2 * store->taken + DW_PAGE_STORE_SLACK_PAGES && store->warm > store->trim_above)
+        cool_store(store);
     dw_os_mutex_unlock(store->mutex);
 }
 
 void dw_page_run_retain(dw_page_run run) {
     /* Whoever retains holds a reference already, so nothing has to be ordered here. */
-    for (uint32_t i = run.index; i < run.index + run.n; i++) atomic_fetch_add_explicit(&run.segment->references[i], 1, memory_order_relaxed);
+    for (uint32_t i = run.index; i < run.index + run.n; i++)
+        atomic_fetch_add_explicit(&run.segment->references[i], 1, memory_order_relaxed);
 }
 
 void dw_page_run_release(dw_page_run run) {
@@ -295,7 +306,8 @@ static void check_segment(const dw_page_store *store, const dw_page_segment *seg
         assert(is_taken || atomic_load(&segment->references[i]) == 0);
     }
     assert(taken == segment->taken && warm == segment->warm && segment->store == store);
-    assert((segment->after != NULL) == (taken < DW_PAGE_SEGMENT_PAGES) && (segment->before != NULL) == (segment->after != NULL));
+    assert((segment->after != NULL) == (taken < DW_PAGE_SEGMENT_PAGES) &&
+           (segment->before != NULL) == (segment->after != NULL));
     assert(!segment->after || (segment->after->before == segment && segment->before->after == segment));
 }
 

@@ -16,9 +16,12 @@
 
 /* --- counting maps ------------------------------------------------------------------------------------------------ */
 
-/* Each extent counts as one, and so does each gap between extents, and the reservation before and behind them. The system may see fewer. */
+/* Each extent counts as one, and so does each gap between extents, and the reservation before and behind them. The
+ * system may see fewer. */
 static atomic_uint_least64_t process_maps;
-enum { MAPS_OF_RESERVATION = 2, MAPS_OF_CHANGE = 2 /* that a change adds at most: it cuts an extent or a gap in two, and is one itself */ };
+enum { MAPS_OF_RESERVATION = 2 };
+/* That a change adds at most: it cuts an extent or a gap in two, and is one itself. */
+enum { MAPS_OF_CHANGE = 2 };
 
 uint64_t dw_region_maps_count(void) { return atomic_load_explicit(&process_maps, memory_order_relaxed); }
 
@@ -32,7 +35,8 @@ static void give_maps_back(uint64_t n) { atomic_fetch_sub_explicit(&process_maps
 static dw_status take_maps(uint64_t n, dw_error *err) {
     if (atomic_fetch_add_explicit(&process_maps, n, memory_order_relaxed) + n <= DW_PROCESS_MAPS_MAX) return DW_OK;
     give_maps_back(n);
-    return dw_fail(err, DW_E_LIMIT, "the regions of this process have the %u maps that they may have", DW_PROCESS_MAPS_MAX);
+    return dw_fail(err, DW_E_LIMIT, "the regions of this process have the %u maps that they may have",
+                   DW_PROCESS_MAPS_MAX);
 }
 
 /* Extents [from, to), and the gaps between these and their neighbours. */
@@ -137,7 +141,8 @@ static size_t append_piece(dw_extent *pieces, size_t count, dw_extent piece) {
     return count + 1;
 }
 
-/* Records that [offset, +size) now comes from `placed` (NULL: nothing is mapped there). Capacity is there, and MAPS_OF_CHANGE maps are taken. */
+/* Records that [offset, +size) now comes from `placed` (NULL: nothing is mapped there). Capacity is there, and
+ * MAPS_OF_CHANGE maps are taken. */
 static void record(dw_region *region, uint64_t offset, uint64_t size, const dw_extent *placed) {
     /* Neighbours that only touch the range are taken in too, so that what continues is merged. */
     uint64_t end = offset + size;
@@ -280,11 +285,14 @@ dw_status dw_region_unmap(dw_region *region, uint64_t offset, uint64_t size, dw_
 
 dw_status dw_region_fill_in(dw_region *region, const dw_region_fill *fill, dw_error *err) {
     if (!dw_in_range(fill->offset, fill->size, region->size))
-        return dw_fail(err, DW_E_RANGE, "%" PRIu64 " bytes at %" PRIu64 " leave the body's %" PRIu64 " bytes", fill->size, fill->offset, region->size);
+        return dw_fail(err, DW_E_RANGE, "%" PRIu64 " bytes at %" PRIu64 " leave the body's %" PRIu64 " bytes",
+                       fill->size, fill->offset, region->size);
     if (is_lent(region, (dw_range){fill->offset, fill->size}))
-        return dw_fail(err, DW_E_BUSY, "%" PRIu64 " bytes at %" PRIu64 " are lent to a device", fill->size, fill->offset);
+        return dw_fail(err, DW_E_BUSY, "%" PRIu64 " bytes at %" PRIu64 " are lent to a device", fill->size,
+                       fill->offset);
     if (fill->backing)
-        return dw_os_read_at(dw_backing_file(fill->backing), fill->backing_offset, region->base + fill->offset, (size_t)fill->size, err);
+        return dw_os_read_at(dw_backing_file(fill->backing), fill->backing_offset, region->base + fill->offset,
+                             (size_t)fill->size, err);
     memset(region->base + fill->offset, 0, (size_t)fill->size);
     return DW_OK;
 }

@@ -11,11 +11,11 @@
  * 2. While a window is lent: no map, unmap, shrink, rollback or destroy may touch its pages (DW_E_BUSY). Growth of the body
  *    is allowed only when no window is lent (I5).
  * 3. A backing that is mapped privately anywhere is never written again by us, except rows appended behind what was shared
- *    (the KV arena's own rule, model/kv.h).
+ *    (the KV arena's own rule, model/kv/kv.h) and pages of a store that nobody refers to (page_store.h rule 4).
  * 4. Device writes bypass page tracking: who runs a device operation calls dw_region_touch for its outputs.
  * 5. Fresh bytes are zero.
- * 6. The maps of all regions of the process are counted, as the system counts them or more, and so are backings: what would exceed
- *    DW_PROCESS_MAPS_MAX or DW_PROCESS_BACKINGS_MAX is refused with DW_E_LIMIT before the system is asked.
+ * 6. The maps of all regions of the process are counted, as the system counts them or more, and so are backings: what
+ *    would exceed DW_PROCESS_MAPS_MAX or DW_PROCESS_BACKINGS_MAX is refused with DW_E_LIMIT before the system is asked.
  * Threads: a region belongs to one thread at a time; backings are reference-counted atomically.
  */
 #ifndef DW_REGION_REGION_H

@@ -1,4 +1,5 @@
-/* commit_test.c: the three steps of a commit, each by itself, alone and in a group; and what every failing system call leaves behind. */
+/* commit_test.c: the three steps of a commit, each by itself, alone and in a group; and what every failing system call
+ * leaves behind. */
 #include "actor/fixture.h"
 
 #include <errno.h>
@@ -13,15 +14,21 @@ enum { PAGE = 4096 };
 
 static dw_error err;
 
+/* What a turn begins with. */
+static void send_and_drain(dw_actor *actor) {
+    assert_ok(dw_actor_send(actor, "?", 1, 1, &err), err);
+    assert_ok(dw_inbox_drain(actor->inbox, &actor->mailbox, &err), err);
+}
+
 /* As a guest would have written: into memory of the live instance, with its message still in the mailbox. */
 static dw_actor *written_actor(fixture *f, const char *name, uint8_t value) {
     dw_actor *actor = fixture_actor(f, name);
     assert_int_equal(fixture_say(actor, "s1"), DW_OK);
-    assert_ok(dw_actor_send(actor, "?", 1, 1, &err), err);
+    send_and_drain(actor);
     uint8_t *memory = dw_region_base(dw_instance_region(actor->instance));
     for (uint64_t at = 0; at < actor->image.memory_bytes; at += 5 * PAGE) memory[at] ^= value;
-    dw_writer_init(&actor->reply);
-    dw_write_bytes(&actor->reply, "said", 4);
+    dw_writer_init(dw_door_reply(actor->door));
+    dw_write_bytes(dw_door_reply(actor->door), "said", 4);
     return actor;
 }
 
@@ -34,11 +41,12 @@ static dw_hash committed(dw_actor *actor) {
 
 static dw_hash hash_of(const dw_actor *actor) {
     dw_hash hash;
-    assert_int_equal(dw_hash_of(dw_region_base(dw_instance_region(actor->instance)), (size_t)actor->image.memory_bytes, &hash), DW_OK);
+    assert_int_equal(dw_hash_of(dw_region_base(dw_instance_region(actor->instance)), (size_t)actor->image.memory_bytes,
+                                &hash), DW_OK);
     return hash;
 }
 
-static uint64_t taken(const fixture *f) { return dw_page_store_use_now(f->runtime->pages).taken; }
+static uint64_t taken(const fixture *f) { return dw_page_store_use_now(dw_runtime_pages(f->runtime)).taken; }
 
 static void a_plan_changes_nothing_until_it_is_published(void **state) {
     fixture *f = *state;
@@ -123,13 +131,14 @@ static void superseded_pages_are_free_again(void **state) {
         assert_ok(dw_actor_use_now(actor, &use, &err), err);
         assert_int_equal((taken(f) - outside) * dw_os_page_bytes(), use.stored_bytes);
     }
-    dw_page_store_use use = dw_page_store_use_now(f->runtime->pages);
+    dw_page_store_use use = dw_page_store_use_now(dw_runtime_pages(f->runtime));
     assert_true(use.warm <= 2 * use.taken + DW_PAGE_STORE_SLACK_PAGES);
     dw_actor_destroy(actor);
     assert_int_equal(taken(f), outside);
 }
 
-/* The instance may still map a page that counts as written and is not a copy of its own: such a page must not be taken anew. */
+/* The instance may still map a page that counts as written and is not a copy of its own: such a page must not be taken
+ * anew. */
 static void pages_of_the_live_instance_are_not_taken_anew(void **state) {
     fixture *f = *state;
     dw_actor *actor = fixture_actor(f, "touched"), *other = fixture_actor(f, "other");
@@ -140,11 +149,12 @@ static void pages_of_the_live_instance_are_not_taken_anew(void **state) {
     dw_region *region = dw_instance_region(actor->instance);
     dw_hash before = hash_of(actor);
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(dw_region_touch(region, 0, dw_region_size(region)), DW_OK); /* as after a device that wrote nothing */
-        assert_ok(dw_actor_send(actor, "?", 1, 1, &err), err);
+        /* as after a device that wrote nothing */
+        assert_int_equal(dw_region_touch(region, 0, dw_region_size(region)), DW_OK);
+        send_and_drain(actor);
         dw_commit_plan plan;
         dw_turn_result result = {0};
-        dw_writer_init(&actor->reply);
+        dw_writer_init(dw_door_reply(actor->door));
         assert_ok(dw_commit_plan_make(&plan, actor, &err), err);
         assert_ok(dw_commit_persist((dw_commit_plan *[]){&plan}, 1, &err), err);
         dw_commit_publish(&plan, &result);
@@ -174,7 +184,7 @@ static void a_persist_that_fails_is_repeated(void **state) {
         assert_int_equal(status, loop.hit ? DW_E_NO_SPACE : DW_OK);
         if (loop.hit) {
             assert_int_equal(taken(f), before);
-            dw_page_store_check(f->runtime->pages);
+            dw_page_store_check(dw_runtime_pages(f->runtime));
             assert_ok(dw_commit_persist((dw_commit_plan *[]){&plans[0], &plans[1]}, 2, &err), err);
         }
         for (int i = 0; i < 2; i++) {
@@ -188,10 +198,11 @@ static void a_persist_that_fails_is_repeated(void **state) {
     }
 }
 
-/* Whatever call of a turn and its commit fails, and with whatever the system says: the turn is done, or its message and the actor are
- * as before, and the next attempt succeeds. No failure of the system is taken for the guest's. */
+/* Whatever call of a turn and its commit fails, and with whatever the system says: the turn is done, or its message and
+ * the actor are as before, and the next attempt succeeds. No failure of the system is taken for the guest's. */
 static void whatever_call_of_a_turn_fails_the_message_stays(void **state) {
-    static const int numbers[] = {EMFILE, ENFILE, ENOMEM, ENOSPC, EIO, EPERM, EACCES, EBUSY, EAGAIN, EINVAL, ETIMEDOUT, ENOSYS};
+    static const int numbers[] = {EMFILE, ENFILE, ENOMEM, ENOSPC, EIO, EPERM, EACCES, EBUSY, EAGAIN, EINVAL, ETIMEDOUT,
+                                  ENOSYS};
     fixture *f = *state;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (numbers[i] == EAGAIN) continue; /* of write protection: asked again until it succeeds */
@@ -209,7 +220,8 @@ static void whatever_call_of_a_turn_fails_the_message_stays(void **state) {
             fault_loop_disarm(&loop);
             if (status != DW_OK) {
                 assert_true(loop.hit);
-                if (dw_status_kind_of(status) != DW_KIND_FAILED) fail_msg("errno %d: %s: %s", numbers[i], dw_status_name(status), err.text);
+                if (dw_status_kind_of(status) != DW_KIND_FAILED)
+                    fail_msg("errno %d: %s: %s", numbers[i], dw_status_name(status), err.text);
                 assert_int_equal(dw_actor_waiting(actor), 1);
                 fixture_assert_same(actor, twin);
                 assert_ok(dw_actor_turn(actor, UINT64_MAX, &result, &err), err);

@@ -13,7 +13,8 @@ static void assert_goes_on(fixture *f, dw_actor *actor) {
     dw_error err = {0};
     char path[512];
     /* In memory where there is such a place: what is tested is no disk, and the file is large. */
-    if (dw_os_exists("/dev/shm")) snprintf(path, sizeof path, "/dev/shm/driftwood-test-%llu.drift", (unsigned long long)dw_os_monotonic_ns());
+    if (dw_os_exists("/dev/shm"))
+        snprintf(path, sizeof path, "/dev/shm/driftwood-test-%llu.drift", (unsigned long long)dw_os_monotonic_ns());
     else fixture_path(f, "scattered.drift", path);
     assert_ok(dw_actor_fork(actor, "fork", &fork, NULL, &err), err);
     fixture_assert_same(actor, fork);
@@ -28,7 +29,8 @@ static void assert_goes_on(fixture *f, dw_actor *actor) {
     assert_ok(dw_os_remove(path, &err), err);
 }
 
-/* Each of these pages is a run of its own, since its neighbours were committed in another turn: more runs than a process may have maps. */
+/* Each of these pages is a run of its own, since its neighbours were committed in another turn: more runs than a
+ * process may have maps. */
 static void scattered_pages_commit_restore_fork_freeze_and_thaw(void **state) {
     fixture *f = *state;
     dw_actor *actor = fixture_actor(f, "scattered");

@@ -49,7 +49,8 @@ static void errno_chooses_the_status_and_its_text_is_appended(void **state) {
     (void)state;
     static const struct { int number; dw_status status; } rows[] = {
         {ENOENT, DW_E_NOT_FOUND}, {EEXIST, DW_E_EXISTS}, {EACCES, DW_E_DENIED}, {ENOMEM, DW_E_NO_MEMORY},
-        {ENOSPC, DW_E_NO_SPACE}, {EIO, DW_E_IO}, {EMFILE, DW_E_SYSTEM}, {ENFILE, DW_E_SYSTEM}, {ETIMEDOUT, DW_E_IO}, {EBADF, DW_E_SYSTEM}, {ENOSYS, DW_E_UNSUPPORTED}};
+        {ENOSPC, DW_E_NO_SPACE}, {EIO, DW_E_IO}, {EMFILE, DW_E_SYSTEM}, {ENFILE, DW_E_SYSTEM}, {ETIMEDOUT, DW_E_IO},
+        {EBADF, DW_E_SYSTEM}, {ENOSYS, DW_E_UNSUPPORTED}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         dw_error err;
         assert_status(dw_fail_errno(&err, rows[i].number, "cannot %s", "go"), rows[i].status);

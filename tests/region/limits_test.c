@@ -62,7 +62,8 @@ static void maps_are_counted_as_extents_and_gaps(void **state) {
         uint64_t first = test_random_below(&random, PAGES), n = 1 + test_random_below(&random, PAGES - first);
         dw_extent extent = {.offset = first * page, .size = n * page};
         if (test_random_below(&random, 2)) assert_ok(dw_region_map(region, &extent, true, &err), err);
-        else if ((first + n) * page <= dw_region_size(region)) assert_ok(dw_region_unmap(region, first * page, n * page, &err), err);
+        else if ((first + n) * page <= dw_region_size(region))
+            assert_ok(dw_region_unmap(region, first * page, n * page, &err), err);
         size_t n_extents;
         const dw_extent *extents = dw_region_extents(region, &n_extents);
         uint64_t maps = 2 + n_extents;
@@ -92,7 +93,8 @@ static void backings_are_refused_before_the_system_has_no_descriptor(void **stat
     }
     assert_status(status, DW_E_LIMIT);
     assert_int_equal(dw_backing_count(), ALLOWED - DW_PROCESS_DESCRIPTORS_SPARE);
-    for (size_t i = 0; i < 32; i++) assert_ok(dw_os_open("/dev/null", DW_OS_READ, &others[i], &err), err); /* others still can */
+    /* others still can */
+    for (size_t i = 0; i < 32; i++) assert_ok(dw_os_open("/dev/null", DW_OS_READ, &others[i], &err), err);
     for (size_t i = 0; i < 32; i++) dw_os_close(&others[i]);
     while (n > 0) dw_backing_release(backings[--n]);
     assert_int_equal(dw_backing_count(), before);

@@ -1,5 +1,5 @@
-/* Page maps and their store against a plain array: whatever is written, shared, given up or restored, every page has the bytes that the
- * array says, no page is lost and none is kept for nobody. */
+/* Page maps and their store against a plain array: whatever is written, shared, given up or restored, every page has
+ * the bytes that the array says, no page is lost and none is kept for nobody. */
 #include <string.h>
 
 #include "base/checked.h"
@@ -11,7 +11,7 @@
 #include "region/page_compact.h"
 #include "region/page_layout.h"
 #include "region/page_map.h"
-#include "model_parts/heap_count.h"
+#include "model/gguf/heap_count.h"
 #include "region/page_store.h"
 
 enum { MAPS = 6, PAGES_MAX = 5000, FILE_PAGES = 900 };
@@ -89,7 +89,8 @@ static void check_store(world *w) {
 
 static uint64_t tag_at(const dw_page_piece *piece) {
     uint64_t tag = 0;
-    if (piece->backing) assert_ok(dw_os_read_at(dw_backing_file(piece->backing), piece->backing_offset, &tag, sizeof tag, &err), err);
+    if (piece->backing)
+        assert_ok(dw_os_read_at(dw_backing_file(piece->backing), piece->backing_offset, &tag, sizeof tag, &err), err);
     return tag;
 }
 
@@ -112,7 +113,8 @@ static void check_restore(const memory *m, size_t maps_max) {
     assert_ok(dw_page_layout_make(&m->map, maps_max, &layout, &err), err);
     assert_true(layout.n_extents <= maps_max + FILE_PAGES);
     assert_ok(dw_region_create(&(dw_region_options){.reserve_bytes = PAGES_MAX * page}, &region, &err), err);
-    for (size_t i = 0; i < layout.n_extents; i++) assert_ok(dw_region_map(region, &layout.extents[i], false, &err), err);
+    for (size_t i = 0; i < layout.n_extents; i++)
+        assert_ok(dw_region_map(region, &layout.extents[i], false, &err), err);
     for (size_t i = 0; i < layout.n_fills; i++) assert_ok(dw_region_fill_in(region, &layout.fills[i], &err), err);
     assert_int_equal(dw_region_size(region), m->map.n_pages * page);
     for (uint64_t i = 0; i < m->map.n_pages; i++) {
@@ -239,7 +241,8 @@ static void a_prepared_change_needs_no_memory(void **state) {
             fork->map = dw_page_map_share(&m->map);
         }
         bool used = below(&w, 3) != 0;
-        uint64_t first = below(&w, PAGES_MAX - 40), zeros = below(&w, PAGES_MAX), n_zeros = some_pages(&w, PAGES_MAX - zeros);
+        uint64_t first = below(&w, PAGES_MAX - 40), zeros = below(&w, PAGES_MAX);
+        uint64_t n_zeros = some_pages(&w, PAGES_MAX - zeros);
         dw_page_run run;
         assert_ok(dw_page_store_take(w.store, 1 + (uint32_t)below(&w, 40), &run, &err), err);
         memset(w.data, 0, run.n * page);
@@ -411,7 +414,8 @@ static void few_pieces_are_mapped_and_nothing_is_copied(void **state) {
     world_deinit(&w);
 }
 
-/* Committed one by one, in any order: many pieces. Compacted they are few, and say the same; the pages from before come back. */
+/* Committed one by one, in any order: many pieces. Compacted they are few, and say the same; the pages from before come
+ * back. */
 static void a_map_in_pieces_is_compacted(void **state) {
     (void)state;
     static world w;
