@@ -45,11 +45,12 @@ void dw_actor_image_deinit(dw_actor_image *image) {
     dw_page_map_deinit(&image->pages);
     dw_page_map_deinit(&image->held);
     deinit_values(&image->values);
-    image->memory_bytes = 0;
+    image->memory_bytes = image->pieces_max = 0;
 }
 
 static dw_status size_map(dw_actor_image *image, uint64_t memory_bytes, dw_error *err) {
     image->memory_bytes = memory_bytes;
+    image->pieces_max = 1;
     return dw_page_map_resize(&image->pages, memory_bytes / dw_os_page_bytes(), err);
 }
 
@@ -63,6 +64,7 @@ dw_status dw_actor_image_of(dw_actor_image *image, dw_instance *instance, dw_err
         const dw_extent *extent = &extents[i];
         if (extent->offset >= image->memory_bytes || !extent->backing) continue;
         uint64_t end = dw_min_u64(extent->offset + extent->size, image->memory_bytes);
+        image->pieces_max += 2;
         status = dw_page_map_set_file(&image->pages, extent->offset / page, (end - extent->offset) / page,
                                       extent->backing, extent->backing_offset / page, err);
     }
@@ -89,15 +91,24 @@ dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64
 }
 
 dw_status dw_actor_image_clone(const dw_actor_image *image, dw_actor_image *out, dw_error *err) {
-    *out = (dw_actor_image){.memory_bytes = image->memory_bytes, .pages = dw_page_map_share(&image->pages)};
+    *out = (dw_actor_image){.memory_bytes = image->memory_bytes, .pieces_max = image->pieces_max,
+                            .pages = dw_page_map_share(&image->pages)};
     if (copy_values(&image->values, &out->values) == DW_OK) return DW_OK;
     dw_actor_image_deinit(out);
     return dw_fail(err, DW_E_NO_MEMORY, "no memory for a second image");
 }
 
+static void count_piece(void *context, const dw_page_piece *piece) {
+    (void)piece;
+    ++*(uint64_t *)context;
+}
+
 void dw_actor_image_compact(dw_actor_image *image, dw_page_store *store) {
     dw_error err;
+    if (image->pieces_max <= DW_IMAGE_MAPS_MAX) return;
     dw_status status = dw_page_map_compact(&image->pages, store, DW_IMAGE_MAPS_MAX, &err);
+    image->pieces_max = 0;
+    dw_page_map_walk(&image->pages, count_piece, &image->pieces_max);
     if (status != DW_OK) dw_log(DW_LOG_WARN, "compact", "status=%s reason=%s", dw_status_name(status), err.text);
 }
 
@@ -246,6 +257,7 @@ void dw_image_change_publish(dw_image_change *change, dw_actor_image *image) {
         if (!change->pages[i].run.segment)
             cannot_fail(dw_page_map_set_file(&image->pages, change->pages[i].first, change->pages[i].run.n, NULL, 0,
                                              NULL));
+    image->pieces_max += 2 * change->n_pages + 1; /* each cuts one in two, and is one itself; grown memory is one */
     deinit_values(&image->values);
     image->values = change->values;
     image->memory_bytes = change->memory_bytes;

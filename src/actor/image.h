@@ -40,6 +40,7 @@ typedef struct dw_actor_image {
     dw_page_map pages;       /* no pages: there is no image yet, or a program without memory */
     dw_page_map held;        /* what the live instance maps; no pages without one */
     uint64_t memory_bytes;
+    uint64_t pieces_max;     /* the map is in no more pieces: known without walking it */
     dw_image_values values;
 } dw_actor_image;
 
