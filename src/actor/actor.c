@@ -197,7 +197,7 @@ dw_status dw_actor_send(dw_actor *actor, const void *body, size_t size, uint64_t
     return dw_inbox_put(actor->inbox, body, size, realtime_ns ? realtime_ns : dw_os_realtime_ns(), err);
 }
 
-static void count_piece(void *context, const dw_page_piece *piece) {
+static void count_use_piece(void *context, const dw_page_piece *piece) {
     dw_actor_use *use = context;
     use->image_extents++;
     if (piece->stored) use->stored_bytes += piece->size;
@@ -205,7 +205,7 @@ static void count_piece(void *context, const dw_page_piece *piece) {
 
 dw_status dw_actor_use_now(dw_actor *actor, dw_actor_use *out, dw_error *err) {
     *out = (dw_actor_use){.memory_bytes = actor->image.memory_bytes, .sessions = (uint32_t)actor->n_sessions};
-    dw_page_map_walk(&actor->image.pages, count_piece, out);
+    dw_page_map_walk(&actor->image.pages, count_use_piece, out);
     for (size_t i = 0; i < actor->n_sessions; i++) {
         dw_session *session = actor->sessions[i]->shown.session;
         dw_session_use use;

@@ -12,7 +12,7 @@ static void deinit_values(dw_image_values *values) {
     *values = (dw_image_values){0};
 }
 
-static dw_status read_globals(dw_instance *instance, dw_image_values *out, dw_error *err) {
+static dw_status read_image_globals(dw_instance *instance, dw_image_values *out, dw_error *err) {
     size_t n = dw_program_info_view(dw_instance_program(instance))->n_globals;
     if (n == 0) return DW_OK;
     out->globals = calloc(n, sizeof *out->globals);
@@ -23,7 +23,7 @@ static dw_status read_globals(dw_instance *instance, dw_image_values *out, dw_er
 
 static dw_status read_values(dw_instance *instance, dw_image_values *out, dw_error *err) {
     *out = (dw_image_values){.wasi = *dw_instance_wasi(instance)};
-    dw_status status = read_globals(instance, out, err);
+    dw_status status = read_image_globals(instance, out, err);
     if (status == DW_OK) status = dw_instance_tables(instance, &out->tables, &out->n_tables, err);
     if (status != DW_OK) deinit_values(out);
     return status;
@@ -45,7 +45,7 @@ void dw_actor_image_deinit(dw_actor_image *image) {
     dw_page_map_deinit(&image->pages);
     dw_page_map_deinit(&image->held);
     deinit_values(&image->values);
-    image->memory_bytes = image->pieces_max = 0;
+    image->memory_bytes = image->pieces_max = image->pieces_seen = 0;
 }
 
 static dw_status size_map(dw_actor_image *image, uint64_t memory_bytes, dw_error *err) {
@@ -92,23 +92,26 @@ dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64
 
 dw_status dw_actor_image_clone(const dw_actor_image *image, dw_actor_image *out, dw_error *err) {
     *out = (dw_actor_image){.memory_bytes = image->memory_bytes, .pieces_max = image->pieces_max,
+                            .pieces_seen = image->pieces_seen,
                             .pages = dw_page_map_share(&image->pages)};
     if (copy_values(&image->values, &out->values) == DW_OK) return DW_OK;
     dw_actor_image_deinit(out);
     return dw_fail(err, DW_E_NO_MEMORY, "no memory for a second image");
 }
 
-static void count_piece(void *context, const dw_page_piece *piece) {
+static void count_image_piece(void *context, const dw_page_piece *piece) {
     (void)piece;
     ++*(uint64_t *)context;
 }
 
 void dw_actor_image_compact(dw_actor_image *image, dw_page_store *store) {
     dw_error err;
-    if (image->pieces_max <= DW_IMAGE_MAPS_MAX) return;
+    /* A map that stayed in many pieces is not walked again until it has a quarter more. */
+    if (image->pieces_max <= dw_max_u64(DW_COMPACT_PIECES_MIN, image->pieces_seen + image->pieces_seen / 4)) return;
     dw_status status = dw_page_map_compact(&image->pages, store, DW_IMAGE_MAPS_MAX, &err);
     image->pieces_max = 0;
-    dw_page_map_walk(&image->pages, count_piece, &image->pieces_max);
+    dw_page_map_walk(&image->pages, count_image_piece, &image->pieces_max);
+    image->pieces_seen = image->pieces_max;
     if (status != DW_OK) dw_log(DW_LOG_WARN, "compact", "status=%s reason=%s", dw_status_name(status), err.text);
 }
 
@@ -230,7 +233,7 @@ dw_status dw_image_change_keep(dw_image_change *change, dw_actor_image *image, d
 }
 
 /* For what room was made for. */
-static void cannot_fail(dw_status status) {
+static void must_have_room(dw_status status) {
     if (status != DW_OK) abort(); /* a bug of ours: half a commit would be worse */
 }
 
@@ -242,7 +245,8 @@ void dw_image_change_forget(dw_image_change *change, dw_actor_image *image) {
         dw_page_map_tidy(&image->pages, change->written[i].offset / dw_os_page_bytes(),
                          change->written[i].size / dw_os_page_bytes());
     /* What was added holds zeros, so nothing is made for giving it up. */
-    if (image->pages.n_pages > change->n_before) cannot_fail(dw_page_map_resize(&image->pages, change->n_before, NULL));
+    if (image->pages.n_pages > change->n_before)
+        must_have_room(dw_page_map_resize(&image->pages, change->n_before, NULL));
     change->n_pages = 0;
     change->kept = false;
 }
@@ -252,10 +256,10 @@ void dw_image_change_forget(dw_image_change *change, dw_actor_image *image) {
 void dw_image_change_publish(dw_image_change *change, dw_actor_image *image) {
     for (size_t i = 0; i < change->n_pages; i++)
         if (change->pages[i].run.segment)
-            cannot_fail(dw_page_map_set_stored(&image->pages, change->pages[i].first, change->pages[i].run, NULL));
+            must_have_room(dw_page_map_set_stored(&image->pages, change->pages[i].first, change->pages[i].run, NULL));
     for (size_t i = 0; i < change->n_pages; i++)
         if (!change->pages[i].run.segment)
-            cannot_fail(dw_page_map_set_file(&image->pages, change->pages[i].first, change->pages[i].run.n, NULL, 0,
+            must_have_room(dw_page_map_set_file(&image->pages, change->pages[i].first, change->pages[i].run.n, NULL, 0,
                                              NULL));
     image->pieces_max += 2 * change->n_pages + 1; /* each cuts one in two, and is one itself; grown memory is one */
     deinit_values(&image->values);

@@ -41,6 +41,7 @@ typedef struct dw_actor_image {
     dw_page_map held;        /* what the live instance maps; no pages without one */
     uint64_t memory_bytes;
     uint64_t pieces_max;     /* the map is in no more pieces: known without walking it */
+    uint64_t pieces_seen;    /* when it was last looked at for compacting */
     dw_image_values values;
 } dw_actor_image;
 
@@ -54,7 +55,7 @@ dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64
 /* A second image of the same state: memory is shared, whatever its size. */
 dw_status dw_actor_image_clone(const dw_actor_image *image, dw_actor_image *out, dw_error *err) DW_MUST_USE;
 
-/* Before a restore or a fork: memory in very many pieces is laid side by side (page_compact.h), so that forks and later
+/* Before a restore or a fork: memory in many pieces is laid side by side (page_compact.h), so that forks and later
  * restores share what they map. Where that fails nothing is lost: pages that cannot be mapped are read. */
 void dw_actor_image_compact(dw_actor_image *image, dw_page_store *store);
 /* As dw_instance_options wants it, with memory laid out in no more maps than the process can spare; borrows from both,

@@ -51,7 +51,7 @@ static dw_status run_guest(dw_actor *actor, const dw_message *current, dw_turn_r
 }
 
 /* A group of one. */
-static dw_status commit(dw_actor *actor, dw_turn_result *result, dw_error *err) {
+static dw_status commit_turn(dw_actor *actor, dw_turn_result *result, dw_error *err) {
     uint64_t start = dw_os_monotonic_ns();
     dw_commit_plan plan;
     dw_status status = dw_commit_plan_make(&plan, actor, err);
@@ -100,7 +100,7 @@ dw_status dw_actor_turn(dw_actor *actor, uint64_t deadline_ns, dw_turn_result *r
     result->run_ns = dw_os_monotonic_ns() - start;
     const dw_door_counts counts = dw_door_counts_of(actor->door);
     count_into(&counts, result);
-    if (status == DW_OK) status = commit(actor, result, err);
+    if (status == DW_OK) status = commit_turn(actor, result, err);
     if (status != DW_OK) roll_back(actor, status);
     actor->in_turn = false;
     return result->status = status;

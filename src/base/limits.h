@@ -109,6 +109,9 @@
 /* Maps of one instance's memory when it is restored: at most, and however short maps are. Other pages are read. */
 #define DW_IMAGE_MAPS_MAX 1024u
 #define DW_IMAGE_MAPS_MIN 16u
+/* Memory is compacted when it is in more pieces, and only where that copies few pages for each piece that goes. */
+#define DW_COMPACT_PIECES_MIN 48u
+#define DW_COMPACT_PAGES_PER_PIECE 64u
 #define DW_PAGE_SEGMENT_PAGES 1024u                      /* whose books are one block */
 #define DW_PAGE_SEGMENTS_MAX (1u << 20)                  /* of one store: 4 TiB with 4 KiB pages */
 #define DW_PAGE_STORE_SLACK_PAGES 1024u                   /* free pages that keep their memory, besides as many as taken ones */

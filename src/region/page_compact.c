@@ -14,6 +14,7 @@ typedef struct compaction {
     unit_count *units;       /* [n_units] */
     dw_page_run *runs;       /* [n_units] where a unit goes; no segment: it stays */
     size_t n_units, pieces;
+    bool at_any_price;
     uint64_t page;
     uint8_t *buffer;
     dw_status status;
@@ -44,14 +45,18 @@ static void count_units(void *context, const dw_page_piece *piece) {
     }
 }
 
-static bool is_joined(const unit_count *unit) { return unit->pieces > 1 && unit->stored > 0 && unit->file == 0; }
+/* At any price: the map has more pieces than can be mapped. */
+static bool is_joined(const unit_count *unit, bool at_any_price) {
+    if (unit->pieces < 2 || unit->stored == 0 || unit->file > 0) return false;
+    return at_any_price || unit->stored <= DW_COMPACT_PAGES_PER_PIECE * unit->pieces;
+}
 
 /* Takes a segment for each unit that is joined, those of neighbours side by side. */
 static dw_status take_segments(compaction *c, dw_page_store *store) {
     dw_status status = DW_OK;
     for (size_t first = 0; first < c->n_units && status == DW_OK;) {
         size_t end = first;
-        while (end < c->n_units && is_joined(&c->units[end])) end++;
+        while (end < c->n_units && is_joined(&c->units[end], c->at_any_price)) end++;
         if (end > first) status = dw_page_store_take_segments(store, (uint32_t)(end - first), &c->runs[first], c->err);
         if (status != DW_OK) memset(&c->runs[first], 0, (end - first) * sizeof c->runs[0]);
         first = end + 1;
@@ -124,9 +129,11 @@ dw_status dw_page_map_compact(dw_page_map *map, dw_page_store *store, size_t pie
         goto out;
     }
     dw_page_map_walk(map, count_units, &c);
-    size_t joined = 0;
-    for (size_t unit = 0; unit < c.n_units; unit++) joined += is_joined(&c.units[unit]) ? c.units[unit].pieces : 0;
-    if (c.pieces <= pieces_max || joined <= pieces_max / 2) goto out;
+    c.at_any_price = c.pieces > pieces_max;
+    size_t joined = 0, bound = c.at_any_price ? pieces_max : DW_COMPACT_PIECES_MIN;
+    for (size_t unit = 0; unit < c.n_units; unit++)
+        if (is_joined(&c.units[unit], c.at_any_price)) joined += c.units[unit].pieces;
+    if (c.pieces <= bound || joined <= bound / 2) goto out;
     c.buffer = malloc(COPY_PAGES * c.page);
     status = c.buffer ? compact_units(&c, map, store)
                       : dw_fail(err, DW_E_NO_MEMORY, "no memory to compact %zu units", c.n_units);

@@ -16,7 +16,7 @@ typedef struct piece_count {
 
 static unsigned size_class(uint64_t size) { return 63u - (unsigned)__builtin_clzll(size); }
 
-static void count_piece(void *context, const dw_page_piece *piece) {
+static void count_layout_piece(void *context, const dw_page_piece *piece) {
     piece_count *count = context;
     count->pieces++;
     if (!piece->backing || piece->stored) count->of_class[size_class(piece->size)]++;
@@ -39,7 +39,7 @@ typedef struct layout_maker {
     dw_status status;
 } layout_maker;
 
-static bool add_extent(layout_maker *maker, dw_extent extent) {
+static bool add_layout_extent(layout_maker *maker, dw_extent extent) {
     dw_page_layout *layout = maker->layout;
     if (layout->n_extents == maker->extents_capacity) {
         size_t capacity = maker->extents_capacity ? 2 * maker->extents_capacity : 16;
@@ -54,7 +54,7 @@ static bool add_extent(layout_maker *maker, dw_extent extent) {
     return true;
 }
 
-static bool add_fill(layout_maker *maker, const dw_page_piece *piece) {
+static bool add_layout_fill(layout_maker *maker, const dw_page_piece *piece) {
     dw_page_layout *layout = maker->layout;
     if (layout->n_fills == maker->fills_capacity) {
         size_t capacity = maker->fills_capacity ? 2 * maker->fills_capacity : 64;
@@ -90,7 +90,7 @@ static bool close_gap(layout_maker *maker, uint64_t end) {
     layout->n_fills = kept;
     dw_extent *last = layout->n_extents > 0 ? &layout->extents[layout->n_extents - 1] : NULL;
     if (!last || last->backing)
-        return add_extent(maker, (dw_extent){.offset = maker->mapped_end, .size = end - maker->mapped_end});
+        return add_layout_extent(maker, (dw_extent){.offset = maker->mapped_end, .size = end - maker->mapped_end});
     last->size = end - last->offset;
     maker->mapped_end = end;
     maker->gap_fills = layout->n_fills;
@@ -117,10 +117,10 @@ static void place_piece(void *context, const dw_page_piece *piece) {
             maker->layout->extents[maker->layout->n_extents - 1].size += piece->size;
             maker->mapped_end = end;
         } else if (done) {
-            done = add_extent(maker, extent);
+            done = add_layout_extent(maker, extent);
         }
     } else {
-        done = add_fill(maker, piece);
+        done = add_layout_fill(maker, piece);
     }
     if (!done) maker->status = DW_E_NO_MEMORY;
 }
@@ -128,7 +128,7 @@ static void place_piece(void *context, const dw_page_piece *piece) {
 dw_status dw_page_layout_make(const dw_page_map *map, size_t maps_max, dw_page_layout *out, dw_error *err) {
     piece_count count = {0};
     *out = (dw_page_layout){0};
-    dw_page_map_walk(map, count_piece, &count);
+    dw_page_map_walk(map, count_layout_piece, &count);
     layout_maker maker = {.layout = out, .size_min = count.pieces <= maps_max ? 0 : choose_size(&count, maps_max / 2)};
     dw_page_map_walk(map, place_piece, &maker);
     bool done = maker.status == DW_OK && close_gap(&maker, map->n_pages * dw_os_page_bytes());

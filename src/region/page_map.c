@@ -130,7 +130,7 @@ static dw_status change_slot(dw_page_slot *slot, uint32_t level, uint64_t at, co
     return status;
 }
 
-static dw_status check_change(const dw_page_map *map, uint64_t first, uint64_t n, dw_error *err) {
+static dw_status check_pages(const dw_page_map *map, uint64_t first, uint64_t n, dw_error *err) {
     if (dw_in_range(first, n, map->n_pages)) return DW_OK;
     return dw_fail(err, DW_E_RANGE, "%" PRIu64 " pages from %" PRIu64 " leave a map of %" PRIu64, n, first,
                    map->n_pages);
@@ -138,7 +138,7 @@ static dw_status check_change(const dw_page_map *map, uint64_t first, uint64_t n
 
 dw_status dw_page_map_set_file(dw_page_map *map, uint64_t first, uint64_t n, dw_backing *backing, uint64_t file_page,
                                dw_error *err) {
-    dw_status status = check_change(map, first, n, err);
+    dw_status status = check_pages(map, first, n, err);
     if (status != DW_OK || n == 0) return status;
     if (!dw_in_range(file_page, n, UINT32_MAX))
         return dw_fail(err, DW_E_RANGE, "page %" PRIu64 " of a file is too far behind", file_page);
@@ -151,7 +151,7 @@ dw_status dw_page_map_set_file(dw_page_map *map, uint64_t first, uint64_t n, dw_
 
 dw_status dw_page_map_set_stored(dw_page_map *map, uint64_t first, dw_page_run run, dw_error *err) {
     uint64_t done = first;
-    dw_status status = check_change(map, first, run.n, err);
+    dw_status status = check_pages(map, first, run.n, err);
     if (status == DW_OK) {
         change c = {.first = first, .end = first + run.n,
                     .to = {.of.segment = run.segment, .index = run.index, .kind = DW_PAGE_STORED}};
@@ -164,7 +164,7 @@ dw_status dw_page_map_set_stored(dw_page_map *map, uint64_t first, dw_page_run r
 }
 
 dw_status dw_page_map_prepare(dw_page_map *map, uint64_t first, uint64_t n, bool stored, dw_error *err) {
-    dw_status status = check_change(map, first, n, err);
+    dw_status status = check_pages(map, first, n, err);
     if (status != DW_OK || n == 0) return status;
     change c = {.first = first, .end = first + n, .to.kind = stored ? DW_PAGE_STORED : DW_PAGE_ZERO,
                 .only_prepare = true};
@@ -188,7 +188,7 @@ void dw_page_map_tidy(dw_page_map *map, uint64_t first, uint64_t n) {
 }
 
 /* One level more, whose first slot is what there was. */
-static dw_status raise(dw_page_map *map) {
+static dw_status raise_map(dw_page_map *map) {
     if (map->root.kind != DW_PAGE_ZERO) {
         dw_page_node *node = calloc(1, sizeof *node);
         if (!node) return DW_E_NO_MEMORY;
@@ -209,7 +209,7 @@ dw_status dw_page_map_resize(dw_page_map *map, uint64_t n_pages, dw_error *err) 
         if (status != DW_OK) return status;
     }
     while (span_of(map->height) < n_pages) {
-        dw_status status = raise(map);
+        dw_status status = raise_map(map);
         if (status != DW_OK) return dw_fail(err, status, "no memory for a map of %" PRIu64 " pages", n_pages);
     }
     map->n_pages = n_pages;
@@ -219,7 +219,7 @@ dw_status dw_page_map_resize(dw_page_map *map, uint64_t n_pages, dw_error *err) 
 /* --- looking ------------------------------------------------------------------------------------------------- */
 
 /* The pages of a slot without a node, as a piece. */
-static dw_page_piece piece_of(const dw_page_slot *slot, uint64_t first, uint64_t n, uint64_t page) {
+static dw_page_piece slot_piece(const dw_page_slot *slot, uint64_t first, uint64_t n, uint64_t page) {
     dw_page_piece piece = {.offset = first * page, .size = n * page};
     if (slot->kind == DW_PAGE_FILE) {
         piece.backing = slot->of.backing;
@@ -247,7 +247,7 @@ static void walk_slot(walk *w, const dw_page_slot *slot, uint32_t level, uint64_
             walk_slot(w, &slot->of.node->slots[i], level - 1, at + i * span_of(level - 1));
         return;
     }
-    dw_page_piece piece = piece_of(slot, at, dw_min_u64(span_of(level), w->n_pages - at), w->page);
+    dw_page_piece piece = slot_piece(slot, at, dw_min_u64(span_of(level), w->n_pages - at), w->page);
     bool continues = w->last.size > 0 && w->last.backing == piece.backing &&
                      (!piece.backing || w->last.backing_offset + w->last.size == piece.backing_offset);
     if (continues) {
@@ -274,7 +274,7 @@ dw_page_piece dw_page_map_look(const dw_page_map *map, uint64_t page) {
     }
     dw_page_slot one = *slot;
     if (one.kind == DW_PAGE_FILE) one.index += (uint32_t)(page % span_of(level));
-    return piece_of(&one, page, 1, dw_os_page_bytes());
+    return slot_piece(&one, page, 1, dw_os_page_bytes());
 }
 
 static void count_nodes(const dw_page_slot *slot, bool own, dw_page_map_use *use) {

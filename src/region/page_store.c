@@ -38,16 +38,18 @@ struct dw_page_store {
 
 /* --- bits ---------------------------------------------------------------------------------------------------- */
 
-static bool has_bit(const uint64_t *bits, uint32_t index) {
+static bool has_page_bit(const uint64_t *bits, uint32_t index) {
     return (bits[index / WORD_BITS] >> (index % WORD_BITS) & 1) != 0;
 }
-static void set_bit(uint64_t *bits, uint32_t index) { bits[index / WORD_BITS] |= UINT64_C(1) << (index % WORD_BITS); }
-static void clear_bit(uint64_t *bits, uint32_t index) {
+static void set_page_bit(uint64_t *bits, uint32_t index) {
+    bits[index / WORD_BITS] |= UINT64_C(1) << (index % WORD_BITS);
+}
+static void clear_page_bit(uint64_t *bits, uint32_t index) {
     bits[index / WORD_BITS] &= ~(UINT64_C(1) << (index % WORD_BITS));
 }
 
 /* The first index from `from` on whose bit is `wanted`; DW_PAGE_SEGMENT_PAGES when there is none. */
-static uint32_t find_bit(const uint64_t *bits, uint32_t from, bool wanted) {
+static uint32_t find_page_bit(const uint64_t *bits, uint32_t from, bool wanted) {
     for (uint32_t index = from; index < DW_PAGE_SEGMENT_PAGES;) {
         uint64_t word = (wanted ? bits[index / WORD_BITS] : ~bits[index / WORD_BITS]) >> (index % WORD_BITS);
         if (word != 0) return index + (uint32_t)__builtin_ctzll(word);
@@ -173,15 +175,15 @@ static void drop_segment(dw_page_store *store, dw_page_segment *segment) {
 
 /* From a segment that has a free page. */
 static dw_page_run take_from(dw_page_store *store, dw_page_segment *segment, uint32_t wanted) {
-    uint32_t first = find_bit(segment->taken_bits, segment->next, false);
-    if (first == DW_PAGE_SEGMENT_PAGES) first = find_bit(segment->taken_bits, 0, false);
-    uint32_t end = find_bit(segment->taken_bits, first, true);
+    uint32_t first = find_page_bit(segment->taken_bits, segment->next, false);
+    if (first == DW_PAGE_SEGMENT_PAGES) first = find_page_bit(segment->taken_bits, 0, false);
+    uint32_t end = find_page_bit(segment->taken_bits, first, true);
     if (end - first > wanted) end = first + wanted;
     for (uint32_t i = first; i < end; i++) {
         atomic_store_explicit(&segment->references[i], 1, memory_order_relaxed);
-        set_bit(segment->taken_bits, i);
-        if (has_bit(segment->warm_bits, i)) continue;
-        set_bit(segment->warm_bits, i); /* from here on: whether it comes to be written or not */
+        set_page_bit(segment->taken_bits, i);
+        if (has_page_bit(segment->warm_bits, i)) continue;
+        set_page_bit(segment->warm_bits, i); /* from here on: whether it comes to be written or not */
         segment->warm++;
         store->warm++;
     }
@@ -235,13 +237,13 @@ dw_status dw_page_run_write(dw_page_run run, const void *data, dw_error *err) {
 static bool cool_segment(dw_page_store *store, dw_page_segment *segment) {
     uint64_t page = store->page, start = (uint64_t)segment->number * DW_PAGE_SEGMENT_PAGES;
     for (uint32_t first = 0; segment->warm > segment->taken;) {
-        first = find_bit(segment->taken_bits, first, false);
-        uint32_t end = find_bit(segment->taken_bits, first, true);
+        first = find_page_bit(segment->taken_bits, first, false);
+        uint32_t end = find_page_bit(segment->taken_bits, first, true);
         if (dw_os_discard(dw_backing_file(store->backing), (start + first) * page, (end - first) * page, NULL) != DW_OK)
             return false;
         for (; first < end; first++) {
-            if (!has_bit(segment->warm_bits, first)) continue;
-            clear_bit(segment->warm_bits, first);
+            if (!has_page_bit(segment->warm_bits, first)) continue;
+            clear_page_bit(segment->warm_bits, first);
             segment->warm--;
             store->warm--;
         }
@@ -263,7 +265,7 @@ static void cool_store(dw_page_store *store) {
 
 static void free_page(dw_page_store *store, dw_page_segment *segment, uint32_t index) {
     dw_os_mutex_lock(store->mutex);
-    clear_bit(segment->taken_bits, index);
+    clear_page_bit(segment->taken_bits, index);
     if (segment->taken-- == DW_PAGE_SEGMENT_PAGES) join_ring(store, segment);
     store->taken--;
     if (store->warm > 2 * store->taken + DW_PAGE_STORE_SLACK_PAGES && store->warm > store->trim_above)
@@ -298,7 +300,7 @@ dw_page_store_use dw_page_store_use_now(dw_page_store *store) {
 static void check_segment(const dw_page_store *store, const dw_page_segment *segment) {
     uint32_t taken = 0, warm = 0;
     for (uint32_t i = 0; i < DW_PAGE_SEGMENT_PAGES; i++) {
-        bool is_taken = has_bit(segment->taken_bits, i), is_warm = has_bit(segment->warm_bits, i);
+        bool is_taken = has_page_bit(segment->taken_bits, i), is_warm = has_page_bit(segment->warm_bits, i);
         taken += is_taken;
         warm += is_warm;
         assert(!is_taken || is_warm);

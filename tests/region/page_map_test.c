@@ -436,8 +436,8 @@ static void a_map_in_pieces_is_compacted(void **state) {
     check_memory(m);
     check_store(&w);
     check_restore(m, 16);
-    /* Few pages that change afterwards move nothing. */
-    for (uint64_t i = 0; i < 20; i++) write_pages(&w, &m->map, m->tags, i * 200, 1);
+    /* Few pages that change afterwards move nothing, though they make more pieces than DW_COMPACT_PIECES_MIN. */
+    for (uint64_t i = 0; i < 30; i++) write_pages(&w, &m->map, m->tags, 100 + i * 160, 1);
     dw_page_piece kept = dw_page_map_look(&m->map, 1);
     assert_ok(dw_page_map_compact(&m->map, w.store, 256, &err), err);
     assert_int_equal(dw_page_map_look(&m->map, 1).backing_offset, kept.backing_offset);
@@ -460,6 +460,25 @@ static void a_changed_file_is_not_compacted(void **state) {
     assert_ok(dw_page_map_compact(&m->map, w.store, 16, &err), err);
     assert_int_equal(dw_page_store_use_now(w.store).taken, before);
     check_memory(m);
+    world_deinit(&w);
+}
+
+/* A small memory is soon cheaper to copy than to map in pieces. */
+static void a_small_map_is_compacted_early(void **state) {
+    (void)state;
+    static world w;
+    dw_page_layout layout;
+    world_init(&w, test_seed(23));
+    memory *m = &w.memories[0];
+    m->used = true;
+    assert_ok(dw_page_map_resize(&m->map, 200, &err), err);
+    for (uint64_t i = 0; i < 60; i++) write_pages(&w, &m->map, m->tags, i * 7 % 200, 1);
+    assert_ok(dw_page_map_compact(&m->map, w.store, 1024, &err), err);
+    assert_ok(dw_page_layout_make(&m->map, 1024, &layout, &err), err);
+    assert_int_equal(layout.n_extents, 1);
+    dw_page_layout_deinit(&layout);
+    check_memory(m);
+    check_restore(m, 1024);
     world_deinit(&w);
 }
 
@@ -497,6 +516,7 @@ int main(void) {
         cmocka_unit_test(few_pieces_are_mapped_and_nothing_is_copied),
         cmocka_unit_test(a_map_in_pieces_is_compacted),
         cmocka_unit_test(a_changed_file_is_not_compacted),
+        cmocka_unit_test(a_small_map_is_compacted_early),
 #ifdef DW_FAULTS
         cmocka_unit_test(a_compaction_that_fails_leaves_the_map),
 #endif
