@@ -18,7 +18,7 @@ static void assert_goes_on(fixture *f, dw_actor *actor) {
     else fixture_path(f, "scattered.drift", path);
     assert_ok(dw_actor_fork(actor, "fork", &fork, NULL, &err), err);
     fixture_assert_same(actor, fork);
-    assert_ok(dw_actor_freeze(fork, path, NULL, &err), err);
+    assert_ok(dw_actor_freeze(fork, path, NULL, NULL, &err), err);
     assert_ok(dw_actor_thaw(f->runtime, path, NULL, &thawed, NULL, &err), err);
     fixture_assert_same(actor, thawed);
     assert_int_equal(fixture_say(fork, "e9"), DW_OK);
