@@ -109,7 +109,7 @@ dw_status dw_actor_create(dw_runtime *runtime, dw_program *program, const dw_act
     *out = NULL;
     dw_status status = dw_actor_shell(runtime, program, &birth, &actor, err);
     if (status != DW_OK) return status;
-    dw_wasi_state *wasi = &actor->image.wasi;
+    dw_wasi_state *wasi = &actor->image.values.wasi;
     wasi->birth_realtime_ns = options->birth_realtime_ns ? options->birth_realtime_ns : dw_os_realtime_ns();
     wasi->turn_realtime_ns = wasi->birth_realtime_ns;
     if (options->random_seed) memcpy(wasi->random_seed, options->random_seed, sizeof wasi->random_seed);
@@ -157,19 +157,23 @@ static dw_status write_output(void *context, int stream, const void *data, size_
 
 dw_status dw_actor_live(dw_actor *actor, dw_error *err) {
     if (actor->instance) return DW_OK;
-    bool fresh =
-        actor->image.n_extents == 0 && actor->image.memory_bytes == 0 && actor->turns == 0 && !actor->image.globals;
-    dw_image image = dw_actor_image_view(&actor->image);
+    bool fresh = actor->image.memory_bytes == 0 && actor->turns == 0 && !actor->image.values.globals;
+    dw_page_layout layout = {0};
+    dw_image image;
+    dw_actor_image_compact(&actor->image, dw_runtime_pages(actor->runtime));
+    dw_status status = dw_actor_image_view(&actor->image, &layout, &image, err);
+    if (status != DW_OK) return status;
     dw_instance_options options = {
         .image = fresh ? NULL : &image,
-        .wasi_state = actor->image.wasi,
+        .wasi_state = actor->image.values.wasi,
         .wasi = {.arguments = (const char *const *)actor->arguments, .write = write_output, .context = actor},
         .enter = dw_door_enter,
         .enter_context = actor->door,
         .memory_bytes_max = dw_runtime_memory_bytes_max(actor->runtime),
     };
     dw_instance *instance = NULL;
-    dw_status status = dw_instance_create(actor->program, &options, &instance, err);
+    status = dw_instance_create(actor->program, &options, &instance, err);
+    dw_page_layout_deinit(&layout);
     if (status == DW_OK && fresh) status = dw_actor_image_of(&actor->image, instance, err);
     if (status == DW_OK) status = dw_region_mark(dw_instance_region(instance), DW_DIRTY_AUTO, err);
     if (status != DW_OK) {
@@ -177,12 +181,14 @@ dw_status dw_actor_live(dw_actor *actor, dw_error *err) {
         return status;
     }
     actor->instance = instance;
+    dw_actor_image_hold(&actor->image);
     return DW_OK;
 }
 
 void dw_actor_drop_instance(dw_actor *actor) {
     dw_instance_destroy(actor->instance);
     actor->instance = NULL;
+    dw_actor_image_let_go(&actor->image);
 }
 
 /* --- looking ------------------------------------------------------------------------------------------------- */
@@ -204,10 +210,15 @@ dw_status dw_actor_send(dw_actor *actor, const void *body, size_t size, uint64_t
     return dw_inbox_put(actor->inbox, body, size, realtime_ns ? realtime_ns : dw_os_realtime_ns(), err);
 }
 
+static void count_use_piece(void *context, const dw_page_piece *piece) {
+    dw_actor_use *use = context;
+    use->image_extents++;
+    if (piece->stored) use->stored_bytes += piece->size;
+}
+
 dw_status dw_actor_use_now(dw_actor *actor, dw_actor_use *out, dw_error *err) {
-    *out = (dw_actor_use){.memory_bytes = actor->image.memory_bytes,
-                          .image_extents = actor->image.n_extents,
-                          .sessions = (uint32_t)actor->n_sessions};
+    *out = (dw_actor_use){.memory_bytes = actor->image.memory_bytes, .sessions = (uint32_t)actor->n_sessions};
+    dw_page_map_walk(&actor->image.pages, count_use_piece, out);
     for (size_t i = 0; i < actor->n_sessions; i++) {
         dw_session *session = actor->sessions[i]->shown.session;
         dw_session_use use;

@@ -2,15 +2,14 @@
  *
  *   actor     a named instance of a program with its mailbox, sessions and last committed image
  *   inbox     messages that were sent and are not in the mailbox yet: from any thread, also while a turn runs
- *   image     the actor as its last committed turn left it: memory extents, globals, WASI state. Immutable once
- *             committed
+ *   image     the actor as its last committed turn left it: memory pages, globals, WASI state. Immutable once committed
  *   turn      one message handled: either everything of it is kept, or nothing (I2)
  *
- * How a turn stays atomic: the live instance runs on private pages. At commit the pages that were written are appended
- * to the actor's page log (a memory object) and the image's extents point there from then on: cost follows change (I8),
- * and what older images refer to is never overwritten, so a fork just takes the image. A turn that ends badly drops the
- * instance; the next turn restores the image. Sessions are put back by their lengths; one that is cut below the length
- * it had at the turn's beginning is saved first, by a fork.
+ * How a turn stays atomic: the live instance runs on private pages. At commit (commit.h) the pages that were written go
+ * into the runtime's page store, and the image's page map names them from then on: cost follows change (I8), and what
+ * older images refer to is never overwritten, so a fork just shares the map. A turn that ends badly drops the instance;
+ * the next turn restores the image. Sessions are put back by their lengths; one that is cut below the length it had at
+ * the turn's beginning is saved first, by a fork.
  *
  * Rules
  * 1. All state of an actor is in its image, its sessions, its mailbox and its counters: freeze writes these and nothing
@@ -145,7 +144,9 @@ typedef struct dw_actor_digest { dw_hash memory, kv, tokens; } dw_actor_digest;
 dw_status dw_actor_digest_of(dw_actor *actor, dw_actor_digest *out, dw_error *err) DW_MUST_USE;
 
 typedef struct dw_actor_use {
-    uint64_t memory_bytes, image_extents;
+    uint64_t memory_bytes;
+    uint64_t image_extents;     /* runs of pages with one origin in the committed memory */
+    uint64_t stored_bytes;      /* of it in the page store: shared with forks as far as neither wrote to it since */
     uint32_t sessions; uint32_t tokens, rows;
     uint64_t kv_bytes, kv_own_bytes, kv_shared_bytes;
 } dw_actor_use;

@@ -136,11 +136,11 @@ dw_status dw_actor_freeze(dw_actor *actor, const char *path, const dw_freeze_opt
                                      .created_ns = dw_os_realtime_ns(),
                                      .memory = dw_region_base(dw_instance_region(actor->instance)),
                                      .memory_bytes = actor->image.memory_bytes,
-                                     .globals = actor->image.globals,
-                                     .n_globals = actor->image.n_globals,
-                                     .tables = actor->image.tables,
-                                     .n_tables = actor->image.n_tables,
-                                     .wasi = actor->image.wasi,
+                                     .globals = actor->image.values.globals,
+                                     .n_globals = actor->image.values.n_globals,
+                                     .tables = actor->image.values.tables,
+                                     .n_tables = actor->image.values.n_tables,
+                                     .wasi = actor->image.values.wasi,
                                      .sessions = sessions,
                                      .n_sessions = actor->n_sessions,
                                      .mailbox = mailbox_section,
@@ -410,6 +410,7 @@ static dw_status fork_state(dw_actor *actor, dw_actor *child, dw_fork_report *re
     child->turns = actor->turns;
     child->has_parent = actor->has_parent;
     child->parent = actor->parent;
+    dw_actor_image_compact(&actor->image, dw_runtime_pages(actor->runtime)); /* once, for this fork and those to come */
     dw_status status = dw_actor_image_clone(&actor->image, &child->image, err);
     if (status == DW_OK && dw_mailbox_clone(&actor->mailbox, &child->mailbox) != DW_OK) {
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a mailbox");

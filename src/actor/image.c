@@ -1,306 +1,277 @@
-/* image.c: committed memory as extents over an append-only page log (image.h). */
+/* image.c: committed memory as a map of pages, and what an instance changed (image.h). */
 #include "actor/image.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* A fold copies the whole memory once; these bounds make that rare and keep the number of maps of a restore small. */
-enum { EXTENTS_BEFORE_FOLD = 48 };
-#define LOG_BYTES_MIN (UINT64_C(8) << 20)
-#define LOG_PER_MEMORY 2u
-/* A fold keeps shorter zero runs as holes of its log: else memory with many holes would have too many extents again at once. */
-enum { FOLD_GAPS_MAX = 16 };
-/* Zero runs are looked for in blocks of this size inside long dirty runs (a freshly grown heap). */
-#define ZERO_BLOCK_BYTES UINT64_C(65536)
+/* --- values -------------------------------------------------------------------------------------------------- */
 
-typedef struct run { uint64_t offset, size; } run;
-typedef struct run_list {
-    run *runs;
-    size_t n, capacity;
-    uint64_t bytes;
-    bool failed;
-} run_list;
-
-typedef struct extent_list {
-    dw_extent *items;
-    size_t n, capacity;
-} extent_list;
-
-/* --- small lists --------------------------------------------------------------------------------------------- */
-
-static void collect_run(void *context, uint64_t offset, uint64_t size) {
-    run_list *list = context;
-    if (list->failed) return;
-    if (list->n == list->capacity) {
-        size_t capacity = list->capacity ? 2 * list->capacity : 32;
-        run *grown = realloc(list->runs, capacity * sizeof *grown);
-        if (!grown) {
-            list->failed = true;
-            return;
-        }
-        list->runs = grown;
-        list->capacity = capacity;
-    }
-    list->runs[list->n++] = (run){offset, size};
-    list->bytes += size;
+static void deinit_values(dw_image_values *values) {
+    free(values->globals);
+    free(values->tables);
+    *values = (dw_image_values){0};
 }
 
-static void release_extents(dw_extent *extents, size_t n) {
-    for (size_t i = 0; i < n; i++) dw_backing_release(extents[i].backing);
-    free(extents);
+static dw_status read_image_globals(dw_instance *instance, dw_image_values *out, dw_error *err) {
+    size_t n = dw_program_info_view(dw_instance_program(instance))->n_globals;
+    if (n == 0) return DW_OK;
+    out->globals = calloc(n, sizeof *out->globals);
+    if (!out->globals) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %zu globals", n);
+    out->n_globals = n;
+    return dw_instance_globals(instance, out->globals, n, err);
 }
 
-/* Appends an extent (retaining its backing), merged into the one before where it continues it. */
-static dw_status append_extent(extent_list *list, const dw_extent *extent) {
-    if (extent->size == 0) return DW_OK;
-    if (list->n > 0) {
-        dw_extent *last = &list->items[list->n - 1];
-        bool continues = last->backing == extent->backing &&
-                         (!extent->backing || last->backing_offset + last->size == extent->backing_offset);
-        if (continues) {
-            last->size += extent->size;
-            return DW_OK;
-        }
-    }
-    if (list->n == list->capacity) {
-        size_t capacity = list->capacity ? 2 * list->capacity : 16;
-        dw_extent *grown = realloc(list->items, capacity * sizeof *grown);
-        if (!grown) return DW_E_NO_MEMORY;
-        list->items = grown;
-        list->capacity = capacity;
-    }
-    if (extent->backing) dw_backing_retain(extent->backing);
-    list->items[list->n] = *extent;
-    list->items[list->n++].mode = DW_EXTENT_PRIVATE;
-    return DW_OK;
+static dw_status read_values(dw_instance *instance, dw_image_values *out, dw_error *err) {
+    *out = (dw_image_values){.wasi = *dw_instance_wasi(instance)};
+    dw_status status = read_image_globals(instance, out, err);
+    if (status == DW_OK) status = dw_instance_tables(instance, &out->tables, &out->n_tables, err);
+    if (status != DW_OK) deinit_values(out);
+    return status;
 }
 
-/* The part [from, to) of an extent. */
-static dw_extent cut(const dw_extent *extent, uint64_t from, uint64_t to) {
-    dw_extent part = *extent;
-    part.offset = from;
-    part.size = to - from;
-    if (part.backing) part.backing_offset += from - extent->offset;
-    return part;
+static dw_status copy_values(const dw_image_values *from, dw_image_values *out) {
+    *out = (dw_image_values){.n_globals = from->n_globals, .n_tables = from->n_tables, .wasi = from->wasi};
+    if (from->n_globals > 0) {
+        out->globals = calloc(from->n_globals, sizeof *out->globals);
+        if (!out->globals) return DW_E_NO_MEMORY;
+        memcpy(out->globals, from->globals, from->n_globals * sizeof *out->globals);
+    }
+    return dw_tables_copy(from->tables, from->n_tables, &out->tables);
 }
 
 /* --- construction -------------------------------------------------------------------------------------------- */
 
 void dw_actor_image_deinit(dw_actor_image *image) {
-    release_extents(image->extents, image->n_extents);
-    free(image->globals);
-    free(image->tables);
-    dw_backing_release(image->log);
-    *image = (dw_actor_image){0};
+    dw_page_map_deinit(&image->pages);
+    dw_page_map_deinit(&image->held);
+    deinit_values(&image->values);
+    image->memory_bytes = image->pieces_max = image->pieces_seen = 0;
 }
 
-static dw_status read_globals(dw_instance *instance, dw_value **out, size_t *out_n, dw_error *err) {
-    *out = NULL;
-    *out_n = dw_program_info_view(dw_instance_program(instance))->n_globals;
-    if (*out_n == 0) return DW_OK;
-    dw_value *globals = calloc(*out_n, sizeof *globals);
-    if (!globals) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %zu globals", *out_n);
-    dw_status status = dw_instance_globals(instance, globals, *out_n, err);
-    if (status != DW_OK) {
-        free(globals);
-        return status;
-    }
-    *out = globals;
-    return DW_OK;
+static dw_status size_map(dw_actor_image *image, uint64_t memory_bytes, dw_error *err) {
+    image->memory_bytes = memory_bytes;
+    image->pieces_max = 1;
+    return dw_page_map_resize(&image->pages, memory_bytes / dw_os_page_bytes(), err);
 }
 
 dw_status dw_actor_image_of(dw_actor_image *image, dw_instance *instance, dw_error *err) {
-    *image = (dw_actor_image){.memory_bytes = dw_instance_memory_bytes(instance), .wasi = *dw_instance_wasi(instance)};
-    extent_list list = {0};
+    uint64_t page = dw_os_page_bytes();
+    *image = (dw_actor_image){0};
     size_t n = 0;
     const dw_extent *extents = dw_region_extents(dw_instance_region(instance), &n);
-    dw_status status = DW_OK;
+    dw_status status = size_map(image, dw_instance_memory_bytes(instance), err);
     for (size_t i = 0; i < n && status == DW_OK; i++) {
-        if (extents[i].offset >= image->memory_bytes) break;
-        uint64_t end = dw_min_u64(extents[i].offset + extents[i].size, image->memory_bytes);
-        dw_extent part = cut(&extents[i], extents[i].offset, end);
-        status = append_extent(&list, &part);
+        const dw_extent *extent = &extents[i];
+        if (extent->offset >= image->memory_bytes || !extent->backing) continue;
+        uint64_t end = dw_min_u64(extent->offset + extent->size, image->memory_bytes);
+        image->pieces_max += 2;
+        status = dw_page_map_set_file(&image->pages, extent->offset / page, (end - extent->offset) / page,
+                                      extent->backing, extent->backing_offset / page, err);
     }
-    image->extents = list.items;
-    image->n_extents = list.n;
-    if (status != DW_OK) status = dw_fail(err, status, "no memory for the image of a program");
-    if (status == DW_OK) status = read_globals(instance, &image->globals, &image->n_globals, err);
-    if (status == DW_OK) status = dw_instance_tables(instance, &image->tables, &image->n_tables, err);
+    if (status == DW_OK) status = read_values(instance, &image->values, err);
     if (status != DW_OK) dw_actor_image_deinit(image);
     return status;
 }
 
-/* Everything of an image that is not memory. */
-static dw_status copy_values(const dw_image *from, dw_actor_image *to) {
-    to->n_globals = from->n_globals;
-    to->n_tables = from->n_tables;
-    to->wasi = from->wasi;
-    if (from->n_globals > 0) {
-        to->globals = calloc(from->n_globals, sizeof *to->globals);
-        if (!to->globals) return DW_E_NO_MEMORY;
-        memcpy(to->globals, from->globals, from->n_globals * sizeof *to->globals);
-    }
-    return dw_tables_copy(from->tables, from->n_tables, &to->tables);
-}
-
-dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, const dw_image *state, dw_error *err) {
-    *image = (dw_actor_image){.memory_bytes = state->memory_bytes};
-    extent_list list = {0};
-    dw_extent whole = {.offset = 0, .size = state->memory_bytes, .backing = backing, .backing_offset = offset};
-    dw_status status = append_extent(&list, &whole);
-    image->extents = list.items;
-    image->n_extents = list.n;
-    if (status == DW_OK) status = copy_values(state, image);
-    if (status == DW_OK) return DW_OK;
-    dw_actor_image_deinit(image);
-    return dw_fail(err, status, "no memory for an image of %zu globals", state->n_globals);
+dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, const dw_image *state,
+                              dw_error *err) {
+    uint64_t page = dw_os_page_bytes();
+    /* copied, not written */
+    const dw_image_values values = {.globals = (dw_value *)(uintptr_t)state->globals, .n_globals = state->n_globals,
+                                    .tables = (dw_table_view *)(uintptr_t)state->tables, .n_tables = state->n_tables,
+                                    .wasi = state->wasi};
+    *image = (dw_actor_image){0};
+    dw_status status = size_map(image, state->memory_bytes, err);
+    if (status == DW_OK)
+        status = dw_page_map_set_file(&image->pages, 0, image->pages.n_pages, backing, offset / page, err);
+    if (status == DW_OK && copy_values(&values, &image->values) != DW_OK)
+        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for an image of %zu globals", state->n_globals);
+    if (status != DW_OK) dw_actor_image_deinit(image);
+    return status;
 }
 
 dw_status dw_actor_image_clone(const dw_actor_image *image, dw_actor_image *out, dw_error *err) {
-    *out = (dw_actor_image){.memory_bytes = image->memory_bytes};
-    extent_list list = {0};
-    dw_image values = dw_actor_image_view(image);
-    dw_status status = DW_OK;
-    for (size_t i = 0; i < image->n_extents && status == DW_OK; i++) status = append_extent(&list, &image->extents[i]);
-    out->extents = list.items;
-    out->n_extents = list.n;
-    if (status == DW_OK) status = copy_values(&values, out);
-    if (status == DW_OK) return DW_OK;
+    *out = (dw_actor_image){.memory_bytes = image->memory_bytes, .pieces_max = image->pieces_max,
+                            .pieces_seen = image->pieces_seen,
+                            .pages = dw_page_map_share(&image->pages)};
+    if (copy_values(&image->values, &out->values) == DW_OK) return DW_OK;
     dw_actor_image_deinit(out);
-    return dw_fail(err, status, "no memory for a second image");
+    return dw_fail(err, DW_E_NO_MEMORY, "no memory for a second image");
 }
 
-dw_image dw_actor_image_view(const dw_actor_image *image) {
-    return (dw_image){.memory = image->extents, .n_memory = image->n_extents, .memory_bytes = image->memory_bytes,
-                      .globals = image->globals, .n_globals = image->n_globals, .tables = image->tables, .n_tables = image->n_tables,
-                      .wasi = image->wasi};
+static void count_image_piece(void *context, const dw_page_piece *piece) {
+    (void)piece;
+    ++*(uint64_t *)context;
 }
 
-/* --- commit -------------------------------------------------------------------------------------------------- */
-
-static bool is_zero(const uint8_t *data, uint64_t size) {
-    return size == 0 || (data[0] == 0 && memcmp(data, data + 1, (size_t)(size - 1)) == 0);
+void dw_actor_image_compact(dw_actor_image *image, dw_page_store *store) {
+    dw_error err;
+    /* A map that stayed in many pieces is not walked again until it has a quarter more. */
+    if (image->pieces_max <= dw_max_u64(DW_COMPACT_PIECES_MIN, image->pieces_seen + image->pieces_seen / 4)) return;
+    dw_status status = dw_page_map_compact(&image->pages, store, DW_IMAGE_MAPS_MAX, &err);
+    image->pieces_max = 0;
+    dw_page_map_walk(&image->pages, count_image_piece, &image->pieces_max);
+    image->pieces_seen = image->pieces_max;
+    if (status != DW_OK) dw_log(DW_LOG_WARN, "compact", "status=%s reason=%s", dw_status_name(status), err.text);
 }
 
-/* Bytes of whole blocks from offset on that hold zeros only. */
-static uint64_t zero_run(const uint8_t *memory, uint64_t offset, uint64_t end) {
-    uint64_t at = offset;
-    while (at < end) {
-        uint64_t step = dw_min_u64(end - at, ZERO_BLOCK_BYTES);
-        if (!is_zero(memory + at, step)) break;
-        at += step;
-    }
-    return at - offset;
+dw_status dw_actor_image_view(const dw_actor_image *image, dw_page_layout *layout, dw_image *out, dw_error *err) {
+    /* The fewer maps are left in the process, the fewer one instance takes. */
+    uint64_t maps = dw_min_u64(DW_IMAGE_MAPS_MAX, dw_max_u64(DW_IMAGE_MAPS_MIN, dw_region_maps_left() / 16));
+    const dw_image_values *values = &image->values;
+    dw_status status = dw_page_layout_make(&image->pages, (size_t)maps, layout, err);
+    if (status != DW_OK) return status;
+    *out = (dw_image){.memory = layout->extents, .n_memory = layout->n_extents, .fills = layout->fills,
+                      .n_fills = layout->n_fills,
+                      .memory_bytes = image->memory_bytes, .globals = values->globals, .n_globals = values->n_globals,
+                      .tables = values->tables, .n_tables = values->n_tables, .wasi = values->wasi};
+    return DW_OK;
 }
 
-/* One written run as extents: what is not zero goes to the log at *used. Of a log that is new (`gap_bytes` > 0), zero runs shorter than
- * that are mapped too: nothing was ever written there, so they are holes, and read as zeros. */
-static dw_status log_run(extent_list *list, const uint8_t *memory, run dirty, dw_backing *log, uint64_t gap_bytes, uint64_t *used, dw_error *err) {
-    uint64_t offset = dirty.offset, end = dirty.offset + dirty.size;
-    while (offset < end) {
-        uint64_t zeros = zero_run(memory, offset, end), step = zeros ? zeros : dw_min_u64(end - offset, ZERO_BLOCK_BYTES);
-        dw_extent extent = {.offset = offset, .size = step};
-        if (zeros < gap_bytes || !zeros) {
-            dw_status status = zeros ? DW_OK : dw_os_write_at(dw_backing_file(log), *used, memory + offset, (size_t)step, err);
-            if (status != DW_OK) return status;
-            extent.backing = log;
-            extent.backing_offset = *used;
-            *used += step;
+void dw_actor_image_hold(dw_actor_image *image) {
+    dw_page_map_deinit(&image->held);
+    image->held = dw_page_map_share(&image->pages);
+}
+
+void dw_actor_image_let_go(dw_actor_image *image) { dw_page_map_deinit(&image->held); }
+
+/* --- planning a change --------------------------------------------------------------------------------------- */
+
+static void note_range(void *context, uint64_t offset, uint64_t size) {
+    dw_image_change *change = context;
+    if (!change->memory || offset >= change->memory_bytes) return; /* no memory for the list: told by the caller */
+    if (change->n_written == change->capacity) {
+        size_t capacity = change->capacity ? 2 * change->capacity : 32;
+        dw_page_range *grown = realloc(change->written, capacity * sizeof *grown);
+        if (!grown) {
+            change->memory = NULL;
+            return;
         }
-        if (append_extent(list, &extent) != DW_OK) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the extents of a commit");
-        offset += step;
+        change->written = grown;
+        change->capacity = capacity;
     }
-    return DW_OK;
+    size = dw_min_u64(size, change->memory_bytes - offset);
+    change->written[change->n_written++] = (dw_page_range){offset, size};
+    change->written_bytes += size;
 }
 
-/* Appends what the old extents say about [from, to); beyond the old memory it is zero. */
-static dw_status keep_old(extent_list *list, const dw_actor_image *image, uint64_t from, uint64_t to, dw_error *err) {
-    dw_status status = DW_OK;
-    for (size_t i = 0; i < image->n_extents && status == DW_OK; i++) {
-        const dw_extent *extent = &image->extents[i];
-        uint64_t first = dw_max_u64(from, extent->offset), last = dw_min_u64(to, extent->offset + extent->size);
-        if (first >= last) continue;
-        dw_extent part = cut(extent, first, last);
-        status = append_extent(list, &part);
-    }
-    if (status == DW_OK && to > image->memory_bytes) {
-        uint64_t first = dw_max_u64(from, image->memory_bytes);
-        dw_extent fresh = {.offset = first, .size = to - first};
-        status = append_extent(list, &fresh);
-    }
-    if (status != DW_OK) return dw_fail(err, status, "no memory for the extents of a commit");
-    return DW_OK;
-}
-
-/* The new extent list: old extents, overlaid by the dirty runs. */
-static dw_status overlay(extent_list *list, const dw_actor_image *image, const run_list *dirty, const uint8_t *memory, uint64_t memory_bytes,
-                         dw_backing *log, uint64_t gap_bytes, uint64_t *used, dw_error *err) {
-    uint64_t at = 0;
-    for (size_t i = 0; i < dirty->n; i++) {
-        run next = dirty->runs[i];
-        if (next.offset >= memory_bytes) break;
-        next.size = dw_min_u64(next.size, memory_bytes - next.offset);
-        dw_status status = keep_old(list, image, at, next.offset, err);
-        if (status == DW_OK) status = log_run(list, memory, next, log, gap_bytes, used, err);
-        if (status != DW_OK) return status;
-        at = next.offset + next.size;
-    }
-    return keep_old(list, image, at, memory_bytes, err);
-}
-
-static dw_status new_log(uint64_t memory_bytes, dw_backing **out, uint64_t *out_bytes, dw_error *err) {
-    *out_bytes = dw_max_u64(LOG_BYTES_MIN, LOG_PER_MEMORY * memory_bytes);
-    return dw_backing_create_memory("driftwood-pages", *out_bytes, out, err);
-}
-
-dw_status dw_actor_image_commit(dw_actor_image *image, dw_instance *instance, uint64_t *dirty_bytes, dw_error *err) {
-    uint64_t memory_bytes = dw_instance_memory_bytes(instance);
+dw_status dw_image_change_plan(dw_image_change *change, dw_instance *instance, dw_error *err) {
     dw_region *region = dw_instance_region(instance);
-    const uint8_t *memory = dw_region_base(region);
-    run_list dirty = {0};
-    extent_list list = {0};
-    dw_value *globals = NULL;
-    dw_table_view *tables = NULL;
-    size_t n_globals = 0, n_tables = 0;
-    dw_backing *log = NULL;
-    uint64_t log_bytes = image->log_bytes, used = image->log_used;
-
-    dw_status status = dw_region_dirty(region, collect_run, &dirty, err);
-    if (status == DW_OK && dirty.failed) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the list of written pages");
-    if (status == DW_OK) status = read_globals(instance, &globals, &n_globals, err);
-    if (status == DW_OK) status = dw_instance_tables(instance, &tables, &n_tables, err);
-    if (status != DW_OK) goto out;
-    *dirty_bytes = dirty.bytes;
-
-    /* Folding = the same overlay with everything dirty, into a log of its own. */
-    bool fold = image->n_extents > EXTENTS_BEFORE_FOLD;
-    if (fold || !image->log || used + dirty.bytes > log_bytes) {
-        fold = fold || image->log != NULL;
-        used = 0;
-        status = new_log(memory_bytes, &log, &log_bytes, err);
-        if (status != DW_OK) goto out;
-        if (fold) {
-            dirty.n = 0;
-            collect_run(&dirty, 0, memory_bytes);
-        }
-    } else {
-        log = dw_backing_retain(image->log);
-    }
-    status = overlay(&list, image, &dirty, memory, memory_bytes, log, fold ? memory_bytes / FOLD_GAPS_MAX : 0, &used, err);
-    if (status != DW_OK) goto out;
-
-    dw_actor_image next = {.extents = list.items, .n_extents = list.n, .memory_bytes = memory_bytes, .globals = globals, .n_globals = n_globals,
-                           .tables = tables, .n_tables = n_tables, .wasi = *dw_instance_wasi(instance), .log = log, .log_used = used, .log_bytes = log_bytes};
-    dw_actor_image_deinit(image);
-    *image = next;
-    free(dirty.runs);
-    return DW_OK;
-
-out:
-    release_extents(list.items, list.n);
-    dw_backing_release(log);
-    free(globals);
-    free(tables);
-    free(dirty.runs);
+    *change = (dw_image_change){.memory_bytes = dw_instance_memory_bytes(instance), .memory = dw_region_base(region)};
+    dw_status status = dw_region_dirty(region, note_range, change, err);
+    if (status == DW_OK && !change->memory)
+        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the list of written pages");
+    if (status == DW_OK) status = read_values(instance, &change->values, err);
+    if (status != DW_OK) dw_image_change_deinit(change);
     return status;
+}
+
+/* --- keeping it ---------------------------------------------------------------------------------------------- */
+
+static bool is_zero(const uint8_t *data, size_t size) { return data[0] == 0 && memcmp(data, data + 1, size - 1) == 0; }
+
+/* Of `n` pages from `data` on, how many in a row are zero, or are not. */
+static uint64_t same_kind(const uint8_t *data, uint64_t n, size_t page, bool zero) {
+    uint64_t same = 0;
+    while (same < n && is_zero(data + same * page, page) == zero) same++;
+    return same;
+}
+
+static dw_status note_pages(dw_image_change *change, uint64_t first, dw_page_run run, dw_error *err) {
+    if (change->n_pages == change->pages_capacity) {
+        size_t capacity = change->pages_capacity ? 2 * change->pages_capacity : 32;
+        dw_kept_pages *grown = realloc(change->pages, capacity * sizeof *grown);
+        if (!grown) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the list of written pages");
+        change->pages = grown;
+        change->pages_capacity = capacity;
+    }
+    change->pages[change->n_pages++] = (dw_kept_pages){first, run};
+    return DW_OK;
+}
+
+/* n pages that are not zero. */
+static dw_status store_pages(dw_image_change *change, dw_page_store *store, uint64_t first, uint64_t n, dw_error *err) {
+    size_t page = dw_os_page_bytes();
+    dw_status status = DW_OK;
+    for (uint64_t done = 0; status == DW_OK && done < n;) {
+        dw_page_run run;
+        status = dw_page_store_take(store, (uint32_t)(n - done), &run, err);
+        if (status != DW_OK) break;
+        status = note_pages(change, first + done, run, err);
+        if (status != DW_OK) dw_page_run_release(run);
+        else status = dw_page_run_write(run, change->memory + (first + done) * page, err);
+        done += run.n;
+    }
+    return status;
+}
+
+static dw_status keep_range(dw_image_change *change, dw_actor_image *image, dw_page_store *store, dw_page_range range,
+                            dw_error *err) {
+    size_t page = dw_os_page_bytes();
+    uint64_t at = range.offset / page, end = at + range.size / page;
+    dw_status status = DW_OK;
+    while (status == DW_OK && at < end) {
+        const uint8_t *data = change->memory + at * page;
+        bool zero = is_zero(data, page);
+        uint64_t n = same_kind(data, end - at, page, zero);
+        status = dw_page_map_prepare(&image->pages, at, n, !zero, err);
+        if (status == DW_OK && zero) status = note_pages(change, at, (dw_page_run){.n = (uint32_t)n}, err);
+        else if (status == DW_OK) status = store_pages(change, store, at, n, err);
+        at += n;
+    }
+    return status;
+}
+
+dw_status dw_image_change_keep(dw_image_change *change, dw_actor_image *image, dw_page_store *store, dw_error *err) {
+    change->kept = true;
+    change->n_before = image->pages.n_pages;
+    dw_status status = dw_page_map_resize(&image->pages, change->memory_bytes / dw_os_page_bytes(), err);
+    for (size_t i = 0; i < change->n_written && status == DW_OK; i++)
+        status = keep_range(change, image, store, change->written[i], err);
+    if (status != DW_OK) dw_image_change_forget(change, image);
+    return status;
+}
+
+/* For what room was made for. */
+static void must_have_room(dw_status status) {
+    if (status != DW_OK) abort(); /* a bug of ours: half a commit would be worse */
+}
+
+void dw_image_change_forget(dw_image_change *change, dw_actor_image *image) {
+    if (!change->kept) return;
+    for (size_t i = 0; i < change->n_pages; i++)
+        if (change->pages[i].run.segment) dw_page_run_release(change->pages[i].run);
+    for (size_t i = 0; i < change->n_written; i++)
+        dw_page_map_tidy(&image->pages, change->written[i].offset / dw_os_page_bytes(),
+                         change->written[i].size / dw_os_page_bytes());
+    /* What was added holds zeros, so nothing is made for giving it up. */
+    if (image->pages.n_pages > change->n_before)
+        must_have_room(dw_page_map_resize(&image->pages, change->n_before, NULL));
+    change->n_pages = 0;
+    change->kept = false;
+}
+
+/* --- publishing it ------------------------------------------------------------------------------------------- */
+
+void dw_image_change_publish(dw_image_change *change, dw_actor_image *image) {
+    for (size_t i = 0; i < change->n_pages; i++)
+        if (change->pages[i].run.segment)
+            must_have_room(dw_page_map_set_stored(&image->pages, change->pages[i].first, change->pages[i].run, NULL));
+    for (size_t i = 0; i < change->n_pages; i++)
+        if (!change->pages[i].run.segment)
+            must_have_room(dw_page_map_set_file(&image->pages, change->pages[i].first, change->pages[i].run.n, NULL, 0,
+                                             NULL));
+    image->pieces_max += 2 * change->n_pages + 1; /* each cuts one in two, and is one itself; grown memory is one */
+    deinit_values(&image->values);
+    image->values = change->values;
+    image->memory_bytes = change->memory_bytes;
+    change->values = (dw_image_values){0};
+    dw_image_change_deinit(change);
+}
+
+void dw_image_change_deinit(dw_image_change *change) {
+    deinit_values(&change->values);
+    free(change->written);
+    free(change->pages);
+    *change = (dw_image_change){0};
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "actor/actor_internal.h"
+#include "actor/commit.h"
 #include "os/os.h"
 
 static dw_park *park_of(const dw_actor *actor) { return dw_door_park(actor->door); }
@@ -51,30 +52,17 @@ static dw_status run_guest(dw_actor *actor, const dw_message *current, dw_turn_r
     return status;
 }
 
-/* Everything that can fail comes first; after the image has switched nothing can. */
-static dw_status commit(dw_actor *actor, dw_turn_result *result, dw_error *err) {
+/* A group of one. */
+static dw_status commit_turn(dw_actor *actor, dw_turn_result *result, dw_error *err) {
     uint64_t start = dw_os_monotonic_ns();
-    uint8_t *reply = NULL;
-    size_t reply_size = 0;
-    dw_write_u8(dw_door_reply(actor->door), 0); /* the NUL behind it */
-    dw_status status = dw_writer_finish(dw_door_reply(actor->door), &reply, &reply_size);
-    if (status != DW_OK) return dw_fail(err, status, "no memory for the reply");
-    status = dw_actor_image_commit(&actor->image, actor->instance, &result->dirty_bytes, err);
+    dw_commit_plan plan;
+    dw_status status = dw_commit_plan_make(&plan, actor, err);
+    if (status == DW_OK) status = dw_commit_persist((dw_commit_plan *[]){&plan}, 1, err);
     if (status != DW_OK) {
-        free(reply);
+        dw_commit_plan_drop(&plan);
         return status;
     }
-    dw_actor_sessions_commit(actor);
-    actor->initialized = true;
-    actor->turns++;
-    dw_inbox_handled(actor->inbox, &actor->mailbox);
-    /* Tracking that cannot be renewed costs the instance, not the turn. */
-    dw_error ignored;
-    if (dw_region_mark(dw_instance_region(actor->instance), DW_DIRTY_AUTO, &ignored) != DW_OK)
-        dw_actor_drop_instance(actor);
-    result->turn = actor->turns;
-    result->reply = (char *)reply;
-    result->reply_size = reply_size - 1;
+    dw_commit_publish(&plan, result);
     result->commit_ns = dw_os_monotonic_ns() - start;
     return DW_OK;
 }
@@ -115,7 +103,7 @@ dw_status dw_actor_turn(dw_actor *actor, uint64_t deadline_ns, dw_turn_result *r
     result->run_ns = dw_os_monotonic_ns() - start;
     const dw_door_counts counts = dw_door_counts_of(actor->door);
     count_into(&counts, result);
-    if (status == DW_OK) status = commit(actor, result, err);
+    if (status == DW_OK) status = commit_turn(actor, result, err);
     if (status != DW_OK) roll_back(actor, status);
     actor->in_turn = false;
     return result->status = status;

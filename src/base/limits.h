@@ -98,5 +98,23 @@
 /* Regions */
 #define DW_REGION_EXTENTS_MAX 65536u
 #define DW_REGION_WINDOWS_MAX 4096u
+/* Maps of all regions together. Linux allows a process 65,530 by default, and one too many ends it in whatever malloc
+ * comes next. */
+#define DW_PROCESS_MAPS_MAX 57344u
+/* Files and memory objects of all regions together, and what they leave of the system's limit to everybody else. */
+#define DW_PROCESS_BACKINGS_MAX 65536u
+#define DW_PROCESS_DESCRIPTORS_SPARE 64u
+
+/* Committed pages */
+#define DW_PAGE_MAP_PAGES_MAX (UINT64_C(1) << 20)        /* of one memory: 4 GiB with the smallest pages, 4 KiB */
+/* Maps of one instance's memory when it is restored: at most, and however short maps are. Other pages are read. */
+#define DW_IMAGE_MAPS_MAX 1024u
+#define DW_IMAGE_MAPS_MIN 16u
+/* Memory is compacted when it is in more pieces, and only where that copies few pages for each piece that goes. */
+#define DW_COMPACT_PIECES_MIN 48u
+#define DW_COMPACT_PAGES_PER_PIECE 64u
+#define DW_PAGE_SEGMENT_PAGES 1024u                      /* whose books are one block */
+#define DW_PAGE_SEGMENTS_MAX (1u << 20)                  /* of one store: 4 TiB with 4 KiB pages */
+#define DW_PAGE_STORE_SLACK_PAGES 1024u                   /* free pages that keep their memory, besides as many as taken ones */
 
 #endif

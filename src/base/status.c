@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -70,8 +71,8 @@ static const errno_row errno_rows[] = {
     {ETXTBSY, DW_E_BUSY, "program file is being executed"},
     {ENOMEM, DW_E_NO_MEMORY, "out of memory, address space or kernel maps"},
     {EAGAIN, DW_E_SYSTEM, "resource temporarily unavailable"},
-    {EMFILE, DW_E_LIMIT, "too many open files in this process"},
-    {ENFILE, DW_E_LIMIT, "too many open files in the system"},
+    {EMFILE, DW_E_SYSTEM, "too many open files in this process"},
+    {ENFILE, DW_E_SYSTEM, "too many open files in the system"},
     {ENOSPC, DW_E_NO_SPACE, "no space left on device"},
     {EDQUOT, DW_E_NO_SPACE, "disk quota exceeded"},
     {EFBIG, DW_E_NO_SPACE, "file too large"},
@@ -87,7 +88,7 @@ static const errno_row errno_rows[] = {
     {ENOSYS, DW_E_UNSUPPORTED, "not offered by this system"},
     {EOPNOTSUPP, DW_E_UNSUPPORTED, "operation not supported"},
     {ENOEXEC, DW_E_FORMAT, "not an executable file"},
-    {ETIMEDOUT, DW_E_DEADLINE, "timed out"},
+    {ETIMEDOUT, DW_E_IO, "timed out"},
 };
 
 /* Starts a new error record; the text stays empty. */
@@ -120,25 +121,44 @@ dw_status dw_fail_at(dw_error *err, dw_status status, uint64_t offset, const cha
     return status;
 }
 
-dw_status dw_fail_errno(dw_error *err, int system_errno, const char *format, ...) {
-    dw_status status = DW_E_SYSTEM;
-    const char *reason = NULL;
+static const errno_row *find_errno(int system_errno) {
     for (size_t i = 0; i < sizeof errno_rows / sizeof errno_rows[0]; i++) {
-        if (errno_rows[i].system_errno != system_errno) continue;
-        status = errno_rows[i].status;
-        reason = errno_rows[i].text;
-        break;
+        if (errno_rows[i].system_errno == system_errno) return &errno_rows[i];
     }
-    if (err) {
-        va_list arguments;
-        va_start(arguments, format);
-        reset_error(err, status, system_errno, DW_NO_OFFSET);
-        (void)vsnprintf(err->text, sizeof err->text, format, arguments);
-        va_end(arguments);
-        size_t used = strlen(err->text);
-        if (reason) (void)snprintf(err->text + used, sizeof err->text - used, ": %s", reason);
-        else (void)snprintf(err->text + used, sizeof err->text - used, ": system error %d", system_errno);
-    }
+    return NULL;
+}
+
+/* Words an error of a system call. */
+DW_PRINTF(4, 0)
+static dw_status fail_with(dw_error *err, dw_status status, int system_errno, const char *format, va_list arguments) {
+    if (!err) return status;
+    const errno_row *row = find_errno(system_errno);
+    reset_error(err, status, system_errno, DW_NO_OFFSET);
+    (void)vsnprintf(err->text, sizeof err->text, format, arguments);
+    size_t used = strlen(err->text);
+    if (row) (void)snprintf(err->text + used, sizeof err->text - used, ": %s", row->text);
+    else (void)snprintf(err->text + used, sizeof err->text - used, ": system error %d", system_errno);
+    return status;
+}
+
+dw_status dw_fail_errno(dw_error *err, int system_errno, const char *format, ...) {
+    const errno_row *row = find_errno(system_errno);
+    va_list arguments;
+    va_start(arguments, format);
+    dw_status status = fail_with(err, row ? row->status : DW_E_SYSTEM, system_errno, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+dw_status dw_fail_system(dw_error *err, int system_errno, const char *format, ...) {
+    const errno_row *row = find_errno(system_errno);
+    dw_status chosen = row ? row->status : DW_E_SYSTEM;
+    bool wrong_file = system_errno == EISDIR || system_errno == ENODEV;
+    if (dw_status_kind_of(chosen) == DW_KIND_REFUSED && !wrong_file) chosen = DW_E_SYSTEM;
+    va_list arguments;
+    va_start(arguments, format);
+    dw_status status = fail_with(err, chosen, system_errno, format, arguments);
+    va_end(arguments);
     return status;
 }
 

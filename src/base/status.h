@@ -90,8 +90,14 @@ dw_status dw_fail(dw_error *err, dw_status status, const char *format, ...) DW_P
 /* As dw_fail, for bad input at byte `offset`. */
 dw_status dw_fail_at(dw_error *err, dw_status status, uint64_t offset, const char *format, ...) DW_PRINTF(4, 5);
 
-/* As dw_fail, for a system call: `system_errno` chooses the status (ENOMEM, ENOSPC, EIO, ENOENT, ... ) and its text is appended. */
+/* As dw_fail, for a system call on what somebody named (a path, a program): `system_errno` chooses the status (ENOMEM,
+ * ENOSPC, EIO, ENOENT, ...) and its text is appended. What the name is not good for is refused; want of descriptors,
+ * memory and time is a failure. */
 dw_status dw_fail_errno(dw_error *err, int system_errno, const char *format, ...) DW_PRINTF(3, 4);
+
+/* The same for a call on what is open or ours: nobody asked for what he may not have, so what would be a refusal is
+ * DW_E_SYSTEM. But a file that is of the wrong kind (EISDIR, ENODEV) shows only when it is used, and is refused. */
+dw_status dw_fail_system(dw_error *err, int system_errno, const char *format, ...) DW_PRINTF(3, 4);
 
 /* Prefixes the text of an error that is being passed on, e.g. with the file's name. Returns err->status (or `status` if err is NULL). */
 dw_status dw_error_prefix(dw_error *err, dw_status status, const char *format, ...) DW_PRINTF(3, 4);

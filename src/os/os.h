@@ -48,6 +48,9 @@ dw_status dw_os_size(dw_os_file file, uint64_t *out, dw_error *err) DW_MUST_USE;
 /* Bytes that the file or memory object really occupies (st_blocks), for sparse objects. */
 dw_status dw_os_occupied(dw_os_file file, uint64_t *out, dw_error *err) DW_MUST_USE;
 dw_status dw_os_resize(dw_os_file file, uint64_t size, dw_error *err) DW_MUST_USE;
+/* Gives the memory or disk space of whole pages of a file back; they read as zeros then, and the file keeps its size.
+ * DW_E_UNSUPPORTED where the file's system cannot. */
+dw_status dw_os_discard(dw_os_file file, uint64_t offset, uint64_t size, dw_error *err) DW_MUST_USE;
 dw_status dw_os_sync(dw_os_file file, dw_error *err) DW_MUST_USE;
 
 typedef struct dw_os_identity { uint64_t device, inode, size; int64_t mtime_ns; } dw_os_identity;
@@ -69,6 +72,9 @@ dw_status dw_os_cache_folder(char *out, size_t out_size, dw_error *err) DW_MUST_
 dw_status dw_os_read_file(const char *path, uint64_t size_max, uint8_t **out, size_t *out_size, dw_error *err) DW_MUST_USE;
 /* Writes a file so that it is whole or absent: temporary name beside it, sync, replace. */
 dw_status dw_os_write_file(const char *path, const void *data, size_t size, dw_error *err) DW_MUST_USE;
+
+/* Open files that this process may have, as its limit is now; at least 1. */
+uint64_t dw_os_descriptors_max(void);
 
 /* --- memory maps --------------------------------------------------------------------------------------------- */
 

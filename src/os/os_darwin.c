@@ -31,7 +31,7 @@ dw_status dw_os_memory_object(const char *name, uint64_t size, dw_os_file *out, 
     int length = snprintf(path, sizeof path, "%s/driftwood.XXXXXXXX", folder && *folder ? folder : "/tmp");
     if (length < 0 || (size_t)length >= sizeof path) return dw_fail_errno(err, ENAMETOOLONG, "cannot make a memory object");
     int fd = dw_os_faulted(DW_FAULT_OPEN) ? -1 : mkostemp(path, O_CLOEXEC);
-    if (fd < 0) return dw_fail_errno(err, errno, "cannot make a memory object");
+    if (fd < 0) return dw_fail_system(err, errno, "cannot make a memory object");
     (void)unlink(path);
     dw_os_file file = {fd};
     dw_status status = dw_os_resize(file, size, err);
@@ -45,6 +45,11 @@ dw_status dw_os_memory_object(const char *name, uint64_t size, dw_os_file *out, 
 
 /* fsync() only reaches the drive's cache; F_FULLFSYNC reaches the medium, where the file system knows it. */
 int dw_os_sys_sync(int fd) { return fcntl(fd, F_FULLFSYNC) == 0 ? 0 : fsync(fd); }
+
+int dw_os_sys_punch(int fd, uint64_t offset, uint64_t size) {
+    struct fpunchhole hole = {.fp_offset = (off_t)offset, .fp_length = (off_t)size};
+    return fcntl(fd, F_PUNCHHOLE, &hole);
+}
 
 int64_t dw_os_sys_mtime_ns(const struct stat *info) {
     return (int64_t)info->st_mtimespec.tv_sec * 1000000000 + info->st_mtimespec.tv_nsec;
@@ -139,7 +144,7 @@ dw_status dw_os_random(void *out, size_t size, dw_error *err) {
     for (size_t done = 0; done < size;) {
         size_t part = (size_t)dw_min_u64(size - done, 256); /* the most that getentropy() gives */
         if (dw_os_faulted(DW_FAULT_RANDOM) || getentropy((char *)out + done, part) != 0)
-            return dw_fail_errno(err, errno, "cannot get random bytes");
+            return dw_fail_system(err, errno, "cannot get random bytes");
         done += part;
     }
     return DW_OK;
@@ -158,7 +163,7 @@ dw_status dw_os_executable_path(char *out, size_t out_size, dw_error *err) {
     out[0] = '\0';
     if (_NSGetExecutablePath(raw, &raw_size) != 0) return dw_fail(err, DW_E_LIMIT, "the path of this program is too long");
     char *resolved = dw_os_faulted(DW_FAULT_STAT) ? NULL : realpath(raw, NULL);
-    if (!resolved) return dw_fail_errno(err, errno, "cannot find the path of this program");
+    if (!resolved) return dw_fail_system(err, errno, "cannot find the path of this program");
     int length = snprintf(out, out_size, "%s", resolved);
     free(resolved);
     if (length < 0 || (size_t)length >= out_size) {

@@ -24,6 +24,8 @@ static inline bool dw_os_faulted(dw_fault_kind kind) {
 /* Data and size durable on the medium; -1 and errno. */
 int dw_os_sys_sync(int fd);
 int64_t dw_os_sys_mtime_ns(const struct stat *info);
+/* Makes a hole of a range of a file; -1 and errno. */
+int dw_os_sys_punch(int fd, uint64_t offset, uint64_t size);
 /* Both ends close on exec; -1 and errno. */
 int dw_os_sys_pipe(int ends[2]);
 void dw_os_sys_name_this_thread(const char *name);

@@ -19,12 +19,12 @@
 dw_status dw_os_memory_object(const char *name, uint64_t size, dw_os_file *out, dw_error *err) {
     *out = DW_OS_FILE_NONE;
     int fd = dw_os_faulted(DW_FAULT_OPEN) ? -1 : memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0) return dw_fail_errno(err, errno, "cannot make a memory object");
+    if (fd < 0) return dw_fail_system(err, errno, "cannot make a memory object");
     dw_os_file file = {fd};
     dw_status status = dw_os_resize(file, size, err);
     /* Sealed against shrinking: touching a map past the end of its file would kill the process. */
     if (status == DW_OK && (dw_os_faulted(DW_FAULT_RESIZE) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) != 0))
-        status = dw_fail_errno(err, errno, "cannot seal a memory object");
+        status = dw_fail_system(err, errno, "cannot seal a memory object");
     if (status != DW_OK) {
         dw_os_close(&file);
         return status;
@@ -34,6 +34,9 @@ dw_status dw_os_memory_object(const char *name, uint64_t size, dw_os_file *out, 
 }
 
 int dw_os_sys_sync(int fd) { return fdatasync(fd); }
+int dw_os_sys_punch(int fd, uint64_t offset, uint64_t size) {
+    return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
+}
 int64_t dw_os_sys_mtime_ns(const struct stat *info) { return (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec; }
 int dw_os_sys_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
@@ -65,7 +68,7 @@ int dw_os_sys_condition_wait_until(pthread_cond_t *condition, pthread_mutex_t *m
 /* Adds up the maps of a smaps file that touch [start, end). */
 static dw_status add_smaps(const char *path, uint64_t start, uint64_t end, dw_os_memory_use *use, dw_error *err) {
     FILE *stream = dw_os_faulted(DW_FAULT_OPEN) ? NULL : fopen(path, "re");
-    if (!stream) return dw_fail_errno(err, errno, "cannot open %s", path);
+    if (!stream) return dw_fail_system(err, errno, "cannot open %s", path);
     char *line = NULL;
     size_t capacity = 0;
     bool inside = false;
@@ -113,7 +116,7 @@ dw_status dw_os_random(void *out, size_t size, dw_error *err) {
     while (done < size) {
         ssize_t moved = dw_os_faulted(DW_FAULT_RANDOM) ? -1 : getrandom((char *)out + done, size - done, 0);
         if (moved < 0 && errno == EINTR) continue;
-        if (moved < 0) return dw_fail_errno(err, errno, "cannot get random bytes");
+        if (moved < 0) return dw_fail_system(err, errno, "cannot get random bytes");
         done += (size_t)moved;
     }
     return DW_OK;
@@ -130,7 +133,7 @@ dw_status dw_os_executable_path(char *out, size_t out_size, dw_error *err) {
     if (out_size == 0) return dw_fail(err, DW_E_INVALID, "no room for a path");
     out[0] = '\0';
     ssize_t length = dw_os_faulted(DW_FAULT_STAT) ? -1 : readlink("/proc/self/exe", out, out_size);
-    if (length < 0) return dw_fail_errno(err, errno, "cannot find the path of this program");
+    if (length < 0) return dw_fail_system(err, errno, "cannot find the path of this program");
     if ((size_t)length >= out_size) {
         out[0] = '\0';
         return dw_fail(err, DW_E_LIMIT, "the path of this program is longer than %zu bytes", out_size);

@@ -102,11 +102,12 @@ static int protect_pages(int fd, void *address, size_t size) {
 dw_status dw_os_dirty_arm(void *address, size_t size, dw_error *err) {
     if (size == 0) return DW_OK;
     int fd = dw_os_faulted(DW_FAULT_DIRTY) ? -1 : open_tracker();
-    if (fd < 0) return dw_fail_errno(err, errno, "cannot open the kernel's write tracking");
+    if (fd < 0) return dw_fail_system(err, errno, "cannot open the kernel's write tracking");
     struct uffdio_register request = {.range = {.start = (uintptr_t)address, .len = size}, .mode = UFFDIO_REGISTER_MODE_WP};
     if (dw_os_faulted(DW_FAULT_DIRTY) || ioctl(fd, UFFDIO_REGISTER, &request) != 0)
-        return dw_fail_errno(err, errno, "cannot register %zu bytes for write tracking", size);
-    if (protect_pages(fd, address, size) != 0) return dw_fail_errno(err, errno, "cannot arm %zu bytes for write tracking", size);
+        return dw_fail_system(err, errno, "cannot register %zu bytes for write tracking", size);
+    if (protect_pages(fd, address, size) != 0)
+        return dw_fail_system(err, errno, "cannot arm %zu bytes for write tracking", size);
     return DW_OK;
 }
 
@@ -114,7 +115,7 @@ dw_status dw_os_dirty_scan(void *address, size_t size, bool rearm, void (*each)(
                            void *context, dw_error *err) {
     if (size == 0) return DW_OK;
     int fd = dw_os_faulted(DW_FAULT_DIRTY) ? -1 : open_pagemap();
-    if (fd < 0) return dw_fail_errno(err, errno, "cannot open /proc/self/pagemap");
+    if (fd < 0) return dw_fail_system(err, errno, "cannot open /proc/self/pagemap");
     scan_run runs[128];
     scan_request request = {
         .size = sizeof request,
@@ -130,7 +131,7 @@ dw_status dw_os_dirty_scan(void *address, size_t size, bool rearm, void (*each)(
     while (request.start < request.end) {
         int found = dw_os_faulted(DW_FAULT_DIRTY) ? -1 : ioctl(fd, SCAN_IOCTL, &request);
         if (found < 0 && errno == EINTR) continue;
-        if (found < 0) return dw_fail_errno(err, errno, "cannot scan %zu bytes for written pages", size);
+        if (found < 0) return dw_fail_system(err, errno, "cannot scan %zu bytes for written pages", size);
         for (int i = 0; i < found; i++) each(context, (void *)(uintptr_t)runs[i].start, (size_t)(runs[i].end - runs[i].start));
         if (request.walk_end <= request.start) return dw_fail(err, DW_E_SYSTEM, "the scan for written pages does not advance");
         request.start = request.walk_end;
@@ -151,6 +152,15 @@ static void note_run(void *context, void *run, size_t run_size) {
     result->bytes += run_size;
 }
 
+/* Running out of descriptors or memory says nothing about the kernel. */
+static bool says_no(int failure) {
+    static const int answers[] = {EINVAL, ENOTTY, ENOSYS, EOPNOTSUPP, EPERM, EACCES, ENOENT};
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        if (failure == answers[i]) return true;
+    }
+    return false;
+}
+
 /* Tries it on four pages: reads one, writes one, and expects exactly the written one. Kernels, sandboxes and emulators
  * that accept the calls and do something else are found out here. */
 static bool probe_tracking(bool *sure) {
@@ -167,9 +177,7 @@ static bool probe_tracking(bool *sure) {
         status = dw_os_dirty_scan((void *)(uintptr_t)pages, size, false, note_run, &result, &error);
     }
     (void)munmap((void *)(uintptr_t)pages, size);
-    /* Running out of descriptors or memory says nothing about the kernel. */
-    *sure = status == DW_OK || dw_status_kind_of(status) == DW_KIND_REFUSED || error.system_errno == EINVAL || error.system_errno == ENOTTY;
-    if (status == DW_E_LIMIT) *sure = false;
+    *sure = status == DW_OK || says_no(error.system_errno);
     return status == DW_OK && result.runs == 1 && result.bytes == page && result.first == (void *)(uintptr_t)(pages + 2 * page);
 }
 
@@ -201,7 +209,7 @@ static void report_pages(void *address, uint64_t first, uint64_t count, void (*e
 dw_status dw_os_private_pages(void *address, size_t size, void (*each)(void *context, void *run, size_t run_size), void *context,
                               dw_error *err) {
     int fd = dw_os_faulted(DW_FAULT_DIRTY) ? -1 : open_pagemap();
-    if (fd < 0) return dw_fail_errno(err, errno, "cannot open /proc/self/pagemap");
+    if (fd < 0) return dw_fail_system(err, errno, "cannot open /proc/self/pagemap");
     size_t page = dw_os_page_bytes();
     uint64_t pages = size / page, first_page = (uintptr_t)address / page;
     uint64_t run_first = 0, run_count = 0, entries[512];

@@ -34,7 +34,7 @@ dw_status dw_os_map_reserve(size_t size, void **out, dw_error *err) {
     *out = NULL;
     if (size == 0) return dw_fail(err, DW_E_INVALID, "reservation of no bytes");
     void *base = map(NULL, size, PROT_NONE, MAP_PRIVATE_SPARSE, -1, 0);
-    if (base == MAP_FAILED) return dw_fail_errno(err, errno, "cannot reserve %zu bytes of addresses", size);
+    if (base == MAP_FAILED) return dw_fail_system(err, errno, "cannot reserve %zu bytes of addresses", size);
     *out = base;
     return DW_OK;
 }
@@ -42,7 +42,7 @@ dw_status dw_os_map_reserve(size_t size, void **out, dw_error *err) {
 dw_status dw_os_map_anonymous(void *address, size_t size, dw_error *err) {
     if (size == 0) return dw_fail(err, DW_E_INVALID, "map of no bytes");
     if (map(address, size, PROT_READ | PROT_WRITE, MAP_PRIVATE_SPARSE | MAP_FIXED, -1, 0) == MAP_FAILED)
-        return dw_fail_errno(err, errno, "cannot map %zu bytes of memory", size);
+        return dw_fail_system(err, errno, "cannot map %zu bytes of memory", size);
     return DW_OK;
 }
 
@@ -58,21 +58,22 @@ dw_status dw_os_map_file(void *address, size_t size, dw_os_file file, uint64_t o
 
     int flags = (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE | (address ? MAP_FIXED : 0);
     void *base = map(address, size, protection_bits(protection), flags, file.fd, offset);
-    if (base == MAP_FAILED) return dw_fail_errno(err, errno, "cannot map %zu bytes of a file at %" PRIu64, size, offset);
+    if (base == MAP_FAILED)
+        return dw_fail_system(err, errno, "cannot map %zu bytes of a file at %" PRIu64, size, offset);
     if (out) *out = base;
     return DW_OK;
 }
 
 dw_status dw_os_map_protect(void *address, size_t size, dw_os_protection protection, dw_error *err) {
     if (dw_os_faulted(DW_FAULT_PROTECT) || mprotect(address, size, protection_bits(protection)) != 0)
-        return dw_fail_errno(err, errno, "cannot change the protection of %zu bytes", size);
+        return dw_fail_system(err, errno, "cannot change the protection of %zu bytes", size);
     return DW_OK;
 }
 
 dw_status dw_os_map_decommit(void *address, size_t size, dw_error *err) {
     if (size == 0) return dw_fail(err, DW_E_INVALID, "map of no bytes");
     if (map(address, size, PROT_NONE, MAP_PRIVATE_SPARSE | MAP_FIXED, -1, 0) == MAP_FAILED)
-        return dw_fail_errno(err, errno, "cannot give back %zu bytes of memory", size);
+        return dw_fail_system(err, errno, "cannot give back %zu bytes of memory", size);
     return DW_OK;
 }
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,7 +56,7 @@ void dw_os_close(dw_os_file *file) {
 dw_status dw_os_duplicate(dw_os_file file, dw_os_file *out, dw_error *err) {
     *out = DW_OS_FILE_NONE;
     int fd = dw_os_faulted(DW_FAULT_OPEN) ? -1 : fcntl(file.fd, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) return dw_fail_errno(err, errno, "cannot duplicate a file descriptor");
+    if (fd < 0) return dw_fail_system(err, errno, "cannot duplicate a file descriptor");
     out->fd = fd;
     return DW_OK;
 }
@@ -78,7 +79,7 @@ dw_status dw_os_read_at(dw_os_file file, uint64_t offset, void *data, size_t siz
         size_t ask = transfer_size(size - done);
         ssize_t moved = dw_os_faulted(DW_FAULT_READ) ? -1 : pread(file.fd, (char *)data + done, ask, (off_t)(offset + done));
         if (moved < 0 && errno == EINTR) continue;
-        if (moved < 0) return dw_fail_errno(err, errno, "cannot read %zu bytes at %" PRIu64, size, offset);
+        if (moved < 0) return dw_fail_system(err, errno, "cannot read %zu bytes at %" PRIu64, size, offset);
         if (moved == 0) return dw_fail_at(err, DW_E_TRUNCATED, offset + done, "file ends at %" PRIu64 ", wanted up to %" PRIu64, offset + done, offset + size);
         done += (uint64_t)moved;
     }
@@ -93,15 +94,22 @@ dw_status dw_os_write_at(dw_os_file file, uint64_t offset, const void *data, siz
         size_t ask = transfer_size(size - done);
         ssize_t moved = dw_os_faulted(DW_FAULT_WRITE) ? -1 : pwrite(file.fd, (const char *)data + done, ask, (off_t)(offset + done));
         if (moved < 0 && errno == EINTR) continue;
-        if (moved < 0) return dw_fail_errno(err, errno, "cannot write %zu bytes at %" PRIu64, size, offset);
+        if (moved < 0) return dw_fail_system(err, errno, "cannot write %zu bytes at %" PRIu64, size, offset);
         if (moved == 0) return dw_fail(err, DW_E_IO, "wrote nothing at %" PRIu64, offset + done);
         done += (uint64_t)moved;
     }
     return DW_OK;
 }
 
+uint64_t dw_os_descriptors_max(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == 0) return 1;
+    return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : (uint64_t)limit.rlim_cur;
+}
+
 static dw_status file_info(dw_os_file file, struct stat *info, dw_error *err) {
-    if (dw_os_faulted(DW_FAULT_STAT) || fstat(file.fd, info) != 0) return dw_fail_errno(err, errno, "cannot look at an open file");
+    if (dw_os_faulted(DW_FAULT_STAT) || fstat(file.fd, info) != 0)
+        return dw_fail_system(err, errno, "cannot look at an open file");
     return DW_OK;
 }
 
@@ -146,12 +154,23 @@ dw_status dw_os_resize(dw_os_file file, uint64_t size, dw_error *err) {
     do {
         result = dw_os_faulted(DW_FAULT_RESIZE) ? -1 : ftruncate(file.fd, (off_t)size);
     } while (result != 0 && errno == EINTR);
-    return result == 0 ? DW_OK : dw_fail_errno(err, errno, "cannot make a file %" PRIu64 " bytes long", size);
+    return result == 0 ? DW_OK : dw_fail_system(err, errno, "cannot make a file %" PRIu64 " bytes long", size);
+}
+
+dw_status dw_os_discard(dw_os_file file, uint64_t offset, uint64_t size, dw_error *err) {
+    dw_status status = check_extent(offset, size, err);
+    if (status != DW_OK || size == 0) return status;
+    int result;
+    do {
+        result = dw_os_faulted(DW_FAULT_RESIZE) ? -1 : dw_os_sys_punch(file.fd, offset, size);
+    } while (result != 0 && errno == EINTR);
+    return result == 0 ? DW_OK : dw_fail_system(err, errno, "cannot give back %" PRIu64 " bytes of a file", size);
 }
 
 dw_status dw_os_sync(dw_os_file file, dw_error *err) {
     /* Not retried, EINTR included: after a failed sync the kernel may have dropped the pages, and a second call would lie. */
-    if (dw_os_faulted(DW_FAULT_SYNC) || dw_os_sys_sync(file.fd) != 0) return dw_fail_errno(err, errno, "cannot sync a file");
+    if (dw_os_faulted(DW_FAULT_SYNC) || dw_os_sys_sync(file.fd) != 0)
+        return dw_fail_system(err, errno, "cannot sync a file");
     return DW_OK;
 }
 
@@ -170,7 +189,8 @@ static dw_status sync_folder_of(const char *path, dw_error *err) {
     int fd = open_retrying(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0) return dw_fail_errno(err, errno, "cannot open folder %s", name);
     dw_status status = DW_OK;
-    if (dw_os_faulted(DW_FAULT_SYNC) || fsync(fd) != 0) status = dw_fail_errno(err, errno, "cannot sync folder %s", name);
+    if (dw_os_faulted(DW_FAULT_SYNC) || fsync(fd) != 0)
+        status = dw_fail_system(err, errno, "cannot sync folder %s", name);
     (void)close(fd);
     return status;
 }
@@ -221,7 +241,7 @@ dw_status dw_os_list(const char *folder, bool (*each)(void *context, const char 
         errno = 0;
         struct dirent *entry = dw_os_faulted(DW_FAULT_READ) ? NULL : readdir(handle);
         if (!entry) {
-            if (errno != 0) status = dw_fail_errno(err, errno, "cannot list %s", folder);
+            if (errno != 0) status = dw_fail_system(err, errno, "cannot list %s", folder);
             break;
         }
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
@@ -317,7 +337,8 @@ dw_status dw_os_write_stream(int stream, const void *data, size_t size, dw_error
             struct pollfd ready = {.fd = stream, .events = POLLOUT};
             (void)poll(&ready, 1, -1);
         } else if (errno != EINTR) {
-            return dw_fail_errno(err, errno, "cannot write to standard %s", stream == STDOUT_FILENO ? "output" : "error");
+            return dw_fail_system(err, errno, "cannot write to standard %s",
+                                  stream == STDOUT_FILENO ? "output" : "error");
         }
     }
     return DW_OK;

@@ -46,7 +46,7 @@ static dw_status collect(int input, size_t output_max, dw_os_process_result *res
         size_t room = capacity - 1 - result->output_size;
         ssize_t moved = dw_os_faulted(DW_FAULT_READ) ? -1 : read(input, result->output + result->output_size, (size_t)DW_FAULT_TRANSFER(room));
         if (moved < 0 && errno == EINTR) continue;
-        if (moved < 0) return dw_fail_errno(err, errno, "cannot read the output of a program");
+        if (moved < 0) return dw_fail_system(err, errno, "cannot read the output of a program");
         if (moved == 0) break;
         result->output_size += (size_t)moved;
         if (result->output_size > output_max) return dw_fail(err, DW_E_LIMIT, "a program wrote more than %zu bytes", output_max);
@@ -61,7 +61,7 @@ static dw_status reap(pid_t child, dw_os_process_result *result, dw_error *err) 
     do {
         ended = waitpid(child, &how, 0);
     } while (ended < 0 && errno == EINTR);
-    if (ended < 0) return dw_fail_errno(err, errno, "cannot wait for a program");
+    if (ended < 0) return dw_fail_system(err, errno, "cannot wait for a program");
     result->exit_code = WIFSIGNALED(how) ? 128 + WTERMSIG(how) : WEXITSTATUS(how);
     return DW_OK;
 }
@@ -70,7 +70,8 @@ dw_status dw_os_run(const char *const *argv, size_t output_max, dw_os_process_re
     int ends[2] = {-1, -1};
     *result = (dw_os_process_result){0};
     if (!argv[0] || output_max > SIZE_MAX / 2) return dw_fail(err, DW_E_INVALID, "no program to run");
-    if (dw_os_faulted(DW_FAULT_PROCESS) || dw_os_sys_pipe(ends) != 0) return dw_fail_errno(err, errno, "cannot make a pipe");
+    if (dw_os_faulted(DW_FAULT_PROCESS) || dw_os_sys_pipe(ends) != 0)
+        return dw_fail_system(err, errno, "cannot make a pipe");
 
     pid_t child = -1;
     int failure = spawn(argv, ends[1], &child);

@@ -71,7 +71,7 @@ dw_status dw_os_thread_create(const char *name, size_t stack_bytes, void (*run)(
     int failure = dw_os_faulted(DW_FAULT_THREAD) ? errno : start_thread(thread, stack_bytes);
     if (failure) {
         free(thread);
-        return dw_fail_errno(err, failure, "cannot start thread %s with a stack of %zu bytes", name, stack_bytes);
+        return dw_fail_system(err, failure, "cannot start thread %s with a stack of %zu bytes", name, stack_bytes);
     }
     *out = thread;
     return DW_OK;
@@ -92,7 +92,7 @@ dw_status dw_os_mutex_create(dw_os_mutex **out, dw_error *err) {
     int failure = dw_os_faulted(DW_FAULT_THREAD) ? errno : pthread_mutex_init(&mutex->mutex, NULL);
     if (failure) {
         free(mutex);
-        return dw_fail_errno(err, failure, "cannot make a mutex");
+        return dw_fail_system(err, failure, "cannot make a mutex");
     }
     *out = mutex;
     return DW_OK;
@@ -133,7 +133,7 @@ dw_status dw_os_condition_create(dw_os_condition **out, dw_error *err) {
     int failure = dw_os_faulted(DW_FAULT_THREAD) ? errno : dw_os_sys_condition_init(&condition->condition);
     if (failure) {
         free(condition);
-        return dw_fail_errno(err, failure, "cannot make a condition");
+        return dw_fail_system(err, failure, "cannot make a condition");
     }
     *out = condition;
     return DW_OK;

@@ -2,7 +2,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/checked.h"
+#include "base/limits.h"
 #include "region/region.h"
+
+/* All of the process. Exceeding the limit by what several threads add at once does no harm: it leaves room. */
+static atomic_uint_least64_t backing_count;
 
 struct dw_backing {
     atomic_uint references;
@@ -11,17 +16,30 @@ struct dw_backing {
     const char *origin;
 };
 
+uint64_t dw_backing_count(void) { return atomic_load_explicit(&backing_count, memory_order_relaxed); }
+
+static dw_status check_count(dw_error *err) {
+    uint64_t allowed = dw_os_descriptors_max();
+    allowed = allowed > DW_PROCESS_DESCRIPTORS_SPARE ? allowed - DW_PROCESS_DESCRIPTORS_SPARE : 1;
+    allowed = dw_min_u64(allowed, DW_PROCESS_BACKINGS_MAX);
+    if (dw_backing_count() < allowed) return DW_OK;
+    return dw_fail(err, DW_E_LIMIT, "%llu files and memory objects are in use, all that this process may have",
+                   (unsigned long long)allowed);
+}
+
 dw_status dw_backing_create(dw_os_file file, const char *origin, dw_backing **out, dw_error *err) {
     *out = NULL;
     uint64_t size = 0;
     dw_backing *backing = NULL;
-    dw_status status = dw_os_size(file, &size, err);
+    dw_status status = check_count(err);
+    if (status == DW_OK) status = dw_os_size(file, &size, err);
     if (status == DW_OK && !(backing = calloc(1, sizeof *backing))) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a backing object");
     if (status != DW_OK) {
         dw_os_close(&file);
         return status;
     }
     atomic_init(&backing->references, 1);
+    atomic_fetch_add_explicit(&backing_count, 1, memory_order_relaxed);
     backing->file = file;
     backing->size = size;
     backing->origin = origin;
@@ -32,7 +50,8 @@ dw_status dw_backing_create(dw_os_file file, const char *origin, dw_backing **ou
 dw_status dw_backing_create_memory(const char *name, uint64_t size, dw_backing **out, dw_error *err) {
     *out = NULL;
     dw_os_file file;
-    dw_status status = dw_os_memory_object(name, size, &file, err);
+    dw_status status = check_count(err); /* before the system has to make what is refused then */
+    if (status == DW_OK) status = dw_os_memory_object(name, size, &file, err);
     return status == DW_OK ? dw_backing_create(file, "memfd", out, err) : status;
 }
 
@@ -53,6 +72,7 @@ void dw_backing_release(dw_backing *backing) {
     /* The last one out must see everything the others did with the object before it frees it. */
     if (!backing || atomic_fetch_sub_explicit(&backing->references, 1, memory_order_acq_rel) != 1) return;
     dw_os_close(&backing->file);
+    atomic_fetch_sub_explicit(&backing_count, 1, memory_order_relaxed);
     free(backing);
 }
 

@@ -6,12 +6,46 @@
  * half-way. It checks the limits first, so that this needs an exhausted kernel.) */
 #include <assert.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/checked.h"
 #include "base/limits.h"
 #include "region/region_internal.h"
+
+/* --- counting maps ------------------------------------------------------------------------------------------------ */
+
+/* Each extent counts as one, and so does each gap between extents, and the reservation before and behind them. The
+ * system may see fewer. */
+static atomic_uint_least64_t process_maps;
+enum { MAPS_OF_RESERVATION = 2 };
+/* That a change adds at most: it cuts an extent or a gap in two, and is one itself. */
+enum { MAPS_OF_CHANGE = 2 };
+
+uint64_t dw_region_maps_count(void) { return atomic_load_explicit(&process_maps, memory_order_relaxed); }
+
+uint64_t dw_region_maps_left(void) {
+    uint64_t count = dw_region_maps_count();
+    return count < DW_PROCESS_MAPS_MAX ? DW_PROCESS_MAPS_MAX - count : 0;
+}
+
+static void give_maps_back(uint64_t n) { atomic_fetch_sub_explicit(&process_maps, n, memory_order_relaxed); }
+
+static dw_status take_maps(uint64_t n, dw_error *err) {
+    if (atomic_fetch_add_explicit(&process_maps, n, memory_order_relaxed) + n <= DW_PROCESS_MAPS_MAX) return DW_OK;
+    give_maps_back(n);
+    return dw_fail(err, DW_E_LIMIT, "the regions of this process have the %u maps that they may have",
+                   DW_PROCESS_MAPS_MAX);
+}
+
+/* Extents [from, to), and the gaps between these and their neighbours. */
+static uint64_t count_maps(const dw_region *region, size_t from, size_t to) {
+    uint64_t n = to - from;
+    for (size_t i = from > 0 ? from - 1 : 0; i < to && i + 1 < region->extent_count; i++)
+        n += region->extents[i].offset + region->extents[i].size != region->extents[i + 1].offset;
+    return n;
+}
 
 /* --- create, destroy --------------------------------------------------------------------------------------------- */
 
@@ -26,8 +60,14 @@ dw_status dw_region_create(const dw_region_options *options, dw_region **out, dw
     dw_region *region = calloc(1, sizeof *region);
     if (!region) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a region");
     void *reservation;
-    dw_status status = dw_os_map_reserve((size_t)total, &reservation, err);
+    dw_status status = take_maps(MAPS_OF_RESERVATION, err);
     if (status != DW_OK) {
+        free(region);
+        return status;
+    }
+    status = dw_os_map_reserve((size_t)total, &reservation, err);
+    if (status != DW_OK) {
+        give_maps_back(MAPS_OF_RESERVATION);
         free(region);
         return status;
     }
@@ -44,6 +84,7 @@ dw_status dw_region_destroy(dw_region *region) {
     if (!region) return DW_OK;
     if (region->window_count) return DW_E_BUSY;
     dw_os_unmap(region->reservation, region->reservation_bytes);
+    give_maps_back(MAPS_OF_RESERVATION + count_maps(region, 0, region->extent_count));
     for (size_t i = 0; i < region->extent_count; i++) dw_backing_release(region->extents[i].backing);
     free(region->extents);
     free(region->windows);
@@ -100,7 +141,8 @@ static size_t append_piece(dw_extent *pieces, size_t count, dw_extent piece) {
     return count + 1;
 }
 
-/* Records that [offset, +size) now comes from `placed` (NULL: nothing is mapped there). Capacity is there. */
+/* Records that [offset, +size) now comes from `placed` (NULL: nothing is mapped there). Capacity is there, and
+ * MAPS_OF_CHANGE maps are taken. */
 static void record(dw_region *region, uint64_t offset, uint64_t size, const dw_extent *placed) {
     /* Neighbours that only touch the range are taken in too, so that what continues is merged. */
     uint64_t end = offset + size;
@@ -124,6 +166,7 @@ static void record(dw_region *region, uint64_t offset, uint64_t size, const dw_e
     if (placed) count = append_piece(pieces, count, *placed);
     if (right.size) count = append_piece(pieces, count, right);
 
+    uint64_t maps_before = count_maps(region, first, last);
     /* The new pieces take their references before the old ones give theirs back. */
     for (size_t i = 0; i < count; i++) dw_backing_retain(pieces[i].backing);
     for (size_t i = first; i < last; i++) dw_backing_release(region->extents[i].backing);
@@ -131,6 +174,7 @@ static void record(dw_region *region, uint64_t offset, uint64_t size, const dw_e
     memmove(region->extents + first + count, region->extents + last, (region->extent_count - last) * sizeof region->extents[0]);
     if (count) memcpy(region->extents + first, pieces, count * sizeof pieces[0]);
     region->extent_count = region->extent_count - (last - first) + count;
+    give_maps_back(maps_before + MAPS_OF_CHANGE - count_maps(region, first, first + count));
 }
 
 const dw_extent *dw_region_extents(const dw_region *region, size_t *count) {
@@ -158,11 +202,21 @@ static dw_status check_change(const dw_region *region, uint64_t offset, uint64_t
     return DW_OK;
 }
 
-static dw_status reserve_change(dw_region *region, dw_error *err) {
+static dw_status reserve_change(dw_region *region, bool gives_back, dw_error *err) {
     dw_status status = reserve_extents(region, err);
     if (status != DW_OK) return status;
     status = dw_dirty_reserve(region);
-    return status == DW_OK ? DW_OK : dw_fail(err, status, "no memory for a change of a region");
+    if (status != DW_OK) return dw_fail(err, status, "no memory for a change of a region");
+    if (!gives_back) return take_maps(MAPS_OF_CHANGE, err);
+    /* Never refused: it is how others come to maps again. */
+    atomic_fetch_add_explicit(&process_maps, MAPS_OF_CHANGE, memory_order_relaxed);
+    return DW_OK;
+}
+
+/* After a change that failed behind reserve_change. */
+static dw_status undo_reserve(dw_status status) {
+    give_maps_back(MAPS_OF_CHANGE);
+    return status;
 }
 
 dw_status dw_region_grow(dw_region *region, uint64_t size, dw_error *err) {
@@ -172,11 +226,11 @@ dw_status dw_region_grow(dw_region *region, uint64_t size, dw_error *err) {
         return dw_fail(err, DW_E_LIMIT, "cannot grow to %" PRIu64 " bytes, %" PRIu64 " are reserved", size, region->reserved);
     if (region->window_count) return dw_fail(err, DW_E_BUSY, "no growth while %zu windows are lent", region->window_count);
     dw_extent tail = {.offset = region->size, .size = rounded - region->size, .mode = DW_EXTENT_PRIVATE};
-    dw_status status = reserve_change(region, err);
+    dw_status status = reserve_change(region, false, err);
     if (status != DW_OK) return status;
 
     status = dw_os_map_anonymous(region->base + tail.offset, (size_t)tail.size, err);
-    if (status != DW_OK) return status;
+    if (status != DW_OK) return undo_reserve(status);
     record(region, tail.offset, tail.size, &tail);
     dw_dirty_mapped(region, tail.offset, tail.size);
     region->size = rounded;
@@ -208,9 +262,10 @@ static dw_status map_extent(const dw_region *region, const dw_extent *extent, dw
 dw_status dw_region_map(dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) {
     const dw_extent placed = *extent; /* it may be one of our own, which the change is about to move */
     dw_status status = check_extent(region, &placed, sparse, err);
-    if (status == DW_OK) status = reserve_change(region, err);
-    if (status == DW_OK) status = map_extent(region, &placed, err);
+    if (status == DW_OK) status = reserve_change(region, false, err);
     if (status != DW_OK) return status;
+    status = map_extent(region, &placed, err);
+    if (status != DW_OK) return undo_reserve(status);
     record(region, placed.offset, placed.size, &placed);
     dw_dirty_mapped(region, placed.offset, placed.size);
     region->size = dw_max_u64(region->size, extent_end(&placed));
@@ -219,11 +274,26 @@ dw_status dw_region_map(dw_region *region, const dw_extent *extent, bool sparse,
 
 dw_status dw_region_unmap(dw_region *region, uint64_t offset, uint64_t size, dw_error *err) {
     dw_status status = check_change(region, offset, size, region->size, err);
-    if (status == DW_OK) status = reserve_change(region, err);
-    if (status == DW_OK) status = dw_os_map_decommit(region->base + offset, (size_t)size, err);
+    if (status == DW_OK) status = reserve_change(region, true, err);
     if (status != DW_OK) return status;
+    status = dw_os_map_decommit(region->base + offset, (size_t)size, err);
+    if (status != DW_OK) return undo_reserve(status);
     record(region, offset, size, NULL);
     dw_dirty_unmapped(region, offset, size);
+    return DW_OK;
+}
+
+dw_status dw_region_fill_in(dw_region *region, const dw_region_fill *fill, dw_error *err) {
+    if (!dw_in_range(fill->offset, fill->size, region->size))
+        return dw_fail(err, DW_E_RANGE, "%" PRIu64 " bytes at %" PRIu64 " leave the body's %" PRIu64 " bytes",
+                       fill->size, fill->offset, region->size);
+    if (is_lent(region, (dw_range){fill->offset, fill->size}))
+        return dw_fail(err, DW_E_BUSY, "%" PRIu64 " bytes at %" PRIu64 " are lent to a device", fill->size,
+                       fill->offset);
+    if (fill->backing)
+        return dw_os_read_at(dw_backing_file(fill->backing), fill->backing_offset, region->base + fill->offset,
+                             (size_t)fill->size, err);
+    memset(region->base + fill->offset, 0, (size_t)fill->size);
     return DW_OK;
 }
 

@@ -11,9 +11,11 @@
  * 2. While a window is lent: no map, unmap, shrink, rollback or destroy may touch its pages (DW_E_BUSY). Growth of the body
  *    is allowed only when no window is lent (I5).
  * 3. A backing that is mapped privately anywhere is never written again by us, except rows appended behind what was shared
- *    (the KV arena's own rule, model/kv.h).
+ *    (the KV arena's own rule, model/kv/kv.h) and pages of a store that nobody refers to (page_store.h rule 4).
  * 4. Device writes bypass page tracking: who runs a device operation calls dw_region_touch for its outputs.
  * 5. Fresh bytes are zero.
+ * 6. The maps of all regions of the process are counted, as the system counts them or more, and so are backings: what
+ *    would exceed DW_PROCESS_MAPS_MAX or DW_PROCESS_BACKINGS_MAX is refused with DW_E_LIMIT before the system is asked.
  * Threads: a region belongs to one thread at a time; backings are reference-counted atomically.
  */
 #ifndef DW_REGION_REGION_H
@@ -39,6 +41,9 @@ void dw_backing_release(dw_backing *backing); /* NULL is a no-op */
 dw_os_file dw_backing_file(const dw_backing *backing); /* borrowed */
 uint64_t dw_backing_size(const dw_backing *backing);
 const char *dw_backing_origin(const dw_backing *backing);
+
+/* Of the process: how many there are. */
+uint64_t dw_backing_count(void);
 
 /* --- regions ------------------------------------------------------------------------------------------------- */
 
@@ -78,10 +83,22 @@ typedef struct dw_extent {
  * backing. The body grows to cover it if it begins at or below the present size; leaving a gap is refused (DW_E_RANGE) unless
  * `sparse`, which lets arenas map islands: then size() is the end of the last extent. */
 dw_status dw_region_map(dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) DW_MUST_USE;
+/* Bytes that become the region's own: read from a backing, or zeros where it is NULL. */
+typedef struct dw_region_fill {
+    uint64_t offset, size;          /* place in the region */
+    dw_backing *backing;
+    uint64_t backing_offset;
+} dw_region_fill;
+/* Writes them where writable extents are mapped. After a failure the range holds anything. */
+dw_status dw_region_fill_in(dw_region *region, const dw_region_fill *fill, dw_error *err) DW_MUST_USE;
 /* Gives [offset, +size) back to the reservation (inaccessible). The body does not change its size. */
 dw_status dw_region_unmap(dw_region *region, uint64_t offset, uint64_t size, dw_error *err) DW_MUST_USE;
 /* The extents in ascending order, neighbours merged where they continue each other; borrowed view, valid until the next change. */
 const dw_extent *dw_region_extents(const dw_region *region, size_t *count);
+
+/* Of the process: maps that regions have, and how many more they may have. */
+uint64_t dw_region_maps_count(void);
+uint64_t dw_region_maps_left(void);
 
 /* --- windows ------------------------------------------------------------------------------------------------- */
 

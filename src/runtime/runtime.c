@@ -39,6 +39,8 @@ static dw_status make_parts(dw_runtime *runtime, const dw_runtime_options *optio
     if (status == DW_OK) status = dw_os_mutex_create(&runtime->models_mutex, err);
     if (status == DW_OK) status = dw_gate_create(&runtime->devices_gate, err);
     if (status == DW_OK) status = dw_os_mutex_create(&runtime->programs_mutex, err);
+    /* Now, and not at the first commit: there a descriptor that is missing would fail a turn. */
+    if (status == DW_OK) status = dw_page_store_create(&runtime->pages, err);
     if (status != DW_OK) return status;
     dw_wasm_engine_options wasm = {.cache_folder = runtime->cache_folder};
     status = dw_wasm_engine_create(&wasm, &runtime->wasm, err);
@@ -75,6 +77,7 @@ void dw_runtime_destroy(dw_runtime *runtime) {
     dw_runtime_drop_devices(runtime);
     dw_runtime_drop_programs(runtime);
     dw_wasm_engine_destroy(runtime->wasm);
+    dw_page_store_destroy(runtime->pages);
     dw_os_mutex_destroy(runtime->models_mutex);
     dw_gate_destroy(runtime->devices_gate);
     dw_os_mutex_destroy(runtime->programs_mutex);
@@ -102,3 +105,4 @@ void dw_runtime_dismiss_actor(dw_runtime *runtime) {
 }
 
 uint64_t dw_runtime_memory_bytes_max(const dw_runtime *runtime) { return runtime->memory_bytes_max; }
+dw_page_store *dw_runtime_pages(const dw_runtime *runtime) { return runtime->pages; }

@@ -27,6 +27,7 @@
 #include "model/engine/engine.h"
 #include "model/model.h"
 #include "park/park.h"
+#include "region/page_store.h"
 #include "wasm/wasm.h"
 
 typedef struct dw_runtime dw_runtime;
@@ -125,5 +126,7 @@ dw_status dw_runtime_owner(dw_runtime *runtime, uint64_t wanted, uint64_t *out, 
 dw_status dw_runtime_admit_actor(dw_runtime *runtime, dw_error *err) DW_MUST_USE;
 void dw_runtime_dismiss_actor(dw_runtime *runtime);
 uint64_t dw_runtime_memory_bytes_max(const dw_runtime *runtime);
+/* Where the committed pages of all its actors lie. */
+dw_page_store *dw_runtime_pages(const dw_runtime *runtime);
 
 #endif

@@ -8,6 +8,7 @@
 struct dw_runtime {
     /* constant */
     dw_wasm_engine *wasm;
+    dw_page_store *pages;     /* thread-safe */
     char device_name[32];
     unsigned threads;
     char cache_folder[512];

@@ -37,6 +37,9 @@ static dw_status check_image(const dw_program *program, const dw_image *image, d
         if (status != DW_OK) return status;
         at += image->memory[i].size;
     }
+    for (size_t i = 0; i < image->n_fills; i++)
+        if (!dw_in_range(image->fills[i].offset, image->fills[i].size, at))
+            return dw_fail_at(err, DW_E_RANGE, image->fills[i].offset, "bytes of an image lie outside its extents");
     if (image->n_globals != info->n_globals)
         return dw_fail(err, DW_E_MISMATCH, "the image has %zu globals, the program %u", image->n_globals, (unsigned)info->n_globals);
     for (size_t i = 0; i < image->n_globals; i++)
@@ -59,6 +62,8 @@ static dw_status map_image(dw_instance *instance, const dw_image *image, dw_erro
         status = dw_region_map(instance->memory.region, &image->memory[i], false, err);
     if (status == DW_OK && dw_region_size(instance->memory.region) < image->memory_bytes)
         status = dw_region_grow(instance->memory.region, image->memory_bytes, err);
+    for (size_t i = 0; status == DW_OK && i < image->n_fills; i++)
+        status = dw_region_fill_in(instance->memory.region, &image->fills[i], err);
     return status;
 }
 

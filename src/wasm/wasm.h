@@ -132,6 +132,8 @@ typedef struct dw_table_view { const int32_t *elements; uint32_t n_elements; } d
 typedef struct dw_image {
     const dw_extent *memory;  /* [n_memory] ascending, page-aligned, without gaps from offset 0; backings are retained by the instance */
     size_t n_memory;
+    const dw_region_fill *fills; /* [n_fills] read into the extents once these are mapped: then the instance's own */
+    size_t n_fills;
     uint64_t memory_bytes;    /* size of the memory, a multiple of 64 KiB */
     const dw_value *globals;  /* [n_globals] in the program's order */
     size_t n_globals;

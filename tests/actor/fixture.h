@@ -2,14 +2,10 @@
 #ifndef DW_TESTS_ACTOR_FIXTURE_H
 #define DW_TESTS_ACTOR_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
+
 #include "actor/actor.h"
+#include "base/test.h"
 #include "driftwood/guest.h"
 
 typedef struct fixture {
@@ -20,12 +16,6 @@ typedef struct fixture {
 
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
-
-#define assert_ok(call, error)                                                                                     \
-    do {                                                                                                           \
-        dw_status fixture_status = (call);                                                                         \
-        if (fixture_status != DW_OK) fail_msg("%s: %s: %s", #call, dw_status_name(fixture_status), (error).text); \
-    } while (0)
 
 /* An actor of the probe with a fixed birth and seed. */
 dw_actor *fixture_actor(fixture *f, const char *name);

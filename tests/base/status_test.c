@@ -49,7 +49,8 @@ static void errno_chooses_the_status_and_its_text_is_appended(void **state) {
     (void)state;
     static const struct { int number; dw_status status; } rows[] = {
         {ENOENT, DW_E_NOT_FOUND}, {EEXIST, DW_E_EXISTS}, {EACCES, DW_E_DENIED}, {ENOMEM, DW_E_NO_MEMORY},
-        {ENOSPC, DW_E_NO_SPACE}, {EIO, DW_E_IO}, {EMFILE, DW_E_LIMIT}, {EBADF, DW_E_SYSTEM}, {ENOSYS, DW_E_UNSUPPORTED}};
+        {ENOSPC, DW_E_NO_SPACE}, {EIO, DW_E_IO}, {EMFILE, DW_E_SYSTEM}, {ENFILE, DW_E_SYSTEM}, {ETIMEDOUT, DW_E_IO},
+        {EBADF, DW_E_SYSTEM}, {ENOSYS, DW_E_UNSUPPORTED}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         dw_error err;
         assert_status(dw_fail_errno(&err, rows[i].number, "cannot %s", "go"), rows[i].status);
@@ -59,6 +60,20 @@ static void errno_chooses_the_status_and_its_text_is_appended(void **state) {
     dw_error err;
     assert_status(dw_fail_errno(&err, 99999, "x"), DW_E_SYSTEM);
     assert_string_equal(err.text, "x: system error 99999");
+}
+
+/* Every error of a call on what is ours is a failure; but for files of the wrong kind. */
+static void want_of_the_system_is_no_refusal(void **state) {
+    (void)state;
+    for (int number = 1; number < 200; number++) {
+        dw_error err;
+        dw_status_kind kind = number == EISDIR || number == ENODEV ? DW_KIND_REFUSED : DW_KIND_FAILED;
+        dw_status status = dw_fail_system(&err, number, "x");
+        if (number == ENOEXEC) continue; /* a program's bytes: corrupt, whoever asks */
+        if (dw_status_kind_of(status) != kind) fail_msg("errno %d: %s", number, dw_status_name(status));
+        assert_int_equal(err.status, status);
+        assert_int_equal(err.system_errno, number);
+    }
 }
 
 static void prefix_keeps_status_and_text(void **state) {
@@ -89,6 +104,7 @@ int main(void) {
         cmocka_unit_test(failure_fills_every_field),
         cmocka_unit_test(missing_error_record_is_fine),
         cmocka_unit_test(errno_chooses_the_status_and_its_text_is_appended),
+        cmocka_unit_test(want_of_the_system_is_no_refusal),
         cmocka_unit_test(prefix_keeps_status_and_text),
         cmocka_unit_test(long_texts_are_cut_and_stay_terminated),
     };

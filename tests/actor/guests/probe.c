@@ -56,6 +56,30 @@ static void grow_sparse(uint32_t n) {
     for (uint32_t i = 0; i < n; i++) *(volatile uint8_t *)(uintptr_t)(first + (size_t)i * BLOCK) = (uint8_t)(i | 1);
 }
 
+static volatile uint8_t *field;
+static uint32_t field_pages;
+
+/* New memory of n pages, none of which is written yet. */
+static void grow_field(uint32_t n) {
+    size_t first = __builtin_wasm_memory_grow(0, ((size_t)n * PAGE + 65535) / 65536);
+    if (first == (size_t)-1) __builtin_trap();
+    field = (volatile uint8_t *)(uintptr_t)(first * 65536);
+    field_pages = n;
+}
+
+/* Every other page of it, from `first` on, gets another byte. */
+static void scatter_field(uint32_t first, uint32_t value) {
+    for (uint32_t i = first; i < field_pages; i += 2) field[(size_t)i * PAGE + i % PAGE] = (uint8_t)(value + i);
+}
+
+/* The same of n pages, which are other ones for other values. */
+static void scatter_some(uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t page = (uint32_t)((turns * n + i) * 7919u) % field_pages;
+        field[(size_t)page * PAGE + turns % PAGE] = (uint8_t)(turns | 1);
+    }
+}
+
 static int recurse(volatile int depth) {
     volatile char frame[512];
     frame[0] = (char)depth;
@@ -99,6 +123,11 @@ int32_t driftwood_receive(void) {
     }
     case 'G': while (__builtin_wasm_memory_grow(0, 1024) != (size_t)-1) value++; break;
     case 'a': grow_sparse(argument); break;
+    case 'A': grow_field(argument); break;
+    case 'e': scatter_field(0, argument); break;
+    case 'i': scatter_field(1, argument); break;
+    case 'E': scatter_some(argument); break;
+    case 'T': scatter_field(0, argument); __builtin_trap();
     case 'o': return write(1, "o", 1) == 1 ? 0 : DW_E_IO; /* the last thing it does is a host call that is not the door's */
     case 't': scatter(1, 200); __builtin_trap();
     case 'f': scatter(2, 200); return DW_E_DENIED;
