@@ -210,7 +210,8 @@ static dw_status op_tokenize(dw_actor *actor, dw_guest_memory *memory, operation
     if (status == DW_OK) status = view_text(memory, request, &text);
     if (status == DW_OK) status = view(memory, request->ptr1, (uint64_t)request->len1 * sizeof *tokens, 4, &tokens);
     if (status != DW_OK) return status;
-    status = dw_vocab_tokenize(vocab, text, request->len0, (request->flags & DW_FLAG_SPECIAL) != 0, (request->flags & DW_FLAG_CONTROL) != 0,
+    dw_text_place place = (request->flags & DW_FLAG_SPECIAL) != 0 ? DW_TEXT_BEGINS : DW_TEXT_GOES_ON;
+    status = dw_vocab_tokenize(vocab, text, request->len0, place, (request->flags & DW_FLAG_CONTROL) != 0,
                                tokens, request->len1, &n, NULL);
     op->completion.result0 = (uint32_t)n;
     return status;

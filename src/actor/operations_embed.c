@@ -68,12 +68,12 @@ static dw_status tokenize(embed_plan *plan, const dw_text *text, uint32_t *n) {
     size_t needed = 0, made = 0;
     if (text->len > DW_TEXT_BYTES_MAX || (plan->text_bytes += text->len) > DW_TEXT_BYTES_MAX) return DW_E_LIMIT;
     dw_status status = dw_guest_view(plan->memory, text->ptr, text->len, 1, &place);
-    if (status == DW_OK) status = dw_vocab_tokenize(plan->vocab, place, text->len, true, false, NULL, 0, &needed, NULL);
+    if (status == DW_OK) status = dw_vocab_tokenize(plan->vocab, place, text->len, DW_TEXT_WHOLE, false, NULL, 0, &needed, NULL);
     if (status != DW_OK && status != DW_E_FULL) return status;
     *n = (uint32_t)dw_min_u64(needed, UINT32_MAX);
     if (needed > plan->info->context_tokens) return DW_OK; /* refused with its number by the caller */
     status = room_for(plan, needed);
-    if (status == DW_OK) status = dw_vocab_tokenize(plan->vocab, place, text->len, true, false, plan->op->tokens + plan->n_tokens, needed, &made, NULL);
+    if (status == DW_OK) status = dw_vocab_tokenize(plan->vocab, place, text->len, DW_TEXT_WHOLE, false, plan->op->tokens + plan->n_tokens, needed, &made, NULL);
     return status == DW_OK && made != needed ? DW_E_INTERNAL : status;
 }
 

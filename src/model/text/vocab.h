@@ -1,7 +1,15 @@
 /* vocab.h: tokenizer of a model, through libllama (vocabulary only; its inference is not used).
  *
- * Loading takes 0.4-0.5 s for a 262k vocabulary, so it is done on a thread of its own from dw_vocab_create on; the first function
- * that needs it waits. Threads: after creation any thread, at the same time.
+ *   place   where a text stands in what the model reads: it begins a log, goes on in one, or is all there is
+ *
+ * Rules
+ * 1. Texts are UTF-8. What is not is replaced before a tokenizer sees it, for every kind of vocabulary: each broken part, as long as it could
+ *    still have become a character, by one U+FFFD (utf8.h). A text in parts is cut between characters, then.
+ * 2. A text that begins a log gets what the model wants at the beginning: its BOS, and for SentencePiece mostly a space. A text that goes on
+ *    gets nothing, so that the pieces of all tokens are all texts, one behind the other. Only a text that is all there is gets an end, too.
+ * 3. Loading takes 0.4-0.5 s for a 262k vocabulary, so it is done on a thread of its own from dw_vocab_create on; the first function
+ *    that needs it waits.
+ * Threads: after creation any thread, at the same time.
  */
 #ifndef DW_MODEL_TEXT_VOCAB_H
 #define DW_MODEL_TEXT_VOCAB_H
@@ -19,15 +27,20 @@ void dw_vocab_destroy(dw_vocab *vocab); /* waits for the loader */
 /* Waits until it is loaded; tells whether that worked. */
 dw_status dw_vocab_wait(dw_vocab *vocab, dw_error *err) DW_MUST_USE;
 
-/* text[length] -> tokens. add_special: BOS etc. as the model wants; parse_special: control tokens in the text become tokens (never for
- * untrusted text). *n = tokens needed; DW_E_FULL when capacity is too small (nothing written). DW_E_LIMIT for text above
- * DW_TEXT_BYTES_MAX, and for long text that libllama would take quadratic time for (vocab_cost.h); then tokenize it in parts. */
-dw_status dw_vocab_tokenize(dw_vocab *vocab, const char *text, size_t length, bool add_special, bool parse_special,
+typedef enum dw_text_place {
+    DW_TEXT_GOES_ON, /* behind other tokens: exactly the text */
+    DW_TEXT_BEGINS,  /* first in a log that will go on: BOS and the like before it, nothing after it */
+    DW_TEXT_WHOLE    /* all there is (an embedding): with what the model wants on both sides */
+} dw_text_place;
+
+/* text[length] -> tokens. parse_special: control tokens in the text become tokens (never for untrusted text). *n = tokens needed;
+ * DW_E_FULL when capacity is too small (nothing written). DW_E_LIMIT for text above DW_TEXT_BYTES_MAX, and for long text that libllama
+ * would take quadratic time or too much stack for (vocab_cost.h, splitter.h); then tokenize it in parts. */
+dw_status dw_vocab_tokenize(dw_vocab *vocab, const char *text, size_t length, dw_text_place place, bool parse_special,
                             int32_t *tokens, size_t capacity, size_t *n, dw_error *err) DW_MUST_USE;
 /* One token's bytes (may be part of a UTF-8 sequence). *n = bytes needed, DW_E_FULL as above. DW_E_RANGE for a token outside the vocabulary. */
 dw_status dw_vocab_piece(dw_vocab *vocab, int32_t token, bool special, char *out, size_t capacity, size_t *n) DW_MUST_USE;
-/* The pieces of the tokens one after the other: exactly what a generation streams, no space is added or removed. On DW_E_FULL, `out`
- * holds a part. */
+/* The pieces of the tokens one after the other, no space is added or removed. On DW_E_FULL, `out` holds a part. */
 dw_status dw_vocab_detokenize(dw_vocab *vocab, const int32_t *tokens, size_t n_tokens, bool special, char *out, size_t capacity,
                               size_t *n, dw_error *err) DW_MUST_USE;
 bool dw_vocab_is_end(dw_vocab *vocab, int32_t token); /* end of generation */

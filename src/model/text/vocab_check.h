@@ -9,10 +9,17 @@
 #define DW_MODEL_TEXT_VOCAB_CHECK_H
 
 #include "model/gguf/gguf.h"
+#include "model/text/llama_shim.h"
+#include "model/text/splitter.h"
 
 /* Kinds, types, counts and single values: microseconds. */
-dw_status dw_vocab_check_keys(const dw_gguf *gguf, uint32_t *n_tokens, dw_error *err) DW_MUST_USE;
+typedef struct dw_vocab_facts {
+    uint32_t n_tokens;
+    dw_llama_kind kind;
+    dw_splitter_kind splitter; /* of byte pairs */
+} dw_vocab_facts;
+dw_status dw_vocab_check_keys(const dw_gguf *gguf, dw_vocab_facts *facts, dw_error *err) DW_MUST_USE;
 /* Every token, after the keys: tens of milliseconds for 262,144 tokens. */
-dw_status dw_vocab_check_tokens(const dw_gguf *gguf, dw_error *err) DW_MUST_USE;
+dw_status dw_vocab_check_tokens(const dw_gguf *gguf, const dw_vocab_facts *facts, dw_error *err) DW_MUST_USE;
 
 #endif
