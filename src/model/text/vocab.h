@@ -9,6 +9,7 @@
  *    gets nothing, so that the pieces of all tokens are all texts, one behind the other. Only a text that is all there is gets an end, too.
  * 3. Loading takes 0.4-0.5 s for a 262k vocabulary, so it is done on a thread of its own from dw_vocab_create on; the first function
  *    that needs it waits.
+ * 4. A text does not change while it is tokenized: it is looked at more than once. What lies in a guest's memory is copied before.
  * Threads: after creation any thread, at the same time.
  */
 #ifndef DW_MODEL_TEXT_VOCAB_H
@@ -17,6 +18,7 @@
 #include <stdbool.h>
 #include "base/base.h"
 #include "model/gguf/gguf.h"
+#include "park/park.h"
 
 typedef struct dw_vocab dw_vocab;
 
@@ -26,6 +28,9 @@ dw_status dw_vocab_create(const dw_gguf *gguf, dw_vocab **out, dw_error *err) DW
 void dw_vocab_destroy(dw_vocab *vocab); /* waits for the loader */
 /* Waits until it is loaded; tells whether that worked. */
 dw_status dw_vocab_wait(dw_vocab *vocab, dw_error *err) DW_MUST_USE;
+/* The same in a turn, at the actor's park (park.h): its deadline or a stop end the wait with DW_E_DEADLINE, DW_E_CANCELLED. The functions
+ * below wait without end, so a turn calls this one before them. */
+dw_status dw_vocab_wait_in_turn(dw_vocab *vocab, dw_park *park, dw_error *err) DW_MUST_USE;
 
 typedef enum dw_text_place {
     DW_TEXT_GOES_ON, /* behind other tokens: exactly the text */
