@@ -377,6 +377,64 @@ dw_status dw_vocab_detokenize(dw_vocab *vocab, const int32_t *tokens, size_t n_t
     return is_full ? dw_fail(err, DW_E_FULL, "the text has %zu bytes, there is room for %zu", needed, capacity) : DW_OK;
 }
 
+/* --- the end of a log -------------------------------------------------------------------------------------------- */
+
+enum { CHARACTER_TOKENS = 4 }; /* a character has four bytes at most, so four tokens */
+
+static bool is_whole(const char *text, size_t length) {
+    for (size_t at = 0; at < length;) {
+        uint32_t point;
+        size_t size = dw_utf8_step(text + at, length - at, &point);
+        if (point == DW_UTF8_REPLACEMENT && (size != 3 || memcmp(text + at, "\xef\xbf\xbd", 3) != 0)) return false;
+        at += size;
+    }
+    return true;
+}
+
+/* Whether the pieces of the tokens are this text: a vocabulary need not have tokens for everything. */
+static bool says(dw_vocab *vocab, const int32_t *tokens, size_t n, const char *text, size_t length) {
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        char piece[DW_VOCAB_TOKEN_BYTES_MAX];
+        size_t size = 0;
+        if (dw_vocab_piece(vocab, tokens[i], false, piece, sizeof piece, &size) != DW_OK || size > length - at) return false;
+        if (memcmp(piece, text + at, size) != 0) return false;
+        at += size;
+    }
+    return at == length;
+}
+
+dw_status dw_vocab_cut(dw_vocab *vocab, const int32_t *tokens, size_t n_tokens, size_t bytes, size_t *n_stay, int32_t *out, size_t capacity,
+                       size_t *n, dw_error *err) {
+    char text[DW_VOCAB_TOKEN_BYTES_MAX * CHARACTER_TOKENS];
+    *n = 0;
+    *n_stay = n_tokens - 1;
+    /* The part alone, or with the tokens before it that share a character with it. */
+    for (size_t back = 1; back <= CHARACTER_TOKENS && back <= n_tokens; back++) {
+        size_t length = 0, last = 0;
+        dw_status status = dw_vocab_detokenize(vocab, tokens + n_tokens - back, back - 1, false, text, sizeof text, &length, err);
+        if (status == DW_OK) status = dw_vocab_piece(vocab, tokens[n_tokens - 1], false, text + length, sizeof text - length, &last);
+        if (status != DW_OK) return status == DW_E_FULL ? DW_OK : status;
+        if (last == 0 || bytes == 0) return DW_OK;
+        length = dw_utf8_settled(text, length + (bytes < last ? bytes : last));
+        if (!is_whole(text, length)) continue;
+        status = dw_vocab_tokenize(vocab, text, length, DW_TEXT_GOES_ON, false, out, capacity, n, err);
+        if (status == DW_OK && says(vocab, out, *n, text, length)) *n_stay = n_tokens - back;
+        else *n = 0;
+        return status == DW_E_FULL ? DW_OK : status;
+    }
+    return DW_OK;
+}
+
+size_t dw_vocab_open_end(dw_vocab *vocab, const int32_t *tokens, size_t n_tokens, char out[3]) {
+    char text[DW_VOCAB_TOKEN_BYTES_MAX * CHARACTER_TOKENS];
+    size_t looked_at = n_tokens < CHARACTER_TOKENS - 1 ? n_tokens : CHARACTER_TOKENS - 1, length = 0;
+    if (dw_vocab_detokenize(vocab, tokens + n_tokens - looked_at, looked_at, false, text, sizeof text, &length, NULL) != DW_OK) return 0;
+    size_t whole = dw_utf8_settled(text, length);
+    memcpy(out, text + whole, length - whole);
+    return length - whole;
+}
+
 /* --- single tokens ----------------------------------------------------------------------------------------------- */
 
 static bool has_flag(dw_vocab *vocab, int32_t token, unsigned flag) {

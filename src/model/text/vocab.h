@@ -48,6 +48,13 @@ dw_status dw_vocab_piece(dw_vocab *vocab, int32_t token, bool special, char *out
 /* The pieces of the tokens one after the other, no space is added or removed. On DW_E_FULL, `out` holds a part. */
 dw_status dw_vocab_detokenize(dw_vocab *vocab, const int32_t *tokens, size_t n_tokens, bool special, char *out, size_t capacity,
                               size_t *n, dw_error *err) DW_MUST_USE;
+/* The end of a log whose text ends inside its last token, after the first `bytes` bytes of that token's piece: how many of the tokens
+ * [n_tokens] stay (*n_stay), and the tokens that follow them instead (*n, at most `capacity`, in `out`). Only the last four are looked at. A
+ * character that the text would cut is left out, and all of the last token where its part does not fit or has no text. */
+dw_status dw_vocab_cut(dw_vocab *vocab, const int32_t *tokens, size_t n_tokens, size_t bytes, size_t *n_stay, int32_t *out, size_t capacity,
+                       size_t *n, dw_error *err) DW_MUST_USE;
+/* The beginning of a character at the end of the tokens' text: at most three bytes, written to out[3]. */
+size_t dw_vocab_open_end(dw_vocab *vocab, const int32_t *tokens, size_t n_tokens, char out[3]);
 bool dw_vocab_is_end(dw_vocab *vocab, int32_t token); /* end of generation */
 bool dw_vocab_is_control(dw_vocab *vocab, int32_t token); /* not text: turn marks, padding, ... */
 /* Special tokens, -1 when the model has none. */
