@@ -56,18 +56,20 @@ void dw_device_quiet_ggml(void) {
     if (!atomic_flag_test_and_set(&done)) ggml_log_set(log_from_ggml, NULL);
 }
 
-static bool can_import_a_page(ggml_backend_dev_t device) {
+/* False: there was no page to try it with, which says nothing about the device. */
+static bool try_to_import_a_page(ggml_backend_dev_t device, bool *works) {
     size_t page = dw_os_page_bytes();
     void *address = NULL;
+    *works = false;
     if (dw_os_map_reserve(page, &address, NULL) != DW_OK) return false;
-    bool works = false;
-    if (dw_os_map_anonymous(address, page, NULL) == DW_OK) {
+    bool tried = dw_os_map_anonymous(address, page, NULL) == DW_OK;
+    if (tried) {
         ggml_backend_buffer_t buffer = dw_guard_import(device, address, page);
-        works = buffer != NULL;
+        *works = buffer != NULL;
         dw_guard_free(buffer);
     }
     dw_os_unmap(address, page);
-    return works;
+    return tried;
 }
 
 /* Whether the device would add two tensors of n floats. */
@@ -103,7 +105,9 @@ static dw_device_kind kind_of(enum ggml_backend_dev_type type, const char *descr
 }
 
 /* False for a device that cannot tell what it is. */
-static bool describe(const struct backend_row *row, size_t index, ggml_backend_dev_t device, dw_device_info *info) {
+static bool describe(const struct backend_row *row, size_t index, dw_device_found *found) {
+    ggml_backend_dev_t device = found->ggml;
+    dw_device_info *info = &found->info;
     dw_guard_facts facts;
     dw_error err = {0};
     memset(info, 0, sizeof *info);
@@ -120,8 +124,10 @@ static bool describe(const struct backend_row *row, size_t index, ggml_backend_d
     info->tensor_align_bytes = facts.alignment_bytes;
     info->memory_bytes = facts.memory_bytes;
     info->memory_free_bytes = facts.memory_free_bytes;
-    info->can_wrap = can_import_a_page(device);
-    if (info->can_wrap) {
+    found->tried = try_to_import_a_page(device, &info->can_wrap);
+    if (!found->tried) {
+        snprintf(info->reason, sizeof info->reason, "there was no memory to find out what it can");
+    } else if (info->can_wrap) {
         /* An import is of whole pages everywhere but on the CPU, where a wrap is a pointer. How much one import may cover is not
          * told by ggml: it refuses what is too much. */
         info->wrap_align_bytes = info->kind == DW_DEVICE_CPU ? info->tensor_align_bytes : dw_os_page_bytes();
@@ -145,7 +151,7 @@ size_t dw_device_find(const char *backend, dw_device_found *out, size_t capacity
         for (size_t i = 0; i < count; i++) {
             ggml_backend_dev_t device = dw_guard_device_at(reg, i);
             dw_device_found one = {.ggml = device};
-            if (device == NULL || (found < capacity && !describe(&backends[b], i, device, &one.info))) continue;
+            if (device == NULL || (found < capacity && !describe(&backends[b], i, &one))) continue;
             if (found < capacity) out[found] = one;
             found++;
         }

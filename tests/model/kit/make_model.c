@@ -9,7 +9,7 @@
 #include "ggml-cpu.h"
 #include "gguf.h"
 
-
+enum { GENERATION = 4 }; /* in the files' names: raise it when what is written changes */
 
 #define SMALL .n_vocab = 512
 #define SIZES(layers, w, heads, heads_kv, feed) \
