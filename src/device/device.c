@@ -96,7 +96,8 @@ dw_status dw_device_open(const char *name, const dw_device_options *options, dw_
     device->threads = threads > GGML_MAX_N_THREADS ? GGML_MAX_N_THREADS : threads;
     status = dw_guard_open(device->ggml, &device->backend, err);
     if (status != DW_OK) {
-        status = dw_error_prefix(err, status, "device %s (%s) cannot be opened: ", device->info.name, device->info.description);
+        status = dw_error_prefix(err, status, "device %s (%s) cannot be opened: ", device->info.name,
+                                 device->info.description);
         goto out;
     }
     if (device->info.kind == DW_DEVICE_CPU) status = start_threads(device, err);
@@ -228,7 +229,9 @@ dw_status dw_buffer_place(dw_buffer *buffer, struct ggml_tensor *tensor, uint64_
 
 /* --- memory of graphs ---------------------------------------------------------------------------------------- */
 
-struct ggml_gallocr *dw_device_allocator_create(dw_device *device) { return dw_guard_allocator_create(device->backend); }
+struct ggml_gallocr *dw_device_allocator_create(dw_device *device) {
+    return dw_guard_allocator_create(device->backend);
+}
 void dw_device_allocator_destroy(struct ggml_gallocr *allocator) { dw_guard_allocator_destroy(allocator); }
 
 dw_status dw_device_allocator_place(struct ggml_gallocr *allocator, struct ggml_cgraph *graph, dw_error *err) {

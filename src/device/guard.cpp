@@ -64,7 +64,8 @@ size_t dw_guard_device_count(ggml_backend_reg_t registry) {
 }
 
 ggml_backend_dev_t dw_guard_device_at(ggml_backend_reg_t registry, size_t index) {
-    return guard_value("device_at", ggml_backend_dev_t(nullptr), [&] { return ggml_backend_reg_dev_get(registry, index); });
+    return guard_value("device_at", ggml_backend_dev_t(nullptr),
+                       [&] { return ggml_backend_reg_dev_get(registry, index); });
 }
 
 dw_status dw_guard_describe(ggml_backend_dev_t device, dw_guard_facts *out, dw_error *err) {
@@ -72,7 +73,8 @@ dw_status dw_guard_describe(ggml_backend_dev_t device, dw_guard_facts *out, dw_e
     return guard_status(err, [&] {
         out->type = ggml_backend_dev_type(device);
         (void)std::snprintf(out->description, sizeof out->description, "%s", ggml_backend_dev_description(device));
-        (void)std::snprintf(out->backend, sizeof out->backend, "%s", ggml_backend_reg_name(ggml_backend_dev_backend_reg(device)));
+        (void)std::snprintf(out->backend, sizeof out->backend, "%s",
+                            ggml_backend_reg_name(ggml_backend_dev_backend_reg(device)));
         out->alignment_bytes = ggml_backend_buft_get_alignment(ggml_backend_dev_buffer_type(device));
         ggml_backend_dev_memory(device, &out->memory_free_bytes, &out->memory_bytes);
         return DW_OK;
@@ -80,10 +82,12 @@ dw_status dw_guard_describe(ggml_backend_dev_t device, dw_guard_facts *out, dw_e
 }
 
 ggml_backend_buffer_type_t *dw_guard_extra_types(ggml_backend_dev_t device) {
-    return guard_value("extra_types", static_cast<ggml_backend_buffer_type_t *>(nullptr), [&]() -> ggml_backend_buffer_type_t * {
-        void *list = ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), "ggml_backend_dev_get_extra_bufts");
-        return list == nullptr ? nullptr : reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(list)(device);
-    });
+    return guard_value(
+        "extra_types", static_cast<ggml_backend_buffer_type_t *>(nullptr), [&]() -> ggml_backend_buffer_type_t * {
+            void *list = ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device),
+                                                           "ggml_backend_dev_get_extra_bufts");
+            return list == nullptr ? nullptr : reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(list)(device);
+        });
 }
 
 void dw_guard_features(ggml_backend_reg_t (*get)(void), char *out, size_t size) {
@@ -126,7 +130,8 @@ dw_status dw_guard_compute(ggml_backend_t backend, struct ggml_cgraph *graph, dw
         enum ggml_status status = ggml_backend_graph_compute(backend, graph);
         if (status == GGML_STATUS_SUCCESS) return DW_OK;
         if (status == GGML_STATUS_ABORTED) return dw_fail(err, DW_E_CANCELLED, "given up");
-        if (status == GGML_STATUS_ALLOC_FAILED) return dw_fail(err, DW_E_NO_MEMORY, "the device has no memory for a graph");
+        if (status == GGML_STATUS_ALLOC_FAILED)
+            return dw_fail(err, DW_E_NO_MEMORY, "the device has no memory for a graph");
         return dw_fail(err, DW_E_DEVICE, "%s", ggml_status_to_string(status));
     });
 }
@@ -134,7 +139,8 @@ dw_status dw_guard_compute(ggml_backend_t backend, struct ggml_cgraph *graph, dw
 // --- buffers ---------------------------------------------------------------------------------------------------
 
 ggml_backend_buffer_type_t dw_guard_buffer_type(ggml_backend_dev_t device) {
-    return guard_value("buffer_type", ggml_backend_buffer_type_t(nullptr), [&] { return ggml_backend_dev_buffer_type(device); });
+    return guard_value("buffer_type", ggml_backend_buffer_type_t(nullptr),
+                       [&] { return ggml_backend_dev_buffer_type(device); });
 }
 
 dw_status dw_guard_allocate(ggml_backend_buffer_type_t type, size_t size, ggml_backend_buffer_t *out, dw_error *err) {
@@ -148,7 +154,8 @@ dw_status dw_guard_allocate(ggml_backend_buffer_type_t type, size_t size, ggml_b
 ggml_backend_buffer_t dw_guard_import(ggml_backend_dev_t device, void *address, size_t size) {
     // ggml's public function would crash where the backend has none.
     if (device->iface.buffer_from_host_ptr == nullptr) return nullptr;
-    return guard_value("import", ggml_backend_buffer_t(nullptr), [&] { return device->iface.buffer_from_host_ptr(device, address, size, size); });
+    return guard_value("import", ggml_backend_buffer_t(nullptr),
+                       [&] { return device->iface.buffer_from_host_ptr(device, address, size, size); });
 }
 
 void dw_guard_free(ggml_backend_buffer_t buffer) {
@@ -183,7 +190,8 @@ dw_status dw_guard_read(const struct ggml_tensor *tensor, void *data, size_t off
 // --- memory of graphs ------------------------------------------------------------------------------------------
 
 ggml_gallocr_t dw_guard_allocator_create(ggml_backend_t backend) {
-    return guard_value("allocator_create", ggml_gallocr_t(nullptr), [&] { return ggml_gallocr_new(ggml_backend_get_default_buffer_type(backend)); });
+    return guard_value("allocator_create", ggml_gallocr_t(nullptr),
+                       [&] { return ggml_gallocr_new(ggml_backend_get_default_buffer_type(backend)); });
 }
 
 void dw_guard_allocator_destroy(ggml_gallocr_t allocator) {
@@ -192,6 +200,8 @@ void dw_guard_allocator_destroy(ggml_gallocr_t allocator) {
 
 dw_status dw_guard_allocator_place(ggml_gallocr_t allocator, struct ggml_cgraph *graph, dw_error *err) {
     return guard_status(err, [&] {
-        return ggml_gallocr_alloc_graph(allocator, graph) ? DW_OK : dw_fail(err, DW_E_NO_MEMORY, "the device has no memory for a graph");
+        return ggml_gallocr_alloc_graph(allocator, graph)
+                   ? DW_OK
+                   : dw_fail(err, DW_E_NO_MEMORY, "the device has no memory for a graph");
     });
 }

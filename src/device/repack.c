@@ -21,7 +21,8 @@ static bool suits(ggml_backend_dev_t device, ggml_backend_buffer_type_t type, co
     struct ggml_context *context = ggml_init((struct ggml_init_params){.mem_size = 4 * ggml_tensor_overhead(), .no_alloc = true});
     if (context == NULL) return false;
     struct ggml_tensor *copy = ggml_new_tensor(context, weight->type, GGML_MAX_DIMS, weight->ne);
-    bool yes = dw_guard_allocate(type, 0, &copy->buffer, NULL) == DW_OK && dw_guard_supports(device, product_with(context, copy));
+    bool yes = dw_guard_allocate(type, 0, &copy->buffer, NULL) == DW_OK &&
+               dw_guard_supports(device, product_with(context, copy));
     dw_guard_free(copy->buffer);
     ggml_free(context);
     return yes;

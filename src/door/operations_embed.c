@@ -72,8 +72,8 @@ static dw_status tokenize_copy(embed_plan *plan, const char *text, uint32_t leng
     if (needed > plan->info->context_tokens) return DW_OK; /* refused with its number by the caller */
     status = room_for(plan, needed);
     if (status != DW_OK) return status;
-    status = dw_vocab_tokenize(plan->vocab, text, length, DW_TEXT_WHOLE, false, plan->op->tokens + plan->n_tokens, needed, &made,
-                               NULL);
+    status = dw_vocab_tokenize(plan->vocab, text, length, DW_TEXT_WHOLE, false, plan->op->tokens + plan->n_tokens,
+                               needed, &made, NULL);
     return status == DW_OK && made != needed ? DW_E_INTERNAL : status;
 }
 

@@ -60,7 +60,8 @@ static bool product_open(product *p, dw_device *device, struct ggml_tensor *w, u
     p->y = ggml_mul_mat(p->context, some, p->x);
     ggml_set_output(p->y);
     ggml_build_forward_expand(p->graph, p->y);
-    return dw_device_supports(device, p->graph, NULL) == DW_OK && dw_device_allocator_place(p->allocator, p->graph, NULL) == DW_OK;
+    return dw_device_supports(device, p->graph, NULL) == DW_OK &&
+           dw_device_allocator_place(p->allocator, p->graph, NULL) == DW_OK;
 }
 
 static bool product_run(product *p, const float *x, float *y) {

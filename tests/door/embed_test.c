@@ -82,8 +82,8 @@ static void vectors_land_in_the_guests_own_memory(void **state) {
     } written[3] = {{"abcdefg", 7}, {"abcdefg hij klm", 15}, {"", 0}};
     for (int i = 0; i < 3; i++) {
         size_t n = 0;
-        assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), written[i].text, written[i].size, DW_TEXT_WHOLE, false,
-                                           tokens[i], 32, &n, NULL),
+        assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), written[i].text, written[i].size, DW_TEXT_WHOLE,
+                                           false, tokens[i], 32, &n, NULL),
                          DW_OK);
         texts[i] = (dw_embed_text){tokens[i], (uint32_t)n, expected + i * WIDTH};
     }
@@ -238,8 +238,8 @@ static void nasty_options_harm_nobody(void **state) {
     enum { N_NASTY = sizeof nasty / sizeof nasty[0] };
     asking good = begin(*state, "nasty"), a = good;
     uint32_t random = 7, n_ok = 0;
-    /* What a wild pointer meets is the same everywhere and each time: vectors of earlier rounds differ between processors. Its bytes are
-     * no text either, with code points beyond the last one among them. */
+    /* What a wild pointer meets is the same everywhere and each time: vectors of earlier rounds differ between
+     * processors. Its bytes are no text either, with code points beyond the last one among them. */
     static uint8_t wild[AT_ARENA_END - AT_TOKENS];
     for (size_t i = 0; i < sizeof wild; i++) wild[i] = i % 7 == 0 ? 0xf7 : (uint8_t)(next(&random) >> 3);
     for (int round = 0; round < 300; round++) {

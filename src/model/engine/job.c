@@ -29,7 +29,7 @@ typedef struct job_state {
     bool context_is_full;         /* no token can follow */
     dw_stop_text text;
     uint64_t *text_ends;        /* [n_generated] bytes of text up to and with each drawn token */
-    uint64_t text_begin;        /* bytes of a character that the log before had begun: they come with the first tokens */
+    uint64_t text_begin;        /* bytes of a character that the log before had begun: they come first */
     uint32_t text_ends_capacity;
     char *piece;
     size_t piece_capacity;
@@ -163,27 +163,32 @@ static dw_job_progress finish(dw_job *job, dw_status status) {
 }
 
 /* Bytes of text before drawn token number n. */
-static uint64_t text_before(const job_state *state, uint32_t n) { return n == 0 ? state->text_begin : state->text_ends[n - 1]; }
+static uint64_t text_before(const job_state *state, uint32_t n) {
+    return n == 0 ? state->text_begin : state->text_ends[n - 1];
+}
 
-/* Cuts the log to the text that was delivered. A token that holds more than that is replaced by the tokens of its part. */
+/* Cuts the log to the text that was delivered. A token that holds more is replaced by the tokens of its part. */
 static void cut_to_delivered(dw_job *job) {
     job_state *state = job->state;
     dw_session *session = job->session;
     if (!state->tracks_text) return;
     uint32_t n = 0;
-    while (n < job->n_generated && text_before(state, n) < state->text.taken && state->text_ends[n] <= state->text.taken) n++;
+    while (n < job->n_generated && text_before(state, n) < state->text.taken &&
+           state->text_ends[n] <= state->text.taken)
+        n++;
     int32_t part[DW_VOCAB_TOKEN_BYTES_MAX];
     size_t n_stay = n, n_part = 0;
     if (n < job->n_generated && text_before(state, n) < state->text.taken) {
         size_t bytes = (size_t)(state->text.taken - text_before(state, n));
-        if (dw_vocab_cut(session->pool->model->vocab, session->tokens + state->prompt_end, n + 1, bytes, &n_stay, part, DW_VOCAB_TOKEN_BYTES_MAX,
-                         &n_part, NULL) != DW_OK) {
+        if (dw_vocab_cut(session->pool->model->vocab, session->tokens + state->prompt_end, n + 1, bytes, &n_stay, part,
+                         DW_VOCAB_TOKEN_BYTES_MAX, &n_part, NULL) != DW_OK) {
             n_stay = n;
             n_part = 0;
         }
     }
     dw_session_cut(session, state->prompt_end + (uint32_t)n_stay, UINT32_MAX);
-    if (n_part > 0 && dw_session_append(session, part, (uint32_t)n_part, NULL) != DW_OK) n_part = 0; /* no place for it: the token is gone */
+    if (n_part > 0 && dw_session_append(session, part, (uint32_t)n_part, NULL) != DW_OK)
+        n_part = 0; /* no place for it: the token is gone */
     job->n_generated = (uint32_t)(n_stay + n_part);
 }
 
@@ -209,11 +214,13 @@ static bool show_to_listener(void *context, const char *text, size_t size) {
 static dw_status hand_out(dw_job *job, size_t size) {
     job_state *state = job->state;
     dw_status status = dw_stop_hand_out(&state->text, size, job->on_text != NULL ? show_to_listener : NULL, job);
-    return status == DW_OK ? DW_OK : dw_fail(&job->error, status, status == DW_E_CANCELLED ? "the listener ended it" : "no memory for a text");
+    return status == DW_OK ? DW_OK
+                           : dw_fail(&job->error, status,
+                                     status == DW_E_CANCELLED ? "the listener ended it" : "no memory for a text");
 }
 
-/* Ends a generation well. Text that was held back for a stop that did not come is certain now; the beginning of a character is not where
- * the generation could have gone on: it comes with the next one. */
+/* Ends a generation well. Text that was held back for a stop that did not come is certain now; the beginning of a
+ * character is not where the generation could have gone on: it comes with the next one. */
 static dw_job_progress end_generation(dw_job *job, dw_end_reason reason) {
     job_state *state = job->state;
     job->end_reason = reason;

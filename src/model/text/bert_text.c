@@ -30,7 +30,8 @@ static size_t put_point(const dw_bert_rules *rules, uint32_t point, char *out) {
 static size_t put_stripped(const dw_bert_rules *rules, uint32_t point, char *out) {
     utf8proc_int32_t parts[DECOMPOSED_MAX];
     int last_class = 0;
-    utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)point, parts, DECOMPOSED_MAX, UTF8PROC_DECOMPOSE, &last_class);
+    utf8proc_ssize_t n =
+        utf8proc_decompose_char((utf8proc_int32_t)point, parts, DECOMPOSED_MAX, UTF8PROC_DECOMPOSE, &last_class);
     size_t bytes = 0;
     if (n < 0 || n > DECOMPOSED_MAX) return put_point(rules, point, out);
     for (utf8proc_ssize_t i = 0; i < n; i++) {

@@ -30,13 +30,14 @@ void log_from_llama(ggml_log_level level, const char *text, void *) {
     while (length > 0 && text[length - 1] == '\n') length--;
     if (length == 0) return;
     if (level == GGML_LOG_LEVEL_ERROR && std::strstr(text, "error loading model") != nullptr) {
-        (void)std::snprintf(last_error, sizeof last_error, "%.*s", static_cast<int>(length < INT_MAX ? length : INT_MAX), text);
+        (void)std::snprintf(last_error, sizeof last_error, "%.*s",
+                            static_cast<int>(length < INT_MAX ? length : INT_MAX), text);
     }
     dw_log(DW_LOG_DEBUG, "llama", "text=\"%.*s\"", static_cast<int>(length < 2000 ? length : 2000), text);
 }
 
-// What goes wrong is reported as a status; libllama's own lines are for debugging. It sets ggml's log along with its own, which is the
-// device module's to set.
+// What goes wrong is reported as a status; libllama's own lines are for debugging. It sets ggml's log along with its
+// own, which is the device module's to set.
 void quiet_llama() {
     static std::atomic_flag done = ATOMIC_FLAG_INIT;
     if (done.test_and_set()) return;
@@ -79,8 +80,9 @@ dw_llama_kind kind_of(enum llama_vocab_type type) {
 
 // libllama takes special tokens as uint32 alone; files of others number them as int32 too, and say -1 for none.
 void mend_special_ids(gguf_context *gguf) {
-    static const char *const names[] = {"bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "mask", "fim_pre", "fim_suf", "fim_mid",
-                                        "fim_pad", "fim_rep", "fim_sep", "prefix", "suffix", "middle"};
+    static const char *const names[] = {"bos",     "eos",     "eot",     "eom",     "unknown", "seperator",
+                                        "padding", "mask",    "fim_pre", "fim_suf", "fim_mid", "fim_pad",
+                                        "fim_rep", "fim_sep", "prefix",  "suffix",  "middle"};
     for (const char *name : names) {
         const std::string key = std::string("tokenizer.ggml.") + name + "_token_id";
         int64_t at = gguf_find_key(gguf, key.c_str());
@@ -113,13 +115,17 @@ int32_t room_of(size_t capacity) { return capacity < INT32_MAX ? static_cast<int
 
 } // namespace
 
-dw_status dw_llama_open(const void *header, size_t bytes, bool is_normal, dw_llama **out, dw_llama_facts *facts, dw_error *err) {
+dw_status dw_llama_open(const void *header, size_t bytes, bool is_normal, dw_llama **out, dw_llama_facts *facts,
+                        dw_error *err) {
     *out = nullptr;
     *facts = dw_llama_facts{};
     return guard_llama(err, [&] {
         quiet_llama();
-        std::unique_ptr<gguf_context, decltype(&gguf_free)> gguf(gguf_init_from_buffer(header, bytes, {true, nullptr}), gguf_free);
-        if (!gguf) return dw_fail(err, DW_E_FORMAT, "vocabulary: ggml does not take this file (DRIFTWOOD_LOG=debug shows why)");
+        std::unique_ptr<gguf_context, decltype(&gguf_free)> gguf(gguf_init_from_buffer(header, bytes, {true, nullptr}),
+                                                                 gguf_free);
+        if (!gguf)
+            return dw_fail(err, DW_E_FORMAT,
+                           "vocabulary: ggml does not take this file (DRIFTWOOD_LOG=debug shows why)");
         if (is_normal) {
             gguf_set_val_bool(gguf.get(), "tokenizer.ggml.normalizer.lowercase", false);
             gguf_set_val_bool(gguf.get(), "tokenizer.ggml.normalizer.strip_accents", false);
@@ -127,7 +133,8 @@ dw_status dw_llama_open(const void *header, size_t bytes, bool is_normal, dw_lla
         mend_special_ids(gguf.get());
         auto llama = std::make_unique<dw_llama>();
         llama->model = load(gguf.get());
-        if (llama->model == nullptr) return dw_fail(err, DW_E_FORMAT, "vocabulary: libllama does not take it: %s", last_error);
+        if (llama->model == nullptr)
+            return dw_fail(err, DW_E_FORMAT, "vocabulary: libllama does not take it: %s", last_error);
         llama->vocab = llama_model_get_vocab(llama->model);
         facts->kind = kind_of(llama_vocab_type(llama->vocab));
         facts->n_tokens = llama_vocab_n_tokens(llama->vocab);
@@ -162,12 +169,13 @@ dw_status dw_llama_token(const dw_llama *llama, int32_t token, const char **text
     });
 }
 
-dw_status dw_llama_tokenize(const dw_llama *llama, const char *text, size_t length, bool add_special, bool parse_special, int32_t *tokens,
-                            size_t capacity, size_t *n, dw_error *err) {
+dw_status dw_llama_tokenize(const dw_llama *llama, const char *text, size_t length, bool add_special,
+                            bool parse_special, int32_t *tokens, size_t capacity, size_t *n, dw_error *err) {
     *n = 0;
     if (length > INT32_MAX) return dw_fail(err, DW_E_LIMIT, "a text of %zu bytes to tokenize", length);
     return guard_llama(err, [&] {
-        int32_t made = llama_tokenize(llama->vocab, text, static_cast<int32_t>(length), tokens, room_of(capacity), add_special, parse_special);
+        int32_t made = llama_tokenize(llama->vocab, text, static_cast<int32_t>(length), tokens, room_of(capacity),
+                                      add_special, parse_special);
         return counted(made, n, capacity, "tokens", err);
     });
 }

@@ -7,11 +7,13 @@
 #include "model/text/utf8.h"
 
 dw_status dw_stop_check(const char *const *stops, uint32_t n_stops, dw_error *err) {
-    if (n_stops > DW_STOP_STRINGS_MAX) return dw_fail(err, DW_E_LIMIT, "%u stop strings; at most %u", n_stops, DW_STOP_STRINGS_MAX);
+    if (n_stops > DW_STOP_STRINGS_MAX)
+        return dw_fail(err, DW_E_LIMIT, "%u stop strings; at most %u", n_stops, DW_STOP_STRINGS_MAX);
     for (uint32_t i = 0; i < n_stops; i++) {
         size_t length = stops[i] != NULL ? strlen(stops[i]) : 0;
         if (length == 0 || length > DW_STOP_STRING_BYTES_MAX) {
-            return dw_fail(err, DW_E_INVALID, "stop string %u has %zu bytes; 1 to %u are allowed", i, length, DW_STOP_STRING_BYTES_MAX);
+            return dw_fail(err, DW_E_INVALID, "stop string %u has %zu bytes; 1 to %u are allowed", i, length,
+                           DW_STOP_STRING_BYTES_MAX);
         }
     }
     return DW_OK;
@@ -23,10 +25,13 @@ void dw_stop_deinit(dw_stop_text *text) {
     memset(text, 0, sizeof *text);
 }
 
-/* Whether a stop and held[at..] agree as far as both reach. */
+enum { VISIBLE, HIDDEN_FIRST, HIDDEN_LATER }; /* of each byte held: of text, first of a control token, or a later one */
+
+/* Whether a stop and held[at..] agree as far as both reach. A control token is named whole or not at all: ">" names none. */
 static bool agrees(const dw_stop_text *text, size_t at, const char *stop, bool *whole) {
     size_t length = strlen(stop), left = text->size - at;
     *whole = left >= length;
+    if (text->hidden[at] == HIDDEN_LATER || (left > length && text->hidden[at + length] == HIDDEN_LATER)) return false;
     return memcmp(text->held + at, stop, *whole ? length : left) == 0;
 }
 
@@ -40,8 +45,8 @@ static void scan(const dw_stop_text *text, size_t *ready, uint32_t *stop) {
             bool whole;
             if (!agrees(text, at, text->stops[i], &whole)) continue;
             if (whole) {
-                /* A longer one that began earlier and is not complete yet loses to this one: nobody waits for a stop that
-                 * may never come when another is there. */
+                /* A longer one that began earlier and is not complete yet loses to this one: nobody waits for a stop
+                 * that may never come when another is there. */
                 *stop = i;
                 *ready = at;
                 return;
@@ -71,7 +76,8 @@ dw_status dw_stop_feed(dw_stop_text *text, const char *piece, size_t size, bool 
     if (status != DW_OK) return status;
     if (size > 0) {
         memcpy(text->held + text->size, piece, size);
-        memset(text->hidden + text->size, hidden, size);
+        memset(text->hidden + text->size, hidden ? HIDDEN_LATER : VISIBLE, size);
+        if (hidden) text->hidden[text->size] = HIDDEN_FIRST;
     }
     text->size += size;
     scan(text, ready, stop);
@@ -79,7 +85,9 @@ dw_status dw_stop_feed(dw_stop_text *text, const char *piece, size_t size, bool 
     return DW_OK;
 }
 
-size_t dw_stop_whole(const dw_stop_text *text, size_t size) { return size > 0 && text->hidden[size - 1] ? size : dw_utf8_settled(text->held, size); }
+size_t dw_stop_whole(const dw_stop_text *text, size_t size) {
+    return size > 0 && text->hidden[size - 1] ? size : dw_utf8_settled(text->held, size);
+}
 
 static dw_status show_repaired(const char *text, size_t size, dw_stop_show show, void *context) {
     uint32_t point = 0;
@@ -98,7 +106,7 @@ static dw_status show_repaired(const char *text, size_t size, dw_stop_show show,
 dw_status dw_stop_hand_out(dw_stop_text *text, size_t size, dw_stop_show show, void *context) {
     dw_status status = DW_OK;
     for (size_t at = 0, end; show != NULL && status == DW_OK && at < size; at = end) {
-        for (end = at + 1; end < size && text->hidden[end] == text->hidden[at]; end++) {}
+        for (end = at + 1; end < size && !text->hidden[end] == !text->hidden[at]; end++) {}
         if (!text->hidden[at]) status = show_repaired(text->held + at, end - at, show, context);
     }
     dw_stop_take(text, size);

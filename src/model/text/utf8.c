@@ -4,7 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* How many bytes a character with this first byte has (0: none begins so), and between which bounds its second byte lies. */
+/* How many bytes a character with this first byte has (0: none begins so), and between which bounds its second byte
+ * lies. */
 static size_t shape_of(uint8_t first, uint8_t *low, uint8_t *high) {
     *low = 0x80;
     *high = 0xbf;

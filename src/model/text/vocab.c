@@ -1,7 +1,7 @@
 /* vocab.c: the tokenizer, libllama's, loaded on a thread of its own.
  *
- * libllama gets the header of the file as it was mapped and checked, never the path: what was checked is what is loaded, even if somebody
- * replaces the file meanwhile.
+ * libllama gets the header of the file as it was mapped and checked, never the path: what was checked is what is
+ * loaded, even if somebody replaces the file meanwhile.
  */
 #include "model/text/vocab.h"
 
@@ -36,8 +36,8 @@ struct dw_vocab {
     dw_llama *llama;
     dw_llama_facts made;
     uint8_t *flags;           /* [n_tokens] DW_LLAMA_TOKEN_* */
-    /* SentencePiece puts a space before a text, also before one that goes on. Behind a character that no token has, it puts none: such a
-     * text is tokenized with that character in front, and the tokens of both are cut off. */
+    /* SentencePiece puts a space before a text, also before one that goes on. Behind a character that no token has, it
+     * puts none: such a text is tokenized with that character in front, and the tokens of both are cut off. */
     char lead;
     size_t n_lead;            /* tokens cut off; 0: none are needed */
     dw_bert_rules bert;
@@ -67,8 +67,10 @@ static dw_status check_loaded(const dw_vocab *vocab, dw_error *err) {
 static dw_bert_rules bert_rules(const dw_gguf *gguf) {
     dw_bert_rules rules = {.lowers = true};
     bool found = false;
-    if (dw_gguf_bool(gguf, "tokenizer.ggml.normalizer.lowercase", &rules.lowers, &found, NULL) != DW_OK || !found) rules.lowers = true;
-    if (dw_gguf_bool(gguf, "tokenizer.ggml.normalizer.strip_accents", &rules.strips_accents, &found, NULL) != DW_OK || !found)
+    if (dw_gguf_bool(gguf, "tokenizer.ggml.normalizer.lowercase", &rules.lowers, &found, NULL) != DW_OK || !found)
+        rules.lowers = true;
+    if (dw_gguf_bool(gguf, "tokenizer.ggml.normalizer.strip_accents", &rules.strips_accents, &found, NULL) != DW_OK ||
+        !found)
         rules.strips_accents = rules.lowers;
     return rules;
 }
@@ -86,14 +88,16 @@ static dw_status note_special_token(dw_vocab *vocab, const char *text, unsigned 
         if (!larger) return dw_fail(err, DW_E_NO_MEMORY, "vocabulary: no memory for its special tokens");
         vocab->specials = larger;
     }
-    vocab->specials[vocab->n_specials++] = (special_token){text, (uint32_t)strlen(text), (flags & DW_LLAMA_TOKEN_WHOLE) == 0};
+    vocab->specials[vocab->n_specials++] =
+        (special_token){text, (uint32_t)strlen(text), (flags & DW_LLAMA_TOKEN_WHOLE) == 0};
     return DW_OK;
 }
 
 /* Everything that is wanted of single tokens. *used: which of the control characters 1 to 31 stand in a token. */
 static dw_status look_at_tokens(dw_vocab *vocab, uint32_t *used, dw_error *err) {
     vocab->flags = malloc(vocab->facts.n_tokens);
-    if (!vocab->flags) return dw_fail(err, DW_E_NO_MEMORY, "vocabulary: no memory for %u tokens", vocab->facts.n_tokens);
+    if (!vocab->flags)
+        return dw_fail(err, DW_E_NO_MEMORY, "vocabulary: no memory for %u tokens", vocab->facts.n_tokens);
     dw_vocab_cost_init(&vocab->cost, vocab->facts.kind, vocab->facts.splitter);
     for (uint32_t id = 0; id < vocab->facts.n_tokens; id++) {
         const char *text;
@@ -130,7 +134,8 @@ static dw_status load(dw_vocab *vocab, dw_error *err) {
     bool word_pieces = vocab->facts.kind == DW_LLAMA_WORD_PIECES;
     uint32_t used = 0;
     dw_status status = dw_vocab_check_tokens(vocab->gguf, &vocab->facts, err);
-    if (status == DW_OK) status = dw_llama_open(first.data, (size_t)first.bytes, word_pieces, &vocab->llama, &vocab->made, err);
+    if (status == DW_OK)
+        status = dw_llama_open(first.data, (size_t)first.bytes, word_pieces, &vocab->llama, &vocab->made, err);
     if (status == DW_OK) status = check_loaded(vocab, err);
     if (status == DW_OK) status = look_at_tokens(vocab, &used, err);
     if (status == DW_OK) status = find_lead(vocab, used, err);
@@ -142,8 +147,8 @@ static void run_loader(void *argument) {
     dw_vocab *vocab = argument;
     uint64_t begin_ns = dw_os_monotonic_ns();
     vocab->status = load(vocab, &vocab->error);
-    dw_log(DW_LOG_DEBUG, "vocabulary", "tokens=%u status=%s ms=%" PRIu64, vocab->facts.n_tokens, dw_status_name(vocab->status),
-           (dw_os_monotonic_ns() - begin_ns) / 1000000);
+    dw_log(DW_LOG_DEBUG, "vocabulary", "tokens=%u status=%s ms=%" PRIu64, vocab->facts.n_tokens,
+           dw_status_name(vocab->status), (dw_os_monotonic_ns() - begin_ns) / 1000000);
     dw_gate_lock(vocab->gate);
     atomic_store_explicit(&vocab->state, LOADED, memory_order_release);
     dw_gate_wake(vocab->gate);
@@ -160,7 +165,8 @@ dw_status dw_vocab_create(const dw_gguf *gguf, dw_vocab **out, dw_error *err) {
     vocab->gguf = gguf;
     vocab->facts = facts;
     status = dw_gate_create(&vocab->gate, err);
-    if (status == DW_OK) status = dw_os_thread_create("vocabulary", loader_stack_bytes, run_loader, vocab, &vocab->thread, err);
+    if (status == DW_OK)
+        status = dw_os_thread_create("vocabulary", loader_stack_bytes, run_loader, vocab, &vocab->thread, err);
     if (status == DW_OK) *out = vocab;
     else dw_vocab_destroy(vocab);
     return status;
@@ -244,7 +250,8 @@ static size_t normalize_between(const dw_vocab *vocab, const char *text, size_t 
     return bytes;
 }
 
-static dw_status prepare_text(const dw_vocab *vocab, dw_text_place place, bool parse_special, prepared_text *p, dw_error *err) {
+static dw_status prepare_text(const dw_vocab *vocab, dw_text_place place, bool parse_special, prepared_text *p,
+                              dw_error *err) {
     dw_status status = repair_text(p, err);
     if (status == DW_OK && vocab->made.kind == DW_LLAMA_WORD_PIECES) {
         size_t bytes = normalize_between(vocab, p->text, p->length, parse_special, NULL);
@@ -297,11 +304,13 @@ static dw_status tokenize_first(tokenizing *t, dw_error *err) {
 /* A text that goes on, behind the lead: the lead's tokens are cut off. */
 static dw_status tokenize_behind_lead(tokenizing *t, dw_error *err) {
     size_t n_lead = t->vocab->n_lead;
-    size_t most = 4 * t->text.length + 16; /* a byte is at most a token; behind a special one comes a space, of three bytes */
+    size_t most =
+        4 * t->text.length + 16; /* a byte is at most a token; behind a special one comes a space, of three bytes */
     size_t room = (t->capacity < most ? t->capacity : most) + n_lead;
     int32_t *tokens = malloc(room * sizeof *tokens);
     if (!tokens) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %zu tokens", room);
-    dw_status status = dw_llama_tokenize(t->vocab->llama, t->text.text, t->text.length, false, t->parse_special, tokens, room, &t->n, err);
+    dw_status status = dw_llama_tokenize(t->vocab->llama, t->text.text, t->text.length, false, t->parse_special, tokens,
+                                         room, &t->n, err);
     if (status == DW_OK || status == DW_E_FULL) {
         t->n -= n_lead;
         if (status == DW_E_FULL) status = full(t->n, t->capacity, err);
@@ -315,22 +324,29 @@ static void run_tokenizer(void *argument) {
     tokenizing *t = argument;
     if (t->place == DW_TEXT_BEGINS) t->status = tokenize_first(t, &t->error);
     else if (t->place == DW_TEXT_GOES_ON && t->vocab->n_lead > 0) t->status = tokenize_behind_lead(t, &t->error);
-    else t->status = dw_llama_tokenize(t->vocab->llama, t->text.text, t->text.length, t->place == DW_TEXT_WHOLE, t->parse_special, t->tokens,
-                                       t->capacity, &t->n, &t->error);
+    else
+        t->status = dw_llama_tokenize(t->vocab->llama, t->text.text, t->text.length, t->place == DW_TEXT_WHOLE,
+                                      t->parse_special, t->tokens, t->capacity, &t->n, &t->error);
 }
 
-dw_status dw_vocab_tokenize(dw_vocab *vocab, const char *text, size_t length, dw_text_place place, bool parse_special, int32_t *tokens,
-                            size_t capacity, size_t *n, dw_error *err) {
+dw_status dw_vocab_tokenize(dw_vocab *vocab, const char *text, size_t length, dw_text_place place, bool parse_special,
+                            int32_t *tokens, size_t capacity, size_t *n, dw_error *err) {
     *n = 0;
     if (length > DW_TEXT_BYTES_MAX)
-        return dw_fail(err, DW_E_LIMIT, "text of %zu bytes to tokenize, at most %" PRIu64 " are taken", length, DW_TEXT_BYTES_MAX);
-    tokenizing t = {.vocab = vocab, .text = {text, NULL, length}, .place = place, .parse_special = parse_special, .tokens = tokens,
+        return dw_fail(err, DW_E_LIMIT, "text of %zu bytes to tokenize, at most %" PRIu64 " are taken", length,
+                       DW_TEXT_BYTES_MAX);
+    tokenizing t = {.vocab = vocab,
+                    .text = {text, NULL, length},
+                    .place = place,
+                    .parse_special = parse_special,
+                    .tokens = tokens,
                     .capacity = capacity};
     size_t stack_bytes = 0;
     dw_os_thread *thread = NULL;
     dw_status status = dw_vocab_wait(vocab, err);
     if (status == DW_OK) status = prepare_text(vocab, place, parse_special, &t.text, err);
-    if (status == DW_OK) status = dw_vocab_cost_check(&vocab->cost, t.text.text, t.text.length, parse_special, &stack_bytes, err);
+    if (status == DW_OK)
+        status = dw_vocab_cost_check(&vocab->cost, t.text.text, t.text.length, parse_special, &stack_bytes, err);
     if (status != DW_OK) goto out;
     if (stack_bytes <= own_stack_bytes) {
         run_tokenizer(&t);
@@ -357,8 +373,8 @@ dw_status dw_vocab_piece(dw_vocab *vocab, int32_t token, bool special, char *out
     return dw_llama_piece(vocab->llama, token, special, out, capacity, n);
 }
 
-dw_status dw_vocab_detokenize(dw_vocab *vocab, const int32_t *tokens, size_t n_tokens, bool special, char *out, size_t capacity,
-                              size_t *n, dw_error *err) {
+dw_status dw_vocab_detokenize(dw_vocab *vocab, const int32_t *tokens, size_t n_tokens, bool special, char *out,
+                              size_t capacity, size_t *n, dw_error *err) {
     *n = 0;
     dw_status status = dw_vocab_wait(vocab, err);
     if (status != DW_OK) return status;
@@ -367,8 +383,10 @@ dw_status dw_vocab_detokenize(dw_vocab *vocab, const int32_t *tokens, size_t n_t
     for (size_t i = 0; i < n_tokens; i++) {
         size_t size;
         /* Once it is full only lengths are asked for. */
-        status = dw_vocab_piece(vocab, tokens[i], special, is_full ? NULL : out + needed, is_full ? 0 : capacity - needed, &size);
-        if (status == DW_E_RANGE) return dw_fail(err, status, "token %d is not in the vocabulary of %u", tokens[i], vocab->facts.n_tokens);
+        status = dw_vocab_piece(vocab, tokens[i], special, is_full ? NULL : out + needed,
+                                is_full ? 0 : capacity - needed, &size);
+        if (status == DW_E_RANGE)
+            return dw_fail(err, status, "token %d is not in the vocabulary of %u", tokens[i], vocab->facts.n_tokens);
         if (status != DW_OK && status != DW_E_FULL) return dw_fail(err, status, "token %d has no text", tokens[i]);
         is_full = is_full || status == DW_E_FULL;
         needed += size;
@@ -397,23 +415,26 @@ static bool says(dw_vocab *vocab, const int32_t *tokens, size_t n, const char *t
     for (size_t i = 0; i < n; i++) {
         char piece[DW_VOCAB_TOKEN_BYTES_MAX];
         size_t size = 0;
-        if (dw_vocab_piece(vocab, tokens[i], false, piece, sizeof piece, &size) != DW_OK || size > length - at) return false;
+        if (dw_vocab_piece(vocab, tokens[i], false, piece, sizeof piece, &size) != DW_OK || size > length - at)
+            return false;
         if (memcmp(piece, text + at, size) != 0) return false;
         at += size;
     }
     return at == length;
 }
 
-dw_status dw_vocab_cut(dw_vocab *vocab, const int32_t *tokens, size_t n_tokens, size_t bytes, size_t *n_stay, int32_t *out, size_t capacity,
-                       size_t *n, dw_error *err) {
+dw_status dw_vocab_cut(dw_vocab *vocab, const int32_t *tokens, size_t n_tokens, size_t bytes, size_t *n_stay,
+                       int32_t *out, size_t capacity, size_t *n, dw_error *err) {
     char text[DW_VOCAB_TOKEN_BYTES_MAX * CHARACTER_TOKENS];
     *n = 0;
     *n_stay = n_tokens - 1;
     /* The part alone, or with the tokens before it that share a character with it. */
     for (size_t back = 1; back <= CHARACTER_TOKENS && back <= n_tokens; back++) {
         size_t length = 0, last = 0;
-        dw_status status = dw_vocab_detokenize(vocab, tokens + n_tokens - back, back - 1, false, text, sizeof text, &length, err);
-        if (status == DW_OK) status = dw_vocab_piece(vocab, tokens[n_tokens - 1], false, text + length, sizeof text - length, &last);
+        dw_status status =
+            dw_vocab_detokenize(vocab, tokens + n_tokens - back, back - 1, false, text, sizeof text, &length, err);
+        if (status == DW_OK)
+            status = dw_vocab_piece(vocab, tokens[n_tokens - 1], false, text + length, sizeof text - length, &last);
         if (status != DW_OK) return status == DW_E_FULL ? DW_OK : status;
         if (last == 0 || bytes == 0) return DW_OK;
         length = dw_utf8_settled(text, length + (bytes < last ? bytes : last));
@@ -429,7 +450,9 @@ dw_status dw_vocab_cut(dw_vocab *vocab, const int32_t *tokens, size_t n_tokens, 
 size_t dw_vocab_open_end(dw_vocab *vocab, const int32_t *tokens, size_t n_tokens, char out[3]) {
     char text[DW_VOCAB_TOKEN_BYTES_MAX * CHARACTER_TOKENS];
     size_t looked_at = n_tokens < CHARACTER_TOKENS - 1 ? n_tokens : CHARACTER_TOKENS - 1, length = 0;
-    if (dw_vocab_detokenize(vocab, tokens + n_tokens - looked_at, looked_at, false, text, sizeof text, &length, NULL) != DW_OK) return 0;
+    if (dw_vocab_detokenize(vocab, tokens + n_tokens - looked_at, looked_at, false, text, sizeof text, &length, NULL) !=
+        DW_OK)
+        return 0;
     size_t whole = dw_utf8_settled(text, length);
     memcpy(out, text + whole, length - whole);
     return length - whole;
@@ -438,7 +461,8 @@ size_t dw_vocab_open_end(dw_vocab *vocab, const int32_t *tokens, size_t n_tokens
 /* --- single tokens ----------------------------------------------------------------------------------------------- */
 
 static bool has_flag(dw_vocab *vocab, int32_t token, unsigned flag) {
-    return dw_vocab_wait(vocab, NULL) == DW_OK && token >= 0 && (uint32_t)token < vocab->facts.n_tokens && (vocab->flags[token] & flag) != 0;
+    return dw_vocab_wait(vocab, NULL) == DW_OK && token >= 0 && (uint32_t)token < vocab->facts.n_tokens &&
+           (vocab->flags[token] & flag) != 0;
 }
 
 bool dw_vocab_is_end(dw_vocab *vocab, int32_t token) { return has_flag(vocab, token, DW_LLAMA_TOKEN_END); }

@@ -9,10 +9,11 @@
 /* A text shorter than 64 KiB cannot reach the first bound, one shorter than 20,000 bytes not the second. */
 static const uint64_t copies_max = UINT64_C(1) << 32;   /* characters without a token, times the length: 0.6 s */
 static const uint64_t specials_max = 20000;              /* special tokens in the text: 1.1 s */
-/* Bytes that WordPiece copies and hashes, 64 counted for each look-up: below a second. The original BERT's vocabulary reaches it
- * with 1.2 MB of text. */
+/* Bytes that WordPiece copies and hashes, 64 counted for each look-up: below a second. The original BERT's vocabulary
+ * reaches it with 1.2 MB of text. */
 static const uint64_t piece_bytes_max = UINT64_C(1) << 31;
-/* Of one character in a word that std::regex matches: 320 measured, and room for other compilers; and what tokenizing needs otherwise. */
+/* Of one character in a word that std::regex matches: 320 measured, and room for other compilers; and what tokenizing
+ * needs otherwise. */
 static const size_t stack_bytes_per_character = 768, stack_bytes_least = 64 << 10;
 
 static void set_bit(uint8_t *bits, uint32_t at) { bits[at / 8] = (uint8_t)(bits[at / 8] | 1u << (at % 8)); }
@@ -25,7 +26,9 @@ static size_t symbol_at(const char *text, size_t left, uint32_t *point) {
     return size;
 }
 
-static bool point_is_escaped_space(const char *text, size_t length) { return length == 3 && memcmp(text, "\xe2\x96\x81", 3) == 0; }
+static bool point_is_escaped_space(const char *text, size_t length) {
+    return length == 3 && memcmp(text, "\xe2\x96\x81", 3) == 0;
+}
 
 /* True when the text is one byte, once to 63 times. */
 static bool is_run(const char *text, size_t length) {
@@ -57,7 +60,8 @@ void dw_vocab_cost_add(dw_vocab_cost *cost, const char *text, unsigned flags) {
     if (length <= 4 && symbol_at(text, length, &point) == length && point != UINT32_MAX) set_bit(cost->symbols, point);
     if (point_is_escaped_space(text, length)) set_bit(cost->symbols, ' '); /* a space is looked up as U+2581 */
     if (flags & DW_LLAMA_TOKEN_WHOLE) note_special(cost, 0, text, length);
-    if (flags & (DW_LLAMA_TOKEN_WHOLE | DW_LLAMA_TOKEN_CONTROL | DW_LLAMA_TOKEN_UNKNOWN)) note_special(cost, 1, text, length);
+    if (flags & (DW_LLAMA_TOKEN_WHOLE | DW_LLAMA_TOKEN_CONTROL | DW_LLAMA_TOKEN_UNKNOWN))
+        note_special(cost, 1, text, length);
 }
 
 static uint64_t count_unknown(const dw_vocab_cost *cost, const char *text, size_t length) {
@@ -94,8 +98,8 @@ static uint64_t count_special(const dw_vocab_cost *cost, int which, const char *
     return found;
 }
 
-dw_status dw_vocab_cost_check(const dw_vocab_cost *cost, const char *text, size_t length, bool parse_special, size_t *stack_bytes,
-                              dw_error *err) {
+dw_status dw_vocab_cost_check(const dw_vocab_cost *cost, const char *text, size_t length, bool parse_special,
+                              size_t *stack_bytes, dw_error *err) {
     *stack_bytes = stack_bytes_least;
     if (cost->kind == DW_LLAMA_BYTE_PAIRS && cost->splitter != DW_SPLITTER_LOOPS) {
         dw_splitter_cost words = dw_splitter_measure(cost->splitter, text, length);
@@ -106,17 +110,22 @@ dw_status dw_vocab_cost_check(const dw_vocab_cost *cost, const char *text, size_
     if (cost->kind == DW_LLAMA_SENTENCE_PIECE && (uint64_t)length * length > copies_max) {
         uint64_t unknown = count_unknown(cost, text, length);
         if (unknown * length > copies_max)
-            return dw_fail(err, DW_E_LIMIT, "%" PRIu64 " of the characters in a text of %zu bytes have no token: too many to tokenize at once",
+            return dw_fail(err, DW_E_LIMIT,
+                           "%" PRIu64
+                           " of the characters in a text of %zu bytes have no token: too many to tokenize at once",
                            unknown, length);
     }
     uint64_t per_byte = ((uint64_t)cost->longest + 1) * (cost->longest / 2 + 64);
     if (cost->kind == DW_LLAMA_WORD_PIECES && length > piece_bytes_max / per_byte)
-        return dw_fail(err, DW_E_LIMIT, "a text of %zu bytes, with a longest token of %u bytes, is too long to tokenize at once", length, cost->longest);
+        return dw_fail(err, DW_E_LIMIT,
+                       "a text of %zu bytes, with a longest token of %u bytes, is too long to tokenize at once", length,
+                       cost->longest);
     if (length > specials_max) {
         uint64_t special = count_special(cost, parse_special ? 1 : 0, text, length);
         if (special > specials_max)
-            return dw_fail(err, DW_E_LIMIT, "%" PRIu64 " special tokens may be in a text of %zu bytes: too many to tokenize at once", special,
-                           length);
+            return dw_fail(err, DW_E_LIMIT,
+                           "%" PRIu64 " special tokens may be in a text of %zu bytes: too many to tokenize at once",
+                           special, length);
     }
     return DW_OK;
 }

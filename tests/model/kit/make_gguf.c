@@ -259,7 +259,9 @@ static void make_tokens(dw_writer *w, const make_vocabulary *options, unsigned *
 static void make_settings(dw_writer *w, const make_vocabulary *options, unsigned *n_keys) {
     make_fault fault = options->fault;
     if (fault != MAKE_BOS_MISSING) {
-        uint32_t bos = fault == MAKE_BOS_OUTSIDE ? N_TOKENS : fault == MAKE_BOS_NONE || fault == MAKE_BOS_NONE_SIGNED ? UINT32_MAX : 1;
+        uint32_t bos = fault == MAKE_BOS_OUTSIDE                                 ? N_TOKENS
+                       : fault == MAKE_BOS_NONE || fault == MAKE_BOS_NONE_SIGNED ? UINT32_MAX
+                                                                                 : 1;
         make_key(w, "tokenizer.ggml.bos_token_id", fault == MAKE_BOS_NONE_SIGNED ? DW_GGUF_I32 : DW_GGUF_U32);
         dw_write_u32(w, bos);
         ++*n_keys;
@@ -293,7 +295,10 @@ static void make_identity(dw_writer *w, const make_vocabulary *options, unsigned
         ++*n_keys;
     }
     if (options->byte_pairs) {
-        make_key_string(w, "tokenizer.ggml.pre", fault == MAKE_UNKNOWN_PRE ? "no-such-splitting" : options->pre ? options->pre : "llama-bpe");
+        make_key_string(w, "tokenizer.ggml.pre",
+                        fault == MAKE_UNKNOWN_PRE ? "no-such-splitting"
+                        : options->pre            ? options->pre
+                                                  : "llama-bpe");
         ++*n_keys;
     }
 }

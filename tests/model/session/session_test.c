@@ -476,7 +476,8 @@ static uint32_t log_length(const dw_session *session) {
     return n;
 }
 
-/* The log's text from token `first` on is this: what is no character replaced, also where a control token stands inside of one. */
+/* The log's text from token `first` on is this: what is no character replaced, also where a control token stands inside
+ * of one. */
 static void assert_log_says(const dw_session *session, uint32_t first, const char *text, size_t size) {
     char pieces[512], said[1536];
     size_t n_pieces = 0, n_said = 0;
@@ -490,7 +491,8 @@ static void assert_log_says(const dw_session *session, uint32_t first, const cha
             n_said += dw_utf8_repaired_bytes(pieces, n_pieces);
             n_pieces = 0;
         } else {
-            assert_int_equal(dw_vocab_piece(vocab, log[i], false, pieces + n_pieces, sizeof pieces - n_pieces, &one), DW_OK);
+            assert_int_equal(dw_vocab_piece(vocab, log[i], false, pieces + n_pieces, sizeof pieces - n_pieces, &one),
+                             DW_OK);
             n_pieces += one;
         }
     }
@@ -530,7 +532,8 @@ static void text_before_a_stop_is_delivered_and_no_more(void **state) {
         for (size_t at = 3; at + length < all.size - 1; at += 7) {
             char stop[16] = "";
             memcpy(stop, all.text + at, length);
-            bool is_text = strlen(stop) == length; /* this model also makes bytes 0, which no stop can hold, and what is no character */
+            bool is_text = strlen(stop) ==
+                           length; /* this model also makes bytes 0, which no stop can hold, and what is no character */
             for (size_t i = 0; i < length; i++) is_text = is_text && (stop[i] & 0x80) == 0;
             if (!is_text) continue;
             n_tried++;
@@ -567,8 +570,14 @@ static void a_stop_may_name_a_control_token(void **state) {
     uint32_t stopped = 0;
     make_tokens(tokens, 20, 25);
     const char *stops[1] = {"<s>"};
-    dw_job job = {.kind = DW_JOB_GENERATE, .n_max = 500, .sampling = {.temperature = 100, .top_p = 1}, .tokens = tokens, .n_tokens = 20,
-                  .stops = stops, .n_stops = 1, .ignore_end = true};
+    dw_job job = {.kind = DW_JOB_GENERATE,
+                  .n_max = 500,
+                  .sampling = {.temperature = 100, .top_p = 1},
+                  .tokens = tokens,
+                  .n_tokens = 20,
+                  .stops = stops,
+                  .n_stops = 1,
+                  .ignore_end = true};
     for (uint64_t seed = 0; seed < 6; seed++) {
         job.session = new_session(seed);
         must(&job);
@@ -581,8 +590,8 @@ static void a_stop_may_name_a_control_token(void **state) {
     assert_true(stopped > 0);
 }
 
-/* This model makes bytes, so generations of one token each end inside characters all the time. What they deliver one behind the other is
- * what one generation delivers, and each delivers whole characters. */
+/* This model makes bytes, so generations of one token each end inside characters all the time. What they deliver one
+ * behind the other is what one generation delivers, and each delivers whole characters. */
 static void characters_cut_by_the_length_come_with_the_next_generation(void **state) {
     (void)state;
     int32_t tokens[20];
@@ -591,8 +600,15 @@ static void characters_cut_by_the_length_come_with_the_next_generation(void **st
     dw_session *whole = new_session(27), *cut = new_session(27);
     listener all = {0}, parts = {0};
     enum { N = 60 };
-    dw_job job = {.kind = DW_JOB_GENERATE, .session = whole, .tokens = tokens, .n_tokens = 20, .n_max = N, .ignore_end = true, .sampling = warm,
-                  .on_text = listen, .context = &all};
+    dw_job job = {.kind = DW_JOB_GENERATE,
+                  .session = whole,
+                  .tokens = tokens,
+                  .n_tokens = 20,
+                  .n_max = N,
+                  .ignore_end = true,
+                  .sampling = warm,
+                  .on_text = listen,
+                  .context = &all};
     must(&job);
     job.session = cut;
     job.context = &parts;

@@ -21,13 +21,15 @@ static bool show(void *context, const char *text, size_t size) {
     return !s->enough;
 }
 
-/* Feeds pieces ('|' in front: a control token's) and hands out what is certain. Returns the stop that was met, or DW_STOP_NONE. */
+/* Feeds pieces ('|' in front: a control token's) and hands out what is certain. Returns the stop that was met, or
+ * DW_STOP_NONE. */
 static uint32_t feed(dw_stop_text *text, const char *const *pieces, size_t n, shown *s) {
     uint32_t stop = DW_STOP_NONE;
     for (size_t i = 0; i < n && stop == DW_STOP_NONE; i++) {
         bool hidden = pieces[i][0] == '|';
         size_t ready = 0;
-        assert_int_equal(dw_stop_feed(text, pieces[i] + hidden, strlen(pieces[i] + hidden), hidden, &ready, &stop), DW_OK);
+        assert_int_equal(dw_stop_feed(text, pieces[i] + hidden, strlen(pieces[i] + hidden), hidden, &ready, &stop),
+                         DW_OK);
         assert_int_equal(dw_stop_hand_out(text, ready, show, s), DW_OK);
     }
     return stop;
@@ -69,6 +71,17 @@ static void a_stop_may_name_a_control_token_that_nobody_sees(void **state) {
     dw_stop_deinit(&text);
 }
 
+static void a_stop_of_text_is_not_found_inside_a_control_token(void **state) {
+    (void)state;
+    const char *const stops[] = {"s", ">", "a<", "<s"};
+    static const char *const pieces[] = {"|<s>", "a", "|<s>", "b"};
+    dw_stop_text text = {.stops = stops, .n_stops = 4};
+    shown s = {0};
+    assert_int_equal(feed(&text, pieces, 4, &s), DW_STOP_NONE);
+    assert_string_equal(s.text, "ab");
+    dw_stop_deinit(&text);
+}
+
 static void a_listener_that_has_enough_hears_no_more(void **state) {
     (void)state;
     dw_stop_text text = {0};
@@ -85,8 +98,14 @@ static void a_listener_that_has_enough_hears_no_more(void **state) {
 
 static void a_token_cut_inside_is_replaced_by_its_part(void **state) {
     (void)state;
-    enum { HELLO = MAKE_FIRST_WORD + 3, HE = MAKE_FIRST_WORD, HELL = MAKE_FIRST_WORD + 2, E4 = MAKE_FIRST_BYTE + 0xe4, BD = MAKE_FIRST_BYTE + 0xbd,
-           A0 = MAKE_FIRST_BYTE + 0xa0 };
+    enum {
+        HELLO = MAKE_FIRST_WORD + 3,
+        HE = MAKE_FIRST_WORD,
+        HELL = MAKE_FIRST_WORD + 2,
+        E4 = MAKE_FIRST_BYTE + 0xe4,
+        BD = MAKE_FIRST_BYTE + 0xbd,
+        A0 = MAKE_FIRST_BYTE + 0xa0
+    };
     kind k;
     assert_true(kind_open(&k, KIND_SPACES));
     int32_t out[16];
@@ -96,7 +115,8 @@ static void a_token_cut_inside_is_replaced_by_its_part(void **state) {
     assert_true(n_stay == 1 && n == 1 && out[0] == HELL);
     assert_int_equal(dw_vocab_cut(k.vocab, log, 2, 0, &n_stay, out, 16, &n, NULL), DW_OK);
     assert_true(n_stay == 1 && n == 0);
-    assert_int_equal(dw_vocab_cut(k.vocab, log, 2, 3, &n_stay, out, 1, &n, NULL), DW_OK); /* "hel" takes two tokens: no room */
+    assert_int_equal(dw_vocab_cut(k.vocab, log, 2, 3, &n_stay, out, 1, &n, NULL),
+                     DW_OK); /* "hel" takes two tokens: no room */
     assert_true(n_stay == 1 && n == 0);
     /* A character that began before stays whole; its tokens are made anew with the part. */
     const int32_t character[] = {HE, E4, BD, A0};
@@ -115,6 +135,7 @@ int main(void) {
         cmocka_unit_test(a_character_is_shown_when_it_is_whole),
         cmocka_unit_test(what_is_no_character_is_shown_as_one_that_says_so),
         cmocka_unit_test(a_stop_may_name_a_control_token_that_nobody_sees),
+        cmocka_unit_test(a_stop_of_text_is_not_found_inside_a_control_token),
         cmocka_unit_test(a_listener_that_has_enough_hears_no_more),
         cmocka_unit_test(a_token_cut_inside_is_replaced_by_its_part),
     };

@@ -1,6 +1,6 @@
-/* tokenizers_fuzz.c: any bytes as a text, for every kind of tokenizer. The first byte picks the kind, the second the place and whether control
- * tokens are recognised. The text is tokenized or refused for its cost; broken text is read as its repair; tokens have text; and a text that
- * goes on comes back from a tokenizer that loses nothing. */
+/* tokenizers_fuzz.c: any bytes as a text, for every kind of tokenizer. The first byte picks the kind, the second the
+ * place and whether control tokens are recognised. The text is tokenized or refused for its cost; broken text is read
+ * as its repair; tokens have text; and a text that goes on comes back from a tokenizer that loses nothing. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -41,7 +41,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 /* SentencePiece with a token for the space, and byte pairs that write bytes, lose nothing. */
 static bool keeps_text(const kind *k) {
     size_t index = (size_t)(k - kinds);
-    return index == KIND_SPACES || (index >= KIND_FIRST_SPLITTER && !strstr("gemma4 granite-embed-multi-311m mmbert sarvam-moe", k->name));
+    return index == KIND_SPACES ||
+           (index >= KIND_FIRST_SPLITTER && !strstr("gemma4 granite-embed-multi-311m mmbert sarvam-moe", k->name));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -57,9 +58,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     dw_status status = dw_vocab_tokenize(k->vocab, text, length, place, special, tokens, TOKENS_MAX, &n, NULL);
     dw_status other = dw_vocab_tokenize(k->vocab, repaired, bytes, place, special, others, TOKENS_MAX, &n_others, NULL);
     must(status == DW_OK || status == DW_E_LIMIT || status == DW_E_FULL, dw_status_name(status), k);
-    must(status == other && n == n_others && (status != DW_OK || memcmp(tokens, others, n * sizeof tokens[0]) == 0), "differs from its repair", k);
+    must(status == other && n == n_others && (status != DW_OK || memcmp(tokens, others, n * sizeof tokens[0]) == 0),
+         "differs from its repair", k);
     if (status == DW_OK) {
-        for (size_t i = 0; i < n; i++) must(tokens[i] >= 0 && (uint32_t)tokens[i] < dw_vocab_size(k->vocab), "a token outside the vocabulary", k);
+        for (size_t i = 0; i < n; i++)
+            must(tokens[i] >= 0 && (uint32_t)tokens[i] < dw_vocab_size(k->vocab), "a token outside the vocabulary", k);
         status = dw_vocab_detokenize(k->vocab, tokens, n, special, pieces, 4 * bytes + 64, &back, NULL);
         must(status == DW_OK || status == DW_E_FULL, "own tokens have no text", k);
         bool same = back == bytes && memcmp(pieces, repaired, bytes) == 0;

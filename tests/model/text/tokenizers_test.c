@@ -17,12 +17,25 @@
 /* --- any bytes ------------------------------------------------------------------------------------------------- */
 
 static const char *const broken[] = {
-    "\xf4\x90\x80\x80", "\xf7\xbf\xbf\xbf", "a\xf5\x80\x80\x80 b", "\xff\xff\xff\xff", "\xed\xa0\x80\xed\xb0\x80", "\xc0\x80", "\xe0\x80\x80",
-    "\xf0\x80\x80\x80", "\xf0\x9f\x8c", "\xe4\xbd", "\xc3", "\x80\x80", "ok\xf8\x88\x80\x80\x80!", "\xfc\x84\x80\x80\x80\x80",
+    "\xf4\x90\x80\x80",
+    "\xf7\xbf\xbf\xbf",
+    "a\xf5\x80\x80\x80 b",
+    "\xff\xff\xff\xff",
+    "\xed\xa0\x80\xed\xb0\x80",
+    "\xc0\x80",
+    "\xe0\x80\x80",
+    "\xf0\x80\x80\x80",
+    "\xf0\x9f\x8c",
+    "\xe4\xbd",
+    "\xc3",
+    "\x80\x80",
+    "ok\xf8\x88\x80\x80\x80!",
+    "\xfc\x84\x80\x80\x80\x80",
     "hello \xf4\xa0\x80\x80 world 12345 \xf7\xbf\xbf\xbf\xbf\n\n\t x",
 };
 
-/* libllama's WordPiece decodes such bytes to a code point beyond the last one and throws while it writes it again: through llama_tokenize. */
+/* libllama's WordPiece decodes such bytes to a code point beyond the last one and throws while it writes it again:
+ * through llama_tokenize. */
 static void what_libllama_throws_is_a_status(void **state) {
     (void)state;
     kind k;
@@ -61,7 +74,8 @@ static void a_file_that_libllama_refuses_is_refused_in_its_words(void **state) {
     assert_int_equal(dw_llama_open(file.data, (size_t)file.bytes, false, &llama, &facts, &err), DW_E_FORMAT);
     assert_null(llama);
     assert_non_null(strstr(err.text, "unknown pre-tokenizer type: 'no-such-splitting'"));
-    assert_int_equal(dw_llama_open(file.data, 40, false, &llama, &facts, &err), DW_E_FORMAT); /* nothing is left of the words before */
+    assert_int_equal(dw_llama_open(file.data, 40, false, &llama, &facts, &err),
+                     DW_E_FORMAT); /* nothing is left of the words before */
     assert_null(strstr(err.text, "no-such-splitting"));
     dw_gguf_close(gguf);
     dw_writer_deinit(&w);
@@ -116,7 +130,8 @@ static dw_status tokenize_on_small_stack(dw_vocab *vocab, char *text, size_t siz
     return r.status;
 }
 
-/* A long run of one kind of character, and of two by turns, is what makes a recursive pattern matcher run out of stack. */
+/* A long run of one kind of character, and of two by turns, is what makes a recursive pattern matcher run out of stack.
+ */
 static void long_runs_never_overflow_the_stack(void **state) {
     (void)state;
     static const char *const fillers[] = {"a", " ", "7", "\n", ".-", " \n", "a ", "\xe4\xbd\xa0"};
@@ -134,7 +149,8 @@ static void long_runs_never_overflow_the_stack(void **state) {
                 for (size_t i = 0; i < size; i++) text[i] = fillers[f][i % length];
                 memcpy(text + size, "\xe4\xbd\xa0", 3); /* a run that does not end the text costs most */
                 dw_status status = tokenize_on_small_stack(k.vocab, text, size + 3, &err);
-                if (status != DW_OK && status != DW_E_FULL && !(status == DW_E_LIMIT && s > 0)) fail_msg("%s, %zu of '%s': %s", k.name, size, fillers[f], err.text);
+                if (status != DW_OK && status != DW_E_FULL && !(status == DW_E_LIMIT && s > 0))
+                    fail_msg("%s, %zu of '%s': %s", k.name, size, fillers[f], err.text);
             }
         }
         kind_close(&k);
@@ -144,11 +160,19 @@ static void long_runs_never_overflow_the_stack(void **state) {
 
 static void a_text_without_a_place_to_end_a_word_is_refused(void **state) {
     (void)state;
-    static const struct { dw_splitter_kind kind; const char *filler; bool refused; } cases[] = {
-        {DW_SPLITTER_REGEX, "a", true},        {DW_SPLITTER_REGEX, " ", true},         {DW_SPLITTER_REGEX, "hello ", false},
-        {DW_SPLITTER_REGEX, "hello.", false},  {DW_SPLITTER_REGEX, ".-", true},        {DW_SPLITTER_REGEX_LINES, "hello ", true},
-        {DW_SPLITTER_REGEX_LINES, "hi.\n", false}, {DW_SPLITTER_REGEX_DIGITS, "7", true}, {DW_SPLITTER_REGEX_DIGITS, "77 ", false},
-        {DW_SPLITTER_REGEX_SPACES, "    x", false}, {DW_SPLITTER_LOOPS, "a", false},
+    static const struct { dw_splitter_kind kind; const char *filler; bool refused;
+    } cases[] = {
+        {DW_SPLITTER_REGEX, "a", true},
+        {DW_SPLITTER_REGEX, " ", true},
+        {DW_SPLITTER_REGEX, "hello ", false},
+        {DW_SPLITTER_REGEX, "hello.", false},
+        {DW_SPLITTER_REGEX, ".-", true},
+        {DW_SPLITTER_REGEX_LINES, "hello ", true},
+        {DW_SPLITTER_REGEX_LINES, "hi.\n", false},
+        {DW_SPLITTER_REGEX_DIGITS, "7", true},
+        {DW_SPLITTER_REGEX_DIGITS, "77 ", false},
+        {DW_SPLITTER_REGEX_SPACES, "    x", false},
+        {DW_SPLITTER_LOOPS, "a", false},
     };
     const size_t size = (size_t)1 << 20;
     char *text = malloc(size);
@@ -173,7 +197,8 @@ static size_t tokenize_at(dw_vocab *vocab, const char *text, dw_text_place place
     assert_int_equal(again, n);
     for (size_t i = 0; n > 0 && i < n; i++) guarded[i] = -7;
     if (n > 0) {
-        assert_int_equal(dw_vocab_tokenize(vocab, text, strlen(text), place, special, guarded, n - 1, &again, NULL), DW_E_FULL);
+        assert_int_equal(dw_vocab_tokenize(vocab, text, strlen(text), place, special, guarded, n - 1, &again, NULL),
+                         DW_E_FULL);
         assert_int_equal(again, n);
         assert_int_equal(guarded[0], -7);
     }
@@ -215,8 +240,21 @@ static void a_place_decides_what_stands_around_a_text(void **state) {
 static void a_conversation_is_the_text_of_its_tokens(void **state) {
     (void)state;
     static const char *const turns[] = {
-        "User: hello world", "\nActor:", " hello", "\nUser: ", "  two spaces", "", "\n", "caf\xc3\xa9 \xe4\xbd\xa0\xe5\xa5\xbd", " ", "hello", "lo", "\x01\x02 odd",
-        "</s>", "hell", "o world\n\n",
+        "User: hello world",
+        "\nActor:",
+        " hello",
+        "\nUser: ",
+        "  two spaces",
+        "",
+        "\n",
+        "caf\xc3\xa9 \xe4\xbd\xa0\xe5\xa5\xbd",
+        " ",
+        "hello",
+        "lo",
+        "\x01\x02 odd",
+        "</s>",
+        "hell",
+        "o world\n\n",
     };
     kind k;
     for (size_t index = 0; kind_open(&k, index); index++) {
@@ -230,7 +268,9 @@ static void a_conversation_is_the_text_of_its_tokens(void **state) {
         for (size_t i = 0; i < sizeof turns / sizeof turns[0]; i++) {
             size_t made = 0;
             dw_text_place place = i == 0 ? DW_TEXT_BEGINS : DW_TEXT_GOES_ON;
-            assert_int_equal(dw_vocab_tokenize(k.vocab, turns[i], strlen(turns[i]), place, false, tokens + n, 1024 - n, &made, NULL), DW_OK);
+            assert_int_equal(
+                dw_vocab_tokenize(k.vocab, turns[i], strlen(turns[i]), place, false, tokens + n, 1024 - n, &made, NULL),
+                DW_OK);
             n += made;
             if (i == 0 && index == KIND_SPACES) strcat(expected, " ");
             strcat(expected, turns[i]);
@@ -277,7 +317,8 @@ static void files_that_llama_cpp_takes_are_taken(void **state) {
             dw_status status = dw_vocab_create(gguf, &vocab, &err);
             if (status == DW_OK) status = dw_vocab_wait(vocab, &err);
             if (status != DW_OK) fail_msg("%d: %s", (int)taken[i], err.text);
-            /* Where the file names none, the tokenizer's own default begins a text: 1 of SentencePiece, 11 of byte pairs. */
+            /* Where the file names none, the tokenizer's own default begins a text: 1 of SentencePiece, 11 of byte
+             * pairs. */
             assert_int_equal(tokenize_at(vocab, "hello", DW_TEXT_BEGINS, false, tokens), 2);
             assert_int_equal(tokens[0], taken[i] == MAKE_OTHER_SIZE || !byte_pairs ? 1 : 11);
             dw_vocab_destroy(vocab);

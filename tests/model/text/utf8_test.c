@@ -1,4 +1,5 @@
-/* utf8_test.c: what is UTF-8, and what becomes of the rest. The examples of broken parts are those of the Unicode Standard, chapter 3. */
+/* utf8_test.c: what is UTF-8, and what becomes of the rest. The examples of broken parts are those of the Unicode
+ * Standard, chapter 3. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,7 +42,8 @@ static void each_broken_part_becomes_one_replacement(void **state) {
         {"\xe4\xbd", R},
         {"\xef\xbf\xbd", R},                                 /* itself */
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) repaired_is(cases[i].text, strlen(cases[i].text), cases[i].expected);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        repaired_is(cases[i].text, strlen(cases[i].text), cases[i].expected);
     repaired_is("a\0b", 1, "a");
 }
 
@@ -97,8 +99,10 @@ static void bert_text_keeps_vowel_signs_and_opens_syllables(void **state) {
     const dw_bert_rules uncased = {true, true}, cased = {false, false}, lowered = {false, true};
     normal_is(uncased, "H\xc3\xa9llo W\xc3\x96RLD", "hello world");
     normal_is(cased, "H\xc3\xa9llo", "H\xc3\xa9llo");
-    /* Hindi: U+0928 U+0908, and U+0926 U+093F: the vowel sign has a width (Mc) and stays; U+0941 and the virama U+094D have none (Mn). */
-    normal_is(uncased, "\xe0\xa4\xa8\xe0\xa4\x88 \xe0\xa4\xa6\xe0\xa4\xbf\xe0\xa4\xb2\xe0\xa5\x8d\xe0\xa4\xb2\xe0\xa5\x80",
+    /* Hindi: U+0928 U+0908, and U+0926 U+093F: the vowel sign has a width (Mc) and stays; U+0941 and the virama U+094D
+     * have none (Mn). */
+    normal_is(uncased,
+              "\xe0\xa4\xa8\xe0\xa4\x88 \xe0\xa4\xa6\xe0\xa4\xbf\xe0\xa4\xb2\xe0\xa5\x8d\xe0\xa4\xb2\xe0\xa5\x80",
               "\xe0\xa4\xa8\xe0\xa4\x88 \xe0\xa4\xa6\xe0\xa4\xbf\xe0\xa4\xb2\xe0\xa4\xb2\xe0\xa5\x80");
     /* Korean: one syllable, three letters. */
     normal_is(uncased, "\xed\x95\x9c", "\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab");
