@@ -13,7 +13,8 @@ include_guard(GLOBAL)
 # Every target of ours links this: flags, sanitizers, defines.
 add_library(dw_flags INTERFACE)
 target_compile_options(dw_flags INTERFACE
-  -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes)
+  -Wall -Wextra -Wconversion -Wshadow -Wvla
+  $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes> $<$<COMPILE_LANGUAGE:C>:-Wmissing-prototypes>)
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
   # Texts of errors and reports have fixed room, and a longer one is cut on purpose.
   target_compile_options(dw_flags INTERFACE -Wno-format-truncation)

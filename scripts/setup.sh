@@ -76,6 +76,7 @@ dw_check_debian() {
     dw_need dw_any_file /usr/include/wasm32-wasi/stdio.h -- wasi-libc
     dw_need dw_wasm_runtime -- "libclang-rt-$(dw_debian_clang_version)-dev-wasm32"
     dw_need dw_library jansson -- libjansson-dev
+    dw_need dw_library libutf8proc -- libutf8proc-dev
     dw_need dw_library libcrypto -- libssl-dev
     dw_need dw_library vulkan -- libvulkan-dev
     dw_need dw_have glslc -- glslc
@@ -122,6 +123,7 @@ dw_check_macos() {
     dw_need dw_any_file "$brew/opt/wasi-libc" -- wasi-libc
     dw_need dw_any_file "$brew/opt/wasi-runtimes" -- wasi-runtimes
     dw_need dw_library jansson -- jansson
+    dw_need dw_library libutf8proc -- utf8proc
     dw_need dw_any_file "$OPENSSL_ROOT_DIR" -- openssl@3
     dw_need dw_have python3 -- python
     dw_need dw_have rustup -- rustup

@@ -30,7 +30,10 @@
  * 6. None is outstanding across turns: what is left when driftwood_receive returns is cancelled.
  * 7. Replies, emits and sends leave when the turn commits; emit also streams at once to whoever is watching, marked as not yet committed.
  * 8. A handle is an opaque nonzero u32, valid for this actor only, stable across freeze and thaw. Forged or closed ones give DW_E_BAD_HANDLE.
- * 9. Option structs begin with their own size in bytes; a smaller known size is accepted (older programs), missing fields are zero.
+ * 9. Texts are UTF-8, cut between characters. What is not is taken as U+FFFD. A generation delivers whole characters: the
+ *    beginning of one at its end (DW_GENERATE_LENGTH, DW_GENERATE_CONTEXT) is in the log, and comes with the generation that
+ *    goes on there without tokens.
+ * 10. Option structs begin with their own size in bytes; a smaller known size is accepted (older programs), missing fields are zero.
  *
  * Statuses are those of the host (src/base/status.h); the ones a guest meets are listed below.
  */
@@ -112,7 +115,8 @@ typedef enum dw_op {
 
 enum {
     DW_FLAG_FAST = 1,     /* SESSION_OPEN: may be batched with others; bits then depend on them */
-    DW_FLAG_SPECIAL = 2,  /* TOKENIZE: add what the model wants around a text (BOS, ...) */
+    DW_FLAG_SPECIAL = 2,  /* TOKENIZE: the text begins a log, so what the model wants there is added (BOS, a space). Without,
+                           * it goes on in one, and nothing is added */
     DW_FLAG_CONTROL = 4,  /* TOKENIZE: control tokens written in the text are recognised (never for text of others); DETOKENIZE: show them */
     DW_FLAG_COPY = 8,     /* COMPUTE: take the explicit-copy path, for comparison */
     DW_FLAG_SHARED = 16   /* SESSION_OPEN: rows of a common prefix may go to, and come from, sessions of other owners that have this flag too. How
@@ -158,7 +162,7 @@ typedef struct dw_generate_options {
     uint32_t size;               /* sizeof(dw_generate_options) */
     uint32_t n_max;              /* tokens at most */
     uint32_t flags;
-    uint32_t stops, n_stops;     /* -> dw_text[n_stops]: texts that end the generation; not delivered, not kept in the log */
+    uint32_t stops, n_stops;     /* -> dw_text[n_stops]: texts that end the generation, also those of control tokens; not delivered, not kept in the log */
     dw_sampling_options sampling;
 } dw_generate_options;
 
@@ -211,7 +215,8 @@ enum {
     DW_OK = 0, DW_E_INVALID = -1, DW_E_RANGE = -2, DW_E_NOT_FOUND = -3, DW_E_EXISTS = -4, DW_E_BUSY = -5, DW_E_LIMIT = -6, DW_E_STATE = -7,
     DW_E_UNSUPPORTED = -8, DW_E_DENIED = -9, DW_E_CANCELLED = -10, DW_E_DEADLINE = -11, DW_E_MISMATCH = -12, DW_E_VERSION = -13,
     DW_E_BAD_HANDLE = -14, DW_E_TRAP = -15, DW_E_FULL = -16, DW_E_EXIT = -17, DW_E_NO_MEMORY = -100, DW_E_IO = -101, DW_E_SYSTEM = -102,
-    DW_E_DEVICE = -103, DW_E_NO_SPACE = -104, DW_E_INTERNAL = -105
+    DW_E_DEVICE = -103, DW_E_NO_SPACE = -104, DW_E_INTERNAL = -105,
+    DW_E_CORRUPT = -200, DW_E_TRUNCATED = -201, DW_E_HASH = -202, DW_E_FORMAT = -203
 };
 #endif
 

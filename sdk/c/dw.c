@@ -156,6 +156,10 @@ const char *dw_status_text(int32_t status) {
     case DW_E_DEVICE: return "the device failed";
     case DW_E_NO_SPACE: return "no space left on device";
     case DW_E_INTERNAL: return "internal error, please report it";
+    case DW_E_CORRUPT: return "data is corrupt";
+    case DW_E_TRUNCATED: return "data ends too early";
+    case DW_E_HASH: return "hash does not match";
+    case DW_E_FORMAT: return "not in the expected format";
     default: return "unknown status";
     }
 }

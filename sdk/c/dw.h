@@ -102,9 +102,10 @@ int32_t dw_session_sync(const dw_session *session, const int32_t *tokens, uint32
 
 /* A session that is not open (all zero) stands for the default model's vocabulary in this section. */
 
-/* Text to tokens, in the vocabulary of the session's model. flags: DW_FLAG_SPECIAL adds what the model wants around a text (BOS), so use it
- * for the first piece of a log only; DW_FLAG_CONTROL recognises control tokens written in the text (never for text of others).
- * *n = tokens needed, written on 0 and DW_E_FULL. DW_E_FULL: they do not fit; nothing is in `out`. */
+/* Text to tokens, in the vocabulary of the session's model. flags: DW_FLAG_SPECIAL says that the text begins a log, and
+ * adds what the model wants there (BOS, a space), never an end; without it the text goes on in a log and stays what it
+ * is. DW_FLAG_CONTROL recognises control tokens written in the text (never for text of others). *n = tokens needed,
+ * written on 0 and DW_E_FULL. DW_E_FULL: they do not fit; nothing is in `out`. */
 int32_t dw_tokenize(const dw_session *session, const char *text, uint32_t size, uint16_t flags, int32_t *out, uint32_t capacity,
                     uint32_t *n) DW_CHECKED;
 /* Tokens to text, with a NUL behind it. *size (may be NULL) = bytes needed without the NUL, written on 0 and DW_E_FULL. */

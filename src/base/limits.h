@@ -31,6 +31,7 @@
 #define DW_TURN_TOKENS_MAX 65536u                        /* tokens in one forward, sync or embed request */
 #define DW_EMBED_TEXTS_MAX 1024u                         /* texts in one embed request */
 #define DW_TEXT_BYTES_MAX (UINT64_C(4) << 20)            /* text in one tokenize/emit/reply/embed request */
+#define DW_TEXT_STRETCH_CHARS_MAX 131072u             /* characters without a place to end a word (splitter.h): each takes stack */
 #define DW_STOP_STRINGS_MAX 16u
 #define DW_STOP_STRING_BYTES_MAX 256u
 #define DW_TOP_K_MAX 1024u

@@ -79,6 +79,10 @@ typedef struct dw_error {
 
 #define DW_NO_OFFSET UINT64_MAX
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Name ("DW_E_RANGE"), text and kind of a status; unknown numbers give "DW_E_?" and DW_KIND_FAILED. Never NULL. */
 const char *dw_status_name(dw_status status);
 const char *dw_status_text(dw_status status);
@@ -101,5 +105,9 @@ dw_status dw_fail_system(dw_error *err, int system_errno, const char *format, ..
 
 /* Prefixes the text of an error that is being passed on, e.g. with the file's name. Returns err->status (or `status` if err is NULL). */
 dw_status dw_error_prefix(dw_error *err, dw_status status, const char *format, ...) DW_PRINTF(3, 4);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -224,14 +224,24 @@ static const char *named_model(const dw_args *args) {
     return name && name[0] ? name : NULL;
 }
 
+/* A vocabulary that is none is told before the first turn, with its reason: a guest gets a number alone. */
+static dw_status vocabulary_verdict(dw_runtime *runtime, dw_error *err) {
+    dw_model *model = dw_runtime_model(runtime, NULL);
+    return model ? dw_vocab_wait(dw_model_vocab(model), err) : DW_OK;
+}
+
 static dw_status add_model(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime *runtime, dw_error *err) {
     char path[DW_PATH_BYTES];
     const char *name = named_model(args);
     if (need == DW_MODEL_NONE || (need == DW_MODEL_IF_THERE && name && strcmp(name, "none") == 0)) return DW_OK;
-    if (!name) return add_any_model(cli, need, runtime, err);
+    if (!name) {
+        dw_status any = add_any_model(cli, need, runtime, err);
+        return any == DW_OK && need == DW_MODEL_NEEDED ? vocabulary_verdict(runtime, err) : any;
+    }
     dw_status status = find_named_model(cli, name, path, err);
     if (status != DW_OK) return status;
     status = add_model_at(runtime, path, err);
+    if (status == DW_OK) status = vocabulary_verdict(runtime, err); /* whoever names one means to use it */
     if (status == DW_E_FORMAT || status == DW_E_TRUNCATED) dw_cli_hint(cli, "The file is no usable GGUF model. If it was downloaded, fetch it again.");
     return status;
 }

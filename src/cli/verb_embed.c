@@ -50,7 +50,8 @@ static dw_status tokenize(embed_run *run, uint32_t i, const char *text, dw_error
     size_t capacity = strlen(text) + 8, n = 0; /* a token has at least a byte; and the special ones */
     run->tokens[i] = malloc(capacity * sizeof run->tokens[i][0]);
     if (!run->tokens[i]) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the tokens of a text");
-    dw_status status = dw_vocab_tokenize(dw_model_vocab(run->model), text, strlen(text), true, false, run->tokens[i], capacity, &n, err);
+    dw_status status = dw_vocab_tokenize(dw_model_vocab(run->model), text, strlen(text), DW_TEXT_WHOLE, false,
+                                         run->tokens[i], capacity, &n, err);
     run->texts[i] = (dw_embed_text){.tokens = run->tokens[i], .n_tokens = (uint32_t)n, .vector = run->vectors + (size_t)i * run->info->n_embedding};
     return status;
 }

@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "cli/verbs.h"
+#include "model/text/text.h"
 #include "os/os.h"
 
 typedef struct models_run {
@@ -33,6 +34,7 @@ static dw_status show_model(models_run *run, const char *path, dw_error *err) {
     char size[DW_SIZE_TEXT_BYTES], kv[DW_SIZE_TEXT_BYTES], parts[32] = "";
     json_t *entry;
     dw_status status = dw_model_open(path, run->device, &(dw_model_options){.repack = run->repack}, &model, &why);
+    if (status == DW_OK) status = dw_vocab_wait(dw_model_vocab(model), &why); /* its verdict belongs to the answer */
     if (status == DW_E_NO_MEMORY) return dw_fail(err, status, "%s", why.text);
     if (status == DW_OK) {
         const dw_model_info *info = dw_model_info_view(model);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "device/device_internal.h"
+#include "device/guard.h"
 #include "ggml-backend.h"
 #include "ggml-cpu.h"
 #include "ggml.h"
@@ -93,9 +94,10 @@ dw_status dw_device_open(const char *name, const dw_device_options *options, dw_
     device->ggml = found[index].ggml;
     unsigned threads = options != NULL && options->threads != 0 ? options->threads : dw_os_cpu_count();
     device->threads = threads > GGML_MAX_N_THREADS ? GGML_MAX_N_THREADS : threads;
-    device->backend = ggml_backend_dev_init(device->ggml, NULL);
-    if (device->backend == NULL) {
-        status = dw_fail(err, DW_E_DEVICE, "device %s (%s) cannot be opened", device->info.name, device->info.description);
+    status = dw_guard_open(device->ggml, &device->backend, err);
+    if (status != DW_OK) {
+        status = dw_error_prefix(err, status, "device %s (%s) cannot be opened: ", device->info.name,
+                                 device->info.description);
         goto out;
     }
     if (device->info.kind == DW_DEVICE_CPU) status = start_threads(device, err);
@@ -107,7 +109,7 @@ out:
 
 void dw_device_close(dw_device *device) {
     if (device == NULL) return;
-    if (device->backend != NULL) ggml_backend_free(device->backend);
+    if (device->backend != NULL) dw_guard_close(device->backend);
     if (device->pool != NULL) ggml_threadpool_free(device->pool);
     if (device->computing != NULL) dw_os_mutex_destroy(device->computing);
     free(device);
@@ -115,7 +117,6 @@ void dw_device_close(dw_device *device) {
 
 const dw_device_info *dw_device_info_view(const dw_device *device) { return &device->info; }
 unsigned dw_device_threads(const dw_device *device) { return device->threads; }
-struct ggml_backend *dw_device_backend(dw_device *device) { return device->backend; }
 
 /* --- ledger -------------------------------------------------------------------------------------------------- */
 
@@ -146,7 +147,7 @@ dw_ledger dw_device_ledger(const dw_device *device) {
 static dw_status buffer_of(dw_device *device, ggml_backend_buffer_t ggml, uint64_t size, bool is_wrap, dw_buffer **out, dw_error *err) {
     dw_buffer *buffer = malloc(sizeof *buffer);
     if (buffer == NULL) {
-        ggml_backend_buffer_free(ggml);
+        dw_guard_free(ggml);
         return dw_fail(err, DW_E_NO_MEMORY, "no memory for a buffer");
     }
     *buffer = (dw_buffer){.device = device, .ggml = ggml, .size = size, .is_wrap = is_wrap};
@@ -162,7 +163,7 @@ dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool w
     if ((uintptr_t)address % info->wrap_align_bytes != 0 || (info->kind != DW_DEVICE_CPU && size % info->wrap_align_bytes != 0)) {
         return dw_fail(err, DW_E_INVALID, "device %s wraps multiples of %llu bytes", info->name, (unsigned long long)info->wrap_align_bytes);
     }
-    ggml_backend_buffer_t ggml = dw_device_import(device->ggml, address, (size_t)size);
+    ggml_backend_buffer_t ggml = dw_guard_import(device->ggml, address, (size_t)size);
     if (ggml == NULL) {
         return dw_fail(err, DW_E_UNSUPPORTED, "device %s does not import %llu bytes at this address", info->name, (unsigned long long)size);
     }
@@ -176,15 +177,16 @@ dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool w
 static dw_status allocate(dw_device *device, ggml_backend_buffer_type_t type, uint64_t size, dw_buffer **out, dw_error *err) {
     *out = NULL;
     if (size == 0 || size > SIZE_MAX) return dw_fail(err, DW_E_INVALID, "nothing to allocate");
-    ggml_backend_buffer_t ggml = ggml_backend_buft_alloc_buffer(type, (size_t)size);
-    if (ggml == NULL) return dw_fail(err, DW_E_NO_MEMORY, "device %s has no %llu bytes", device->info.name, (unsigned long long)size);
-    dw_status status = buffer_of(device, ggml, size, false, out, err);
+    ggml_backend_buffer_t ggml = NULL;
+    dw_status status = dw_guard_allocate(type, (size_t)size, &ggml, err);
+    if (status != DW_OK) return dw_error_prefix(err, status, "device %s: ", device->info.name);
+    status = buffer_of(device, ggml, size, false, out, err);
     if (status == DW_OK) dw_device_count_allocation(device, size);
     return status;
 }
 
 dw_status dw_device_allocate(dw_device *device, uint64_t size, dw_buffer **out, dw_error *err) {
-    return allocate(device, ggml_backend_dev_buffer_type(device->ggml), size, out, err);
+    return allocate(device, dw_guard_buffer_type(device->ggml), size, out, err);
 }
 
 struct ggml_backend_buffer_type *dw_device_repacks(dw_device *device, const struct ggml_tensor *weight) {
@@ -199,7 +201,7 @@ dw_status dw_device_allocate_repacked(dw_device *device, struct ggml_backend_buf
 
 void dw_buffer_destroy(dw_buffer *buffer) {
     if (buffer == NULL) return;
-    ggml_backend_buffer_free(buffer->ggml);
+    dw_guard_free(buffer->ggml);
     if (!buffer->is_wrap) dw_device_count_release(buffer->device, buffer->size);
     free(buffer);
 }
@@ -222,26 +224,36 @@ dw_status dw_buffer_place(dw_buffer *buffer, struct ggml_tensor *tensor, uint64_
         return dw_fail(err, DW_E_RANGE, "tensor %s needs %llu bytes at offset %llu of a buffer of %llu", tensor->name,
                        (unsigned long long)bytes, (unsigned long long)offset, (unsigned long long)buffer->size);
     }
-    if (ggml_backend_tensor_alloc(buffer->ggml, tensor, (char *)dw_buffer_base(buffer) + offset) != GGML_STATUS_SUCCESS) {
-        return dw_fail(err, DW_E_DEVICE, "tensor %s cannot be placed", tensor->name);
-    }
-    return DW_OK;
+    return dw_guard_place(buffer->ggml, tensor, (char *)dw_buffer_base(buffer) + offset, err);
 }
+
+/* --- memory of graphs ---------------------------------------------------------------------------------------- */
+
+struct ggml_gallocr *dw_device_allocator_create(dw_device *device) {
+    return dw_guard_allocator_create(device->backend);
+}
+void dw_device_allocator_destroy(struct ggml_gallocr *allocator) { dw_guard_allocator_destroy(allocator); }
+
+dw_status dw_device_allocator_place(struct ggml_gallocr *allocator, struct ggml_cgraph *graph, dw_error *err) {
+    return dw_guard_allocator_place(allocator, graph, err);
+}
+
+void dw_device_features(char *out, size_t size) { dw_guard_features(ggml_backend_cpu_reg, out, size); }
 
 /* --- copies and graphs --------------------------------------------------------------------------------------- */
 
 dw_status dw_tensor_write(dw_device *device, struct ggml_tensor *tensor, const void *data, uint64_t offset, uint64_t size) {
     if (tensor->data == NULL || !dw_in_range(offset, size, ggml_nbytes(tensor))) return DW_E_RANGE;
-    ggml_backend_tensor_set(tensor, data, (size_t)offset, (size_t)size);
-    atomic_fetch_add(&device->copied_in, size);
-    return DW_OK;
+    dw_status status = dw_guard_write(tensor, data, (size_t)offset, (size_t)size);
+    if (status == DW_OK) atomic_fetch_add(&device->copied_in, size);
+    return status;
 }
 
 dw_status dw_tensor_read(dw_device *device, const struct ggml_tensor *tensor, void *data, uint64_t offset, uint64_t size) {
     if (tensor->data == NULL || !dw_in_range(offset, size, ggml_nbytes(tensor))) return DW_E_RANGE;
-    ggml_backend_tensor_get(tensor, data, (size_t)offset, (size_t)size);
-    atomic_fetch_add(&device->copied_out, size);
-    return DW_OK;
+    dw_status status = dw_guard_read(tensor, data, (size_t)offset, (size_t)size);
+    if (status == DW_OK) atomic_fetch_add(&device->copied_out, size);
+    return status;
 }
 
 /* Backends copy tensors, not bytes, and some address a tensor by 32 bits: a large copy goes in pieces, each as a tensor of bytes. */
@@ -272,7 +284,7 @@ dw_status dw_device_supports(dw_device *device, const struct ggml_cgraph *graph,
     struct ggml_cgraph *walked = (struct ggml_cgraph *)(uintptr_t)graph; /* ggml's accessors are not const; they do not write */
     for (int i = 0; i < ggml_graph_n_nodes(walked); i++) {
         const struct ggml_tensor *node = ggml_graph_node(walked, i);
-        if (is_view(node->op) || ggml_backend_dev_supports_op(device->ggml, node)) continue;
+        if (is_view(node->op) || dw_guard_supports(device->ggml, node)) continue;
         return dw_fail(err, DW_E_UNSUPPORTED, "device %s cannot run %s of %s (%s) for %s", device->info.name, ggml_op_name(node->op),
                        node->src[0] != NULL ? node->src[0]->name : "nothing",
                        node->src[0] != NULL ? ggml_type_name(node->src[0]->type) : "-", node->name);
@@ -290,13 +302,11 @@ dw_status dw_device_compute_until(dw_device *device, struct ggml_cgraph *graph, 
     bool looks = stop != NULL && device->info.kind == DW_DEVICE_CPU;
     dw_os_mutex_lock(device->computing);
     if (looks) ggml_backend_cpu_set_abort_callback(device->backend, must_stop, (void *)(uintptr_t)stop);
-    enum ggml_status status = ggml_backend_graph_compute(device->backend, graph);
+    dw_status status = dw_guard_compute(device->backend, graph, err);
     if (looks) ggml_backend_cpu_set_abort_callback(device->backend, NULL, NULL);
     dw_os_mutex_unlock(device->computing);
-    if (status == GGML_STATUS_ABORTED) return dw_fail(err, DW_E_CANCELLED, "given up");
-    if (status != GGML_STATUS_SUCCESS) {
-        return dw_fail(err, DW_E_DEVICE, "device %s: %s", device->info.name, ggml_status_to_string(status));
-    }
+    if (status == DW_E_CANCELLED) return status;
+    if (status != DW_OK) return dw_error_prefix(err, status, "device %s: ", device->info.name);
     atomic_fetch_add(&device->graphs, 1);
     atomic_fetch_add(&device->nodes, (uint64_t)ggml_graph_n_nodes(graph));
     return DW_OK;

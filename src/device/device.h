@@ -14,6 +14,8 @@
  * 3. A tensor's device address is dw_buffer_base + offset; it is a host address only where info.addresses_are_host is true (Vulkan's is not).
  * 4. Every node of a graph is checked with dw_device_supports before it is trusted; a device computes garbage, silently, for what it does not support.
  * 5. While a graph runs nobody writes its inputs or reads its outputs (I5).
+ * 6. No C++ exception leaves this module (guard.h): what ggml's backends throw comes back as DW_E_NO_MEMORY or DW_E_DEVICE,
+ *    with its text.
  * Threads: graphs of several threads run one after the other; a buffer or tensor is used by one thread at a time; listing and the ledger from any.
  */
 #ifndef DW_DEVICE_DEVICE_H
@@ -29,7 +31,7 @@ struct ggml_tensor;
 struct ggml_cgraph;
 struct ggml_backend_buffer;
 struct ggml_backend_buffer_type;
-struct ggml_backend;
+struct ggml_gallocr;
 
 typedef struct dw_device dw_device;
 typedef struct dw_buffer dw_buffer;
@@ -64,7 +66,8 @@ dw_status dw_device_open(const char *name, const dw_device_options *options, dw_
 void dw_device_close(dw_device *device); /* after all its buffers */
 const dw_device_info *dw_device_info_view(const dw_device *device);
 unsigned dw_device_threads(const dw_device *device);
-struct ggml_backend *dw_device_backend(dw_device *device); /* for src/model only */
+/* "AVX2+FMA+...": the instruction sets that the CPU's kernels were built for and use. */
+void dw_device_features(char *out, size_t size);
 
 /* Bytes by what happened to them, for the whole life of the device. */
 typedef struct dw_ledger { uint64_t wrapped, copied_in, copied_out, allocated_now, allocated_peak, graphs, nodes; } dw_ledger;
@@ -95,6 +98,13 @@ dw_status dw_buffer_place(dw_buffer *buffer, struct ggml_tensor *tensor, uint64_
 /* Explicit copies between the host and a placed tensor; counted in the ledger. */
 dw_status dw_tensor_write(dw_device *device, struct ggml_tensor *tensor, const void *data, uint64_t offset, uint64_t size) DW_MUST_USE;
 dw_status dw_tensor_read(dw_device *device, const struct ggml_tensor *tensor, void *data, uint64_t offset, uint64_t size) DW_MUST_USE;
+
+/* Gives memory of the device to those tensors of graphs that have none; one allocator serves one graph at a time. NULL:
+ * no memory. */
+struct ggml_gallocr *dw_device_allocator_create(dw_device *device);
+void dw_device_allocator_destroy(struct ggml_gallocr *allocator); /* NULL is fine */
+dw_status dw_device_allocator_place(struct ggml_gallocr *allocator, struct ggml_cgraph *graph,
+                                    dw_error *err) DW_MUST_USE;
 
 /* False with the operation's and tensor's name in err when the device cannot run one of the nodes (views and other no-ops are skipped). */
 dw_status dw_device_supports(dw_device *device, const struct ggml_cgraph *graph, dw_error *err) DW_MUST_USE;

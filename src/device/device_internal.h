@@ -21,9 +21,6 @@ size_t dw_device_find(const char *backend, dw_device_found *out, size_t capacity
 /* ggml's message hook into our log; once per process. */
 void dw_device_quiet_ggml(void);
 
-/* A wrap that failure does not abort: NULL where the backend has no such function (calling ggml's public one would crash). */
-ggml_backend_buffer_t dw_device_import(ggml_backend_dev_t device, void *address, size_t size);
-
 /* repack.c: dw_device_repacks on ggml's device; and the types that it says yes to, "q4_0 q4_K", or "" for none. */
 ggml_backend_buffer_type_t dw_device_repacks_of(ggml_backend_dev_t device, const struct ggml_tensor *weight);
 void dw_device_repack_types(ggml_backend_dev_t device, char *out, size_t size);

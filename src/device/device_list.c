@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "device/device_internal.h"
-#include "ggml-backend-impl.h"
+#include "device/guard.h"
 #include "ggml-cpu.h"
 #include "ggml.h"
 #include "os/os.h"
@@ -56,11 +56,6 @@ void dw_device_quiet_ggml(void) {
     if (!atomic_flag_test_and_set(&done)) ggml_log_set(log_from_ggml, NULL);
 }
 
-ggml_backend_buffer_t dw_device_import(ggml_backend_dev_t device, void *address, size_t size) {
-    if (device->iface.buffer_from_host_ptr == NULL) return NULL;
-    return device->iface.buffer_from_host_ptr(device, address, size, size);
-}
-
 /* False: there was no page to try it with, which says nothing about the device. */
 static bool try_to_import_a_page(ggml_backend_dev_t device, bool *works) {
     size_t page = dw_os_page_bytes();
@@ -69,9 +64,9 @@ static bool try_to_import_a_page(ggml_backend_dev_t device, bool *works) {
     if (dw_os_map_reserve(page, &address, NULL) != DW_OK) return false;
     bool tried = dw_os_map_anonymous(address, page, NULL) == DW_OK;
     if (tried) {
-        ggml_backend_buffer_t buffer = dw_device_import(device, address, page);
+        ggml_backend_buffer_t buffer = dw_guard_import(device, address, page);
         *works = buffer != NULL;
-        ggml_backend_buffer_free(buffer);
+        dw_guard_free(buffer);
     }
     dw_os_unmap(address, page);
     return tried;
@@ -84,7 +79,7 @@ static bool adds(ggml_backend_dev_t device, int64_t n) {
     if (context == NULL) return false;
     struct ggml_tensor *a = ggml_new_tensor_1d(context, GGML_TYPE_F32, n);
     struct ggml_tensor *b = ggml_new_tensor_1d(context, GGML_TYPE_F32, n);
-    bool yes = ggml_backend_dev_supports_op(device, ggml_add(context, a, b));
+    bool yes = dw_guard_supports(device, ggml_add(context, a, b));
     ggml_free(context);
     return yes;
 }
@@ -103,28 +98,32 @@ static bool is_software(const char *description) {
     return strstr(description, "llvmpipe") != NULL || strstr(description, "lavapipe") != NULL || strstr(description, "SwiftShader") != NULL;
 }
 
-static dw_device_kind kind_of(ggml_backend_dev_t device, const char *description) {
-    enum ggml_backend_dev_type type = ggml_backend_dev_type(device);
+static dw_device_kind kind_of(enum ggml_backend_dev_type type, const char *description) {
     if (type == GGML_BACKEND_DEVICE_TYPE_CPU) return DW_DEVICE_CPU;
     if (is_software(description)) return DW_DEVICE_GPU_SOFTWARE;
     return type == GGML_BACKEND_DEVICE_TYPE_IGPU ? DW_DEVICE_GPU_UNIFIED : DW_DEVICE_GPU_DISCRETE;
 }
 
-static void describe(const struct backend_row *row, size_t index, dw_device_found *found) {
+/* False for a device that cannot tell what it is. */
+static bool describe(const struct backend_row *row, size_t index, dw_device_found *found) {
     ggml_backend_dev_t device = found->ggml;
     dw_device_info *info = &found->info;
+    dw_guard_facts facts;
+    dw_error err = {0};
     memset(info, 0, sizeof *info);
+    if (dw_guard_describe(device, &facts, &err) != DW_OK) {
+        dw_log(DW_LOG_ERROR, "device", "name=%s%zu error=\"%s\"", row->name, index, err.text);
+        return false;
+    }
     if (index == 0) snprintf(info->name, sizeof info->name, "%s", row->name);
     else snprintf(info->name, sizeof info->name, "%s%zu", row->name, index);
-    snprintf(info->description, sizeof info->description, "%s", ggml_backend_dev_description(device));
-    snprintf(info->backend, sizeof info->backend, "%s", ggml_backend_reg_name(ggml_backend_dev_backend_reg(device)));
-    info->kind = kind_of(device, info->description);
+    memcpy(info->description, facts.description, sizeof info->description);
+    memcpy(info->backend, facts.backend, sizeof info->backend);
+    info->kind = kind_of(facts.type, info->description);
     info->addresses_are_host = row->addresses_are_host;
-    info->tensor_align_bytes = ggml_backend_buft_get_alignment(ggml_backend_dev_buffer_type(device));
-    size_t memory_free = 0, memory_total = 0;
-    ggml_backend_dev_memory(device, &memory_free, &memory_total);
-    info->memory_bytes = memory_total;
-    info->memory_free_bytes = memory_free;
+    info->tensor_align_bytes = facts.alignment_bytes;
+    info->memory_bytes = facts.memory_bytes;
+    info->memory_free_bytes = facts.memory_free_bytes;
     found->tried = try_to_import_a_page(device, &info->can_wrap);
     if (!found->tried) {
         snprintf(info->reason, sizeof info->reason, "there was no memory to find out what it can");
@@ -138,6 +137,7 @@ static void describe(const struct backend_row *row, size_t index, dw_device_foun
     }
     dw_device_repack_types(device, info->repacks, sizeof info->repacks);
     info->tensor_bytes_max = info->kind == DW_DEVICE_CPU ? UINT64_MAX : largest_tensor_bytes(device);
+    return true;
 }
 
 size_t dw_device_find(const char *backend, dw_device_found *out, size_t capacity) {
@@ -145,13 +145,15 @@ size_t dw_device_find(const char *backend, dw_device_found *out, size_t capacity
     size_t found = 0;
     for (size_t b = 0; b < N_BACKENDS; b++) {
         if (backend != NULL && strcmp(backend, backends[b].name) != 0) continue;
-        ggml_backend_reg_t reg = backends[b].reg();
+        ggml_backend_reg_t reg = dw_guard_registry(backends[b].reg);
         if (reg == NULL) continue; /* no driver here */
-        size_t count = ggml_backend_reg_dev_count(reg);
-        for (size_t i = 0; i < count; i++, found++) {
-            if (found >= capacity) continue;
-            out[found].ggml = ggml_backend_reg_dev_get(reg, i);
-            describe(&backends[b], i, &out[found]);
+        size_t count = dw_guard_device_count(reg);
+        for (size_t i = 0; i < count; i++) {
+            ggml_backend_dev_t device = dw_guard_device_at(reg, i);
+            dw_device_found one = {.ggml = device};
+            if (device == NULL || (found < capacity && !describe(&backends[b], i, &one))) continue;
+            if (found < capacity) out[found] = one;
+            found++;
         }
     }
     return found;

@@ -1,6 +1,7 @@
 /* repack.c: which weights have a repacked kernel here. ggml tells it no other way than by asking about a product with a weight that lies
  * in such memory; the memory asked about is a buffer of no bytes. */
 #include "device/device_internal.h"
+#include "device/guard.h"
 
 #include <stdio.h>
 
@@ -20,18 +21,16 @@ static bool suits(ggml_backend_dev_t device, ggml_backend_buffer_type_t type, co
     struct ggml_context *context = ggml_init((struct ggml_init_params){.mem_size = 4 * ggml_tensor_overhead(), .no_alloc = true});
     if (context == NULL) return false;
     struct ggml_tensor *copy = ggml_new_tensor(context, weight->type, GGML_MAX_DIMS, weight->ne);
-    copy->buffer = ggml_backend_buft_alloc_buffer(type, 0);
-    bool yes = copy->buffer != NULL && ggml_backend_dev_supports_op(device, product_with(context, copy));
-    ggml_backend_buffer_free(copy->buffer);
+    bool yes = dw_guard_allocate(type, 0, &copy->buffer, NULL) == DW_OK &&
+               dw_guard_supports(device, product_with(context, copy));
+    dw_guard_free(copy->buffer);
     ggml_free(context);
     return yes;
 }
 
 ggml_backend_buffer_type_t dw_device_repacks_of(ggml_backend_dev_t device, const struct ggml_tensor *weight) {
-    ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(device);
-    ggml_backend_dev_get_extra_bufts_t list = (ggml_backend_dev_get_extra_bufts_t)ggml_backend_reg_get_proc_address(reg, "ggml_backend_dev_get_extra_bufts");
-    if (list == NULL || weight->ne[3] != 1) return NULL;
-    for (ggml_backend_buffer_type_t *type = list(device); type != NULL && *type != NULL; type++) {
+    if (weight->ne[3] != 1) return NULL;
+    for (ggml_backend_buffer_type_t *type = dw_guard_extra_types(device); type != NULL && *type != NULL; type++) {
         if (suits(device, *type, weight)) return *type;
     }
     return NULL;
@@ -57,5 +56,5 @@ void dw_device_repack_types(ggml_backend_dev_t device, char *out, size_t size) {
 }
 
 uint64_t dw_repacked_bytes(struct ggml_backend_buffer_type *type, const struct ggml_tensor *weight) {
-    return ggml_backend_buft_get_alloc_size(type, weight);
+    return dw_guard_bytes_of(type, weight);
 }

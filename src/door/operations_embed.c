@@ -66,14 +66,14 @@ static dw_status copy_text_tokens(embed_plan *plan, const dw_text *text, uint32_
 /* The vocabulary is asked twice, how many tokens there are and for them: both times about the copy. */
 static dw_status tokenize_copy(embed_plan *plan, const char *text, uint32_t length, uint32_t *n) {
     size_t needed = 0, made = 0;
-    dw_status status = dw_vocab_tokenize(plan->vocab, text, length, true, false, NULL, 0, &needed, NULL);
+    dw_status status = dw_vocab_tokenize(plan->vocab, text, length, DW_TEXT_WHOLE, false, NULL, 0, &needed, NULL);
     if (status != DW_OK && status != DW_E_FULL) return status;
     *n = (uint32_t)dw_min_u64(needed, UINT32_MAX);
     if (needed > plan->info->context_tokens) return DW_OK; /* refused with its number by the caller */
     status = room_for(plan, needed);
     if (status != DW_OK) return status;
-    status = dw_vocab_tokenize(plan->vocab, text, length, true, false, plan->op->tokens + plan->n_tokens, needed, &made,
-                               NULL);
+    status = dw_vocab_tokenize(plan->vocab, text, length, DW_TEXT_WHOLE, false, plan->op->tokens + plan->n_tokens,
+                               needed, &made, NULL);
     return status == DW_OK && made != needed ? DW_E_INTERNAL : status;
 }
 

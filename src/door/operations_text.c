@@ -35,7 +35,8 @@ dw_status dw_tokenize_operation(dw_door *door, dw_operation *op) {
     if (status == DW_OK)
         status = dw_door_view(door, request->ptr1, (uint64_t)request->len1 * sizeof(int32_t), 4, &tokens);
     if (status == DW_OK) {
-        status = dw_vocab_tokenize(vocab, text, request->len0, (request->flags & DW_FLAG_SPECIAL) != 0,
+        dw_text_place place = (request->flags & DW_FLAG_SPECIAL) != 0 ? DW_TEXT_BEGINS : DW_TEXT_GOES_ON;
+        status = dw_vocab_tokenize(vocab, text, request->len0, place,
                                    (request->flags & DW_FLAG_CONTROL) != 0, tokens, request->len1, &n, NULL);
         op->completion.result0 = (uint32_t)n;
     }

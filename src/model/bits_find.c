@@ -43,7 +43,7 @@ typedef struct product {
 } product;
 
 static void product_close(product *p) {
-    if (p->allocator != NULL) ggml_gallocr_free(p->allocator);
+    dw_device_allocator_destroy(p->allocator);
     if (p->context != NULL) ggml_free(p->context);
     *p = (product){0};
 }
@@ -53,7 +53,7 @@ static bool product_open(product *p, dw_device *device, struct ggml_tensor *w, u
     *p = (product){.device = device};
     size_t bytes = 16 * ggml_tensor_overhead() + ggml_graph_overhead_custom(16, false);
     p->context = ggml_init((struct ggml_init_params){.mem_size = bytes, .no_alloc = true});
-    p->allocator = ggml_gallocr_new(ggml_backend_get_default_buffer_type(dw_device_backend(device)));
+    p->allocator = dw_device_allocator_create(device);
     if (p->context == NULL || p->allocator == NULL) return false;
     p->graph = ggml_new_graph_custom(p->context, 16, false);
     /* A repacked matrix is used whole. */
@@ -66,7 +66,8 @@ static bool product_open(product *p, dw_device *device, struct ggml_tensor *w, u
     p->y = ggml_mul_mat(p->context, some, p->x);
     ggml_set_output(p->y);
     ggml_build_forward_expand(p->graph, p->y);
-    return dw_device_supports(device, p->graph, NULL) == DW_OK && ggml_gallocr_alloc_graph(p->allocator, p->graph);
+    return dw_device_supports(device, p->graph, NULL) == DW_OK &&
+           dw_device_allocator_place(p->allocator, p->graph, NULL) == DW_OK;
 }
 
 static bool product_run(product *p, const float *x, float *y) {

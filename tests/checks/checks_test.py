@@ -51,6 +51,15 @@ class Layers(Tree):
     def test_libraries_belong_to_the_layers_that_declare_them(self):
         self.assertEqual(len(self.breaches("src/os/a.c", "#include <openssl/sha.h>\n#include <wasmtime.h>\n#include <wasm.h>\n")), 3)
 
+    def test_cpp_is_for_the_shims(self):
+        self.assertEqual(len(self.breaches("src/wasm/a.cpp", "int a;\n")), 1)
+        self.write("src/wasm/a.cpp", "")
+        (self.root / "src/wasm/a.cpp").unlink()
+        found = self.breaches("src/wasm/a.c", "int f(void) { return llama_tokenize(v) + ggml_backend_graph_compute(b, g) + ggml_add(c, a, b); }\n")
+        self.assertEqual(len(found), 2)
+        self.assertIn("device/guard.cpp alone", found[1])
+        self.assertEqual(self.breaches("src/wasm/a.c", "void f(void) { ggml_backend_buffer_is_host(b); ggml_backend_reg_t (*reg)(void); }\n"), [])
+
     def room(self, text, path="src/top/a.c"):
         self.write("CMakeLists.txt", ROOT_FILE + "dw_layer(floor/attic FRIENDS floor)\ndw_layer(floor)\ndw_layer(floor/cellar)\ndw_layer(top)\n")
         for name in ("attic/attic.h", "attic/part.h", "attic/attic_internal.h", "floor.h", "cellar/cellar.h"):

@@ -6,7 +6,9 @@
   X_internal.h only where the layer names them as FRIENDS;
 - headers and calls that reach the operating system appear in src/os only, so that every failure of
   the system can be injected in one place;
-- a library from outside is used by the layers that declare it (OUTSIDE of the same lines).
+- a library from outside is used by the layers that declare it (OUTSIDE of the same lines);
+- C++ is what the shims are written in, and nothing else: llama.h and calls of ggml that can throw stand in them alone, so that no
+  exception can leave through our C.
 
 Prints one line per breach; the exit status is 1 when there is any.
 """
@@ -31,6 +33,16 @@ OUTSIDE = {
     "ggml": re.compile(r"^(ggml|gguf)"),
     "llama": re.compile(r"^llama"),
 }
+# C++ files: each is a shim that catches what its library throws.
+SHIMS = {
+    "model/text/llama_shim.cpp": re.compile(r"\b(?:llama|gguf)_\w+\s*\("),
+    "device/guard.cpp": re.compile(r"\bggml_(?:backend|gallocr)_\w+(?<!_t)\s*\("),
+}
+# ... but these of ggml, which src/device/guard.h lists as calls that cannot throw.
+HARMLESS = re.compile(
+    r"\bggml_(?:backend_(?:buffer_(?:is_host|get_base|get_alloc_size|set_usage)|cpu_(?:set_n_threads|set_threadpool|set_abort_callback))|"
+    r"gallocr_get_buffer_size)\s*\("
+)
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -111,6 +123,19 @@ def breaches_of_line(line: str, module: str, layers: Layers, root: pathlib.Path)
     return found
 
 
+def breaches_of_shims(line: str, path: str) -> list[str]:
+    """Calls of C++ that belong into a shim, and its header."""
+    found = []
+    include = INCLUDE.match(line)
+    if include and include.group(2) == "llama.h" and path != "model/text/llama_shim.cpp":
+        found.append("llama.h is included by model/text/llama_shim.cpp alone")
+    if not include and path not in SHIMS:
+        for shim, calls in SHIMS.items():
+            names = [call.group(0) for call in calls.finditer(line) if not HARMLESS.match(call.group(0))]
+            found += [f"{name}) may throw: it is called in {shim} alone" for name in names]
+    return found
+
+
 def check(root: pathlib.Path) -> tuple[list[str], int]:
     layers = Layers(root)
     problems, n_files = [], 0
@@ -123,9 +148,14 @@ def check(root: pathlib.Path) -> tuple[list[str], int]:
         if module not in layers.order:
             problems.append(f"{where}: '{module}' is not a layer")
             continue
+        below = str(where.relative_to("src"))
+        if path.suffix == ".cpp" and below not in SHIMS:
+            problems.append(f"{where}: C++ is for shims (SHIMS in tests/checks/layers.py)")
         for number, line in enumerate(without_comments(path.read_text()).split("\n"), 1):
             for problem in breaches_of_line(line, module, layers, root):
                 problems.append(f"{where}:{number}: {problem}")
+            if path.suffix != ".h":
+                problems += [f"{where}:{number}: {problem}" for problem in breaches_of_shims(line, below)]
     return problems, n_files
 
 

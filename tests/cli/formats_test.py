@@ -113,6 +113,24 @@ class Parts(driftwood.Case):
         self.assertIn("part 2 of 2", result.out)
 
 
+class Vocabularies(driftwood.Case):
+    """A vocabulary that libllama cannot take: the reason is told, by what lists models and before the first turn of what uses one."""
+
+    def test_two_equal_tokens_are_told_before_anything_runs(self):
+        data = MODEL.read_bytes()
+        token = struct.pack("<Q", 4)
+        self.assertEqual(data.count(token + b"hell"), 1)
+        path = self.path("equal.gguf")
+        pathlib.Path(path).write_bytes(data.replace(token + b"hell", token + b"worl"))
+        listed = self.driftwood("models", path)
+        self.assertEqual(listed.code, REFUSED)
+        self.assertIn("have the same text", listed.out)
+        used = self.driftwood("freeze", "chat", self.path("a.drift"), "--message", "hello", "--model", path, "--threads", "1")
+        self.assertNotEqual(used.code, 0)
+        self.assertIn("have the same text", used.err)
+        self.assertNotIn("unknown status", used.err)
+
+
 class KvTypes(driftwood.Case):
     options = ("--model", str(MODEL), "--threads", "1")
 

@@ -58,8 +58,9 @@ typedef struct dw_job {
      * kept. */
     dw_sampling sampling;
     uint32_t n_max;                             /* tokens to make at most */
-    /* NUL-terminated; text of a stop is not delivered, and tokens that hold nothing else are not kept in the log */
-    const char *const *stops; uint32_t n_stops;
+    const char *const *stops;
+    uint32_t n_stops; /* NUL-terminated, of text or of a control token; a stop is neither delivered nor kept in
+                       * the log: a token that it begins inside of is replaced by the tokens of the text before it */
     bool ignore_end;                            /* go on after an end-of-generation token */
     /* embed: no session. A decoder evaluates each text in a slot of the model's own, taken for that long: at most
      * DW_EMBED_SLOTS_MAX texts at a time, and other jobs wait. A decoder's vectors do not depend on the other texts. An
@@ -71,8 +72,9 @@ typedef struct dw_job {
     dw_pooling pooling;
     dw_priority priority;                       /* whose steps come first; other jobs have their session's */
     bool normalize;                             /* to length 1, so that a dot product is the cosine */
-    /* Called on the evaluating thread for each piece of text that is certain (not a possible beginning of a stop),
-     * valid UTF-8 not guaranteed at its edges. Returning false ends the generation (DW_E_CANCELLED). May be NULL. */
+    /* Called on the evaluating thread for each piece of text that is certain (not a possible beginning of a stop):
+     * whole characters, what is none as U+FFFD. The beginning of a character at the end of a generation comes with the
+     * one that goes on there. Returning false ends the generation (DW_E_CANCELLED). May be NULL. */
     bool (*on_text)(struct dw_job *job, const char *text, size_t size);
     /* Called once, on the engine thread, after everything else is written. It must not submit or block. May be NULL. */
     void (*on_done)(struct dw_job *job);

@@ -30,6 +30,7 @@ typedef struct job_state {
     bool context_is_full;         /* no token can follow */
     dw_stop_text text;
     uint64_t *text_ends;        /* [n_generated] bytes of text up to and with each drawn token */
+    uint64_t text_begin;        /* bytes of a character that the log before had begun: they come first */
     uint32_t text_ends_capacity;
     char *piece;
     size_t piece_capacity;
@@ -190,42 +191,84 @@ static dw_job_progress finish_job(dw_job *job, dw_status status) {
     return DW_JOB_DONE;
 }
 
-/* How many of the drawn tokens are needed for the first `bytes` bytes of text. */
-static uint32_t tokens_for_text(const dw_job *job, uint64_t bytes) {
-    const job_state *state = job->state;
-    if (!state->tracks_text) return job->n_generated;
-    uint32_t n = 0;
-    while (n < job->n_generated && (n == 0 ? 0 : state->text_ends[n - 1]) < bytes) n++;
-    return n;
+/* Bytes of text before drawn token number n. */
+static uint64_t text_before(const job_state *state, uint32_t n) {
+    return n == 0 ? state->text_begin : state->text_ends[n - 1];
 }
 
-static dw_status piece_of_token(dw_job *job, int32_t token, size_t *size) {
+/* Cuts the log to the text that was delivered. A token that holds more is replaced by the tokens of its part. */
+static void cut_to_delivered(dw_job *job) {
+    job_state *state = job->state;
+    dw_session *session = job->session;
+    if (!state->tracks_text) return;
+    uint32_t n = 0;
+    while (n < job->n_generated && text_before(state, n) < state->text.taken &&
+           state->text_ends[n] <= state->text.taken)
+        n++;
+    int32_t part[DW_VOCAB_TOKEN_BYTES_MAX];
+    size_t n_stay = n, n_part = 0;
+    if (n < job->n_generated && text_before(state, n) < state->text.taken) {
+        size_t bytes = (size_t)(state->text.taken - text_before(state, n));
+        if (dw_vocab_cut(session->pool->model->vocab, session->tokens + state->prompt_end, n + 1, bytes, &n_stay, part,
+                         DW_VOCAB_TOKEN_BYTES_MAX, &n_part, NULL) != DW_OK) {
+            n_stay = n;
+            n_part = 0;
+        }
+    }
+    dw_session_cut(session, state->prompt_end + (uint32_t)n_stay, UINT32_MAX);
+    if (n_part > 0 && dw_session_append(session, part, (uint32_t)n_part, NULL) != DW_OK)
+        n_part = 0; /* no place for it: the token is gone */
+    job->n_generated = (uint32_t)(n_stay + n_part);
+}
+
+static dw_status piece_of_token(dw_job *job, int32_t token, bool special, size_t *size) {
     job_state *state = job->state;
     dw_vocab *vocab = job->session->pool->model->vocab;
-    dw_status status = dw_vocab_piece(vocab, token, false, state->piece, state->piece_capacity, size);
+    dw_status status = dw_vocab_piece(vocab, token, special, state->piece, state->piece_capacity, size);
     if (status != DW_E_FULL) return status;
     size_t capacity = *size + 64;
     char *larger = realloc(state->piece, capacity);
     if (larger == NULL) return DW_E_NO_MEMORY;
     state->piece = larger;
     state->piece_capacity = capacity;
-    return dw_vocab_piece(vocab, token, false, state->piece, state->piece_capacity, size);
+    return dw_vocab_piece(vocab, token, special, state->piece, state->piece_capacity, size);
 }
 
-/* Hands out the first `size` bytes of the held text; false when the listener has had enough. */
-static bool hand_out_text(dw_job *job, size_t size) {
+static bool show_to_listener(void *context, const char *text, size_t size) {
+    dw_job *job = context;
+    return job->on_text(job, text, size);
+}
+
+/* Hands out the first `size` bytes of the held text. */
+static dw_status hand_out_text(dw_job *job, size_t size) {
     job_state *state = job->state;
-    bool go_on = size == 0 || job->on_text == NULL || job->on_text(job, state->text.held, size);
-    dw_stop_take(&state->text, size);
-    return go_on;
+    dw_status status = dw_stop_hand_out(&state->text, size, job->on_text != NULL ? show_to_listener : NULL, job);
+    return status == DW_OK ? DW_OK
+                           : dw_fail(&job->error, status,
+                                     status == DW_E_CANCELLED ? "the listener ended it" : "no memory for a text");
 }
 
-/* Ends a generation well. Text that was held back for a stop that did not come is certain now. */
+/* Ends a generation well. Text that was held back for a stop that did not come is certain now; the beginning of a
+ * character is not where the generation could have gone on: it comes with the next one. */
 static dw_job_progress end_generation(dw_job *job, dw_end_reason reason) {
     job_state *state = job->state;
     job->end_reason = reason;
-    bool heard = reason == DW_END_STOP || hand_out_text(job, state->text.size);
-    return finish_job(job, heard ? DW_OK : dw_fail(&job->error, DW_E_CANCELLED, "the listener ended it"));
+    if (reason == DW_END_STOP) return finish_job(job, DW_OK);
+    size_t size = state->text.size;
+    return finish_job(job, hand_out_text(job, reason == DW_END_TOKEN ? size : dw_stop_whole(&state->text, size)));
+}
+
+/* A log that ends in the beginning of a character: a generation that goes on there delivers the character whole. */
+static dw_status take_open_end(dw_job *job) {
+    job_state *state = job->state;
+    dw_session *session = job->session;
+    char begun[3];
+    size_t ready;
+    uint32_t stop;
+    if (!state->tracks_text || job->n_tokens > 0) return DW_OK;
+    size_t size = dw_vocab_open_end(session->pool->model->vocab, session->tokens, state->prompt_end, begun);
+    state->text_begin = size;
+    return size > 0 ? dw_stop_feed(&state->text, begun, size, false, &ready, &stop) : DW_OK;
 }
 
 /* The text of a token that has just been appended. */
@@ -233,16 +276,16 @@ static dw_job_progress add_token_text(dw_job *job, int32_t token) {
     job_state *state = job->state;
     size_t size = 0, ready = 0;
     uint32_t stop = DW_STOP_NONE;
-    dw_status status = piece_of_token(job, token, &size);
-    if (status == DW_OK) status = dw_stop_feed(&state->text, state->piece, size, &ready, &stop);
+    bool is_control = dw_vocab_is_control(job->session->pool->model->vocab, token); /* a stop may name it */
+    dw_status status = job->n_generated == 1 ? take_open_end(job) : DW_OK;
+    if (status == DW_OK) status = piece_of_token(job, token, is_control, &size);
+    if (status == DW_OK) status = dw_stop_feed(&state->text, state->piece, size, is_control, &ready, &stop);
     if (status != DW_OK) return finish_job(job, dw_fail(&job->error, status, "no text for token %d", token));
-    state->text_ends[job->n_generated - 1] = (job->n_generated > 1 ? state->text_ends[job->n_generated - 2] : 0) + size;
-    if (!hand_out_text(job, ready)) {
-        return finish_job(job, dw_fail(&job->error, DW_E_CANCELLED, "the listener ended it"));
-    }
+    state->text_ends[job->n_generated - 1] = text_before(state, job->n_generated - 1) + size;
+    status = hand_out_text(job, ready);
+    if (status != DW_OK) return finish_job(job, status);
     if (stop == DW_STOP_NONE) return DW_JOB_MORE;
-    job->n_generated = tokens_for_text(job, state->text.taken);
-    dw_session_cut(job->session, state->prompt_end + job->n_generated, UINT32_MAX);
+    cut_to_delivered(job);
     job->stop_index = stop;
     return end_generation(job, DW_END_STOP);
 }
@@ -344,12 +387,8 @@ dw_job_progress dw_job_took(dw_job *job, dw_status status, const dw_error *err, 
 static void undo_job(dw_job *job) {
     dw_session *session = job->session;
     const job_state *state = job->state;
-    uint32_t kept = job->kind == DW_JOB_GENERATE ? tokens_for_text(job, state->text.taken) : 0;
-    if (kept > 0) {
-        job->n_generated = kept;
-        dw_session_cut(session, state->prompt_end + kept, UINT32_MAX);
-        return;
-    }
+    if (job->kind == DW_JOB_GENERATE) cut_to_delivered(job);
+    if (job->n_generated > 0) return;
     job->n_generated = 0;
     dw_session_cut(session, state->tokens_before, state->rows_before);
     session->sampler = state->sampler_before;

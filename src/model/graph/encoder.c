@@ -190,7 +190,8 @@ static dw_status prepare(pass *p) {
     if (status != DW_OK) return status;
     /* An address keeps the allocator from giving a vector memory of its own. */
     for (uint32_t i = 0; on_host(e) && i < p->n_texts; i++) p->vectors[i]->data = p->texts[i].vector;
-    if (!ggml_gallocr_alloc_graph(e->allocator, p->graph)) return dw_fail(p->err, DW_E_NO_MEMORY, "the device has no memory for an encoder's graph");
+    status = dw_device_allocator_place(e->allocator, p->graph, p->err);
+    if (status != DW_OK) return status;
     uint64_t used = ggml_gallocr_get_buffer_size(e->allocator, 0);
     if (used > e->counted_bytes) {
         dw_device_count_allocation(e->device, used - e->counted_bytes);
@@ -294,7 +295,7 @@ dw_status dw_encoder_open(const dw_gguf *gguf, dw_device *device, dw_encoder **o
     dw_status status = dw_encoder_hyperparameters_read(gguf, &encoder->hp, err);
     if (status == DW_OK) status = dw_encoder_weights_open(gguf, &encoder->hp, device, &encoder->weights, err);
     if (status == DW_OK) {
-        encoder->allocator = ggml_gallocr_new(ggml_backend_get_default_buffer_type(dw_device_backend(device)));
+        encoder->allocator = dw_device_allocator_create(device);
         if (encoder->allocator == NULL) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for an encoder");
     }
     if (status == DW_OK) status = check(encoder, err);
@@ -305,7 +306,7 @@ dw_status dw_encoder_open(const dw_gguf *gguf, dw_device *device, dw_encoder **o
 
 void dw_encoder_close(dw_encoder *encoder) {
     if (encoder == NULL) return;
-    if (encoder->allocator != NULL) ggml_gallocr_free(encoder->allocator);
+    dw_device_allocator_destroy(encoder->allocator);
     if (encoder->counted_bytes > 0) dw_device_count_release(encoder->device, encoder->counted_bytes);
     dw_encoder_weights_close(&encoder->weights);
     free(encoder->memory);

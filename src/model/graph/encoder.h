@@ -12,7 +12,8 @@
 
 /* One text to be embedded. All pointers stay the caller's until the job is done. */
 typedef struct dw_embed_text {
-    const int32_t *tokens; uint32_t n_tokens;  /* with the special tokens that the model wants (dw_vocab_tokenize add_special); 1 to context_tokens */
+    const int32_t *tokens;
+    uint32_t n_tokens; /* with the special tokens that the model wants (DW_TEXT_WHOLE); 1 to context_tokens */
     float *vector;                             /* -> [n_embedding]; on the CPU the graph writes here itself (no staging copy) */
 } dw_embed_text;
 

@@ -104,7 +104,7 @@ dw_status dw_graph_create(const dw_graph_model *model, dw_graph **out, dw_error 
     dw_graph *graph = calloc(1, sizeof *graph);
     if (graph == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a graph");
     graph->model = *model;
-    graph->allocator = ggml_gallocr_new(ggml_backend_get_default_buffer_type(dw_device_backend(model->device)));
+    graph->allocator = dw_device_allocator_create(model->device);
     if (graph->allocator == NULL) {
         dw_graph_destroy(graph);
         return dw_fail(err, DW_E_NO_MEMORY, "no memory for a graph");
@@ -124,7 +124,7 @@ static void forget_graph(dw_graph *graph) {
 void dw_graph_destroy(dw_graph *graph) {
     if (graph == NULL) return;
     forget_graph(graph);
-    if (graph->allocator != NULL) ggml_gallocr_free(graph->allocator);
+    dw_device_allocator_destroy(graph->allocator);
     if (graph->counted_bytes > 0) dw_device_count_release(graph->model.device, graph->counted_bytes);
     free(graph->memory);
     free(graph->stores);
@@ -185,9 +185,8 @@ static dw_status finish_graph(dw_graph *graph, dw_error *err) {
     /* The result lies where the caller wants it: a stand-in address keeps the allocator from giving it memory of its
      * own. */
     if (graph->output != NULL && graph->output_is_placed) place_output(graph, graph->memory);
-    if (!ggml_gallocr_alloc_graph(graph->allocator, graph->graph)) {
-        return dw_fail(err, DW_E_NO_MEMORY, "the device has no memory for a graph");
-    }
+    status = dw_device_allocator_place(graph->allocator, graph->graph, err);
+    if (status != DW_OK) return status;
     uint64_t bytes = ggml_gallocr_get_buffer_size(graph->allocator, 0);
     if (bytes > graph->counted_bytes) {
         dw_device_count_allocation(device, bytes - graph->counted_bytes);

@@ -4,12 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/text/utf8.h"
+
 dw_status dw_stop_check(const char *const *stops, uint32_t n_stops, dw_error *err) {
-    if (n_stops > DW_STOP_STRINGS_MAX) return dw_fail(err, DW_E_LIMIT, "%u stop strings; at most %u", n_stops, DW_STOP_STRINGS_MAX);
+    if (n_stops > DW_STOP_STRINGS_MAX)
+        return dw_fail(err, DW_E_LIMIT, "%u stop strings; at most %u", n_stops, DW_STOP_STRINGS_MAX);
     for (uint32_t i = 0; i < n_stops; i++) {
         size_t length = stops[i] != NULL ? strlen(stops[i]) : 0;
         if (length == 0 || length > DW_STOP_STRING_BYTES_MAX) {
-            return dw_fail(err, DW_E_INVALID, "stop string %u has %zu bytes; 1 to %u are allowed", i, length, DW_STOP_STRING_BYTES_MAX);
+            return dw_fail(err, DW_E_INVALID, "stop string %u has %zu bytes; 1 to %u are allowed", i, length,
+                           DW_STOP_STRING_BYTES_MAX);
         }
     }
     return DW_OK;
@@ -17,13 +21,17 @@ dw_status dw_stop_check(const char *const *stops, uint32_t n_stops, dw_error *er
 
 void dw_stop_deinit(dw_stop_text *text) {
     free(text->held);
+    free(text->hidden);
     memset(text, 0, sizeof *text);
 }
 
-/* Whether a stop and held[at..] agree as far as both reach. */
+enum { VISIBLE, HIDDEN_FIRST, HIDDEN_LATER }; /* of each byte held: of text, first of a control token, or a later one */
+
+/* Whether a stop and held[at..] agree as far as both reach. A control token is named whole or not at all: ">" names none. */
 static bool agrees(const dw_stop_text *text, size_t at, const char *stop, bool *whole) {
     size_t length = strlen(stop), left = text->size - at;
     *whole = left >= length;
+    if (text->hidden[at] == HIDDEN_LATER || (left > length && text->hidden[at + length] == HIDDEN_LATER)) return false;
     return memcmp(text->held + at, stop, *whole ? length : left) == 0;
 }
 
@@ -37,8 +45,8 @@ static void scan(const dw_stop_text *text, size_t *ready, uint32_t *stop) {
             bool whole;
             if (!agrees(text, at, text->stops[i], &whole)) continue;
             if (whole) {
-                /* A longer one that began earlier and is not complete yet loses to this one: nobody waits for a stop that
-                 * may never come when another is there. */
+                /* A longer one that began earlier and is not complete yet loses to this one: nobody waits for a stop
+                 * that may never come when another is there. */
                 *stop = i;
                 *ready = at;
                 return;
@@ -49,25 +57,66 @@ static void scan(const dw_stop_text *text, size_t *ready, uint32_t *stop) {
     }
 }
 
-dw_status dw_stop_feed(dw_stop_text *text, const char *piece, size_t size, size_t *ready, uint32_t *stop) {
+static dw_status make_room_to_hold(dw_stop_text *text, size_t size) {
+    if (size <= text->capacity - text->size) return DW_OK;
+    size_t capacity = (text->size + size) * 2;
+    char *held = realloc(text->held, capacity);
+    if (held != NULL) text->held = held;
+    uint8_t *hidden = held != NULL ? realloc(text->hidden, capacity) : NULL;
+    if (hidden == NULL) return DW_E_NO_MEMORY;
+    text->hidden = hidden;
+    text->capacity = capacity;
+    return DW_OK;
+}
+
+dw_status dw_stop_feed(dw_stop_text *text, const char *piece, size_t size, bool hidden, size_t *ready, uint32_t *stop) {
     *ready = 0;
     *stop = DW_STOP_NONE;
-    if (size > text->capacity - text->size) {
-        size_t capacity = (text->size + size) * 2;
-        char *larger = realloc(text->held, capacity);
-        if (larger == NULL) return DW_E_NO_MEMORY;
-        text->held = larger;
-        text->capacity = capacity;
+    dw_status status = make_room_to_hold(text, size);
+    if (status != DW_OK) return status;
+    if (size > 0) {
+        memcpy(text->held + text->size, piece, size);
+        memset(text->hidden + text->size, hidden ? HIDDEN_LATER : VISIBLE, size);
+        if (hidden) text->hidden[text->size] = HIDDEN_FIRST;
     }
-    if (size > 0) memcpy(text->held + text->size, piece, size);
     text->size += size;
     scan(text, ready, stop);
+    if (*stop == DW_STOP_NONE) *ready = dw_stop_whole(text, *ready);
     return DW_OK;
+}
+
+size_t dw_stop_whole(const dw_stop_text *text, size_t size) {
+    return size > 0 && text->hidden[size - 1] ? size : dw_utf8_settled(text->held, size);
+}
+
+static dw_status show_repaired(const char *text, size_t size, dw_stop_show show, void *context) {
+    uint32_t point = 0;
+    size_t at = 0;
+    while (at < size && point != DW_UTF8_REPLACEMENT) at += dw_utf8_step(text + at, size - at, &point);
+    if (point != DW_UTF8_REPLACEMENT) return show(context, text, size) ? DW_OK : DW_E_CANCELLED;
+    size_t bytes = dw_utf8_repaired_bytes(text, size);
+    char *repaired = malloc(bytes);
+    if (repaired == NULL) return DW_E_NO_MEMORY;
+    dw_utf8_repair(text, size, repaired);
+    bool wants_more = show(context, repaired, bytes);
+    free(repaired);
+    return wants_more ? DW_OK : DW_E_CANCELLED;
+}
+
+dw_status dw_stop_hand_out(dw_stop_text *text, size_t size, dw_stop_show show, void *context) {
+    dw_status status = DW_OK;
+    for (size_t at = 0, end; show != NULL && status == DW_OK && at < size; at = end) {
+        for (end = at + 1; end < size && !text->hidden[end] == !text->hidden[at]; end++) {}
+        if (!text->hidden[at]) status = show_repaired(text->held + at, end - at, show, context);
+    }
+    dw_stop_take(text, size);
+    return status;
 }
 
 void dw_stop_take(dw_stop_text *text, size_t size) {
     if (size == 0) return;
     memmove(text->held, text->held + size, text->size - size);
+    memmove(text->hidden, text->hidden + size, text->size - size);
     text->size -= size;
     text->taken += size;
 }

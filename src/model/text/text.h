@@ -5,8 +5,9 @@
  *   stop    a string that ends a generation: looked for in generated text on its way out (stop.h)
  *
  * Rules
- * 1. Vocabularies are from files, and texts from anybody: both are checked before libllama sees them.
- * 2. What a generation streams is the pieces of its tokens, byte for byte.
+ * 1. Vocabularies are from files, and texts from anybody: both are checked before libllama sees them, and texts are
+ *    repaired. What libllama throws all the same becomes a status in llama_shim.cpp.
+ * 2. What a generation streams is the pieces of its tokens, in whole characters; what is no character comes as U+FFFD.
  * Threads: a vocabulary by any thread; a stop_text by one at a time.
  */
 #ifndef DW_MODEL_TEXT_TEXT_H

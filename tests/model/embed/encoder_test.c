@@ -112,7 +112,9 @@ static void minilm_tokenizes_as_libllama(void **state) {
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         int32_t ours[64], theirs[64];
         size_t n = 0;
-        assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), texts[i], strlen(texts[i]), true, false, ours, 64, &n, NULL), DW_OK);
+        assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), texts[i], strlen(texts[i]), DW_TEXT_WHOLE, false,
+                                           ours, 64, &n, NULL),
+                         DW_OK);
         assert_int_equal(n, embed_oracle_tokenize(o, texts[i], theirs, 64));
         assert_memory_equal(ours, theirs, n * sizeof ours[0]);
         assert_true(n >= 2 && ours[0] == 101 && ours[n - 1] == 102);
@@ -138,7 +140,9 @@ static void minilm_takes_every_character(void **state) {
             else if (c < 0x10000) text[size++] = (char)(0xe0 | c >> 12), text[size++] = (char)(0x80 | (c >> 6 & 63)), text[size++] = (char)(0x80 | (c & 63));
             else text[size++] = (char)(0xf0 | c >> 18), text[size++] = (char)(0x80 | (c >> 12 & 63)), text[size++] = (char)(0x80 | (c >> 6 & 63)), text[size++] = (char)(0x80 | (c & 63));
         }
-        assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), text, size, true, false, tokens, BLOCK * 4 + 2, &n, NULL), DW_OK);
+        assert_int_equal(
+            dw_vocab_tokenize(dw_model_vocab(model), text, size, DW_TEXT_WHOLE, false, tokens, BLOCK * 4 + 2, &n, NULL),
+            DW_OK);
         for (size_t i = 0; i < n; i++) assert_in_range(tokens[i], 0, 30521);
     }
     dw_model_close(model);

@@ -53,7 +53,9 @@ static totals compare_all(const char *path, uint32_t context, uint32_t n_schedul
     oracle *o = open_oracle(path, context);
     assert_int_equal(oracle_vocab(o), dw_model_info_view(model)->n_vocab);
     size_t n_text = 0;
-    assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), text, strlen(text), true, false, prompt, PROMPT_MAX, &n_text, NULL), DW_OK);
+    assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), text, strlen(text), DW_TEXT_WHOLE, false, prompt,
+                                       PROMPT_MAX, &n_text, NULL),
+                     DW_OK);
     add(&sum, compare_with_oracle(model, o, prompt, &(uint32_t){(uint32_t)n_text}, 1, N_GREEDY));
     for (uint32_t i = 0; i < n_schedules; i++) {
         uint32_t n_parts = 0, n = 0;

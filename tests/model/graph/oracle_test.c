@@ -74,7 +74,9 @@ static void compare_gemma(const char *path, int threads, bool long_prompt) {
     int32_t prompt[LONG];
     for (size_t i = 0; !long_prompt && i < sizeof texts / sizeof texts[0]; i++) {
         size_t n = 0;
-        assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), texts[i], strlen(texts[i]), true, false, prompt, LONG, &n, NULL), DW_OK);
+        assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), texts[i], strlen(texts[i]), DW_TEXT_WHOLE, false,
+                                           prompt, LONG, &n, NULL),
+                         DW_OK);
         compare(model, o, prompt, (uint32_t)n, N_GREEDY);
     }
     if (long_prompt) {

@@ -51,7 +51,9 @@ static void perplexity_equals_libllamas(void **state) {
     assert_int_equal(dw_device_open("cpu", &(dw_device_options){.threads = 1}, &device, NULL), DW_OK);
     if (dw_model_open(path, device, &(dw_model_options){.context_tokens = WINDOW, .sessions_max = 2}, &model, &err) != DW_OK) fail_msg("%s", err.text);
     assert_int_equal(dw_os_read_file(DW_TEST_SOURCE "/tests/model/graph/texts/alice.txt", 1 << 20, &text, &size, NULL), DW_OK);
-    assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), (const char *)text, size, false, false, tokens, TOKENS_MAX, &n, NULL), DW_OK);
+    assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), (const char *)text, size, DW_TEXT_GOES_ON, false, tokens,
+                                       TOKENS_MAX, &n, NULL),
+                     DW_OK);
     oracle *o = oracle_open(path, WINDOW, 1);
     assert_non_null(o);
     double ours = 0, theirs = 0;

@@ -211,7 +211,7 @@ static void make_token(dw_writer *w, const make_vocabulary *options, unsigned id
     } else if (id < MAKE_FIRST_BYTE) {
         make_string(w, special[id]);
     } else if (id >= MAKE_FIRST_WORD) {
-        make_string(w, words[id - MAKE_FIRST_WORD]);
+        make_string(w, options->spaces && id == N_TOKENS - 1 ? "\xe2\x96\x81" : words[id - MAKE_FIRST_WORD]);
     } else if (options->fault == MAKE_MISSING_BYTE && id == MAKE_FIRST_BYTE + 0xe2) {
         make_string(w, "<0xe2>"); /* libllama looks for capital digits */
     } else if (options->byte_pairs) {
@@ -259,7 +259,11 @@ static void make_tokens(dw_writer *w, const make_vocabulary *options, unsigned *
 static void make_settings(dw_writer *w, const make_vocabulary *options, unsigned *n_keys) {
     make_fault fault = options->fault;
     if (fault != MAKE_BOS_MISSING) {
-        make_key_u32(w, "tokenizer.ggml.bos_token_id", fault == MAKE_BOS_OUTSIDE ? N_TOKENS : 1);
+        uint32_t bos = fault == MAKE_BOS_OUTSIDE                                 ? N_TOKENS
+                       : fault == MAKE_BOS_NONE || fault == MAKE_BOS_NONE_SIGNED ? UINT32_MAX
+                                                                                 : 1;
+        make_key(w, "tokenizer.ggml.bos_token_id", fault == MAKE_BOS_NONE_SIGNED ? DW_GGUF_I32 : DW_GGUF_U32);
+        dw_write_u32(w, bos);
         ++*n_keys;
     }
     if (fault != MAKE_EOS_MISSING) {
@@ -267,8 +271,8 @@ static void make_settings(dw_writer *w, const make_vocabulary *options, unsigned
         ++*n_keys;
     }
     make_key_bool(w, "tokenizer.ggml.add_bos_token", 1);
-    make_key_bool(w, "tokenizer.ggml.add_eos_token", fault == MAKE_EOS_MISSING);
-    make_key_bool(w, "tokenizer.ggml.add_space_prefix", 0);
+    make_key_bool(w, "tokenizer.ggml.add_eos_token", fault == MAKE_EOS_MISSING || options->adds_eos);
+    make_key_bool(w, "tokenizer.ggml.add_space_prefix", options->spaces);
     make_key_u32(w, "llama.vocab_size", fault == MAKE_OTHER_SIZE ? N_TOKENS + 1 : N_TOKENS);
     *n_keys += 4;
     if (options->byte_pairs && fault != MAKE_NO_MERGES) {
@@ -291,7 +295,10 @@ static void make_identity(dw_writer *w, const make_vocabulary *options, unsigned
         ++*n_keys;
     }
     if (options->byte_pairs) {
-        make_key_string(w, "tokenizer.ggml.pre", fault == MAKE_UNKNOWN_PRE ? "default" : "llama-bpe");
+        make_key_string(w, "tokenizer.ggml.pre",
+                        fault == MAKE_UNKNOWN_PRE ? "no-such-splitting"
+                        : options->pre            ? options->pre
+                                                  : "llama-bpe");
         ++*n_keys;
     }
 }

@@ -40,12 +40,16 @@ typedef enum make_fault {
     MAKE_GOOD, MAKE_NO_MODEL, MAKE_UNKNOWN_MODEL, MAKE_UNKNOWN_PRE, MAKE_NO_TOKENS, MAKE_TOKENS_NOT_STRINGS, MAKE_EQUAL_TOKENS,
     MAKE_EQUAL_UP_TO_ZERO, MAKE_NAME_OF_EMPTY, MAKE_MISSING_BYTE, MAKE_SHORT_SCORES, MAKE_NAN_SCORE, MAKE_SCORES_NOT_NUMBERS,
     MAKE_SHORT_TYPES, MAKE_UNKNOWN_TYPE, MAKE_BYTE_NOT_WRITTEN_SO, MAKE_NO_MERGES, MAKE_BOS_OUTSIDE, MAKE_BOS_MISSING, MAKE_EOS_MISSING,
-    MAKE_OTHER_SIZE, MAKE_OTHER_ROWS, MAKE_LONG_TOKEN, MAKE_GROWING_TOKENS, MAKE_NO_ARCHITECTURE, MAKE_FAULTS
+    MAKE_OTHER_SIZE, MAKE_BOS_NONE, MAKE_BOS_NONE_SIGNED, MAKE_OTHER_ROWS, MAKE_LONG_TOKEN, MAKE_GROWING_TOKENS,
+    MAKE_NO_ARCHITECTURE, MAKE_FAULTS
 } make_fault;
 
 typedef struct make_vocabulary {
     bool byte_pairs;  /* gpt2 with llama-bpe word splitting; else llama (SentencePiece) */
     make_fault fault;
+    const char *pre;  /* of byte pairs: another word splitting */
+    bool spaces;      /* SentencePiece: texts get a space in front, and the last word is a space */
+    bool adds_eos;
 } make_vocabulary;
 
 /* A llama-like file with a vocabulary and an embedding, no layers. Tokens: <unk> <s> </s>, 256 bytes, then words. */

@@ -9,7 +9,7 @@
 #include "ggml-cpu.h"
 #include "gguf.h"
 
-enum { GENERATION = 3 }; /* in the files' names: raise it when what is written changes */
+enum { GENERATION = 4 }; /* in the files' names: raise it when what is written changes */
 
 #define SMALL .n_vocab = 512
 #define SIZES(layers, w, heads, heads_kv, feed) \
@@ -303,7 +303,7 @@ static void tensors(maker *k) {
     if (m->extra != NULL) vector(k, m->extra, m->width, 1.0f, 0.3f);
 }
 
-/* SentencePiece-like: unknown, begin, end, the 256 bytes, then short strings of letters. */
+/* SentencePiece-like: unknown, begin, end, the 256 bytes, then short strings of letters, and a space. */
 static void small_vocabulary(maker *k) {
     uint32_t n = k->n_vocab;
     const char **texts = calloc(n, sizeof texts[0]);
@@ -316,6 +316,7 @@ static void small_vocabulary(maker *k) {
         uint32_t word = i - 259;
         if (i < 3) snprintf(memory[i], sizeof memory[i], "%s", special[i]);
         else if (i < 259) snprintf(memory[i], sizeof memory[i], "<0x%02X>", i - 3);
+        else if (i == n - 1) snprintf(memory[i], sizeof memory[i], "\xe2\x96\x81");
         else if (word < 26) snprintf(memory[i], sizeof memory[i], "%c", (int)('a' + word));
         else snprintf(memory[i], sizeof memory[i], "%s%c%c", word % 2 ? "\xe2\x96\x81" : "", (int)('a' + word / 26 % 26), (int)('a' + word % 26));
         texts[i] = memory[i];

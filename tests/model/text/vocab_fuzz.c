@@ -1,5 +1,5 @@
-/* vocab_fuzz.c: a GGUF that was accepted, as a vocabulary: refused, or libllama takes it and tokenizes without an assertion or an
- * exception, which would end the process. */
+/* vocab_fuzz.c: a GGUF that was accepted, as a vocabulary: refused, or libllama takes it and tokenizes without an
+ * assertion or an exception, which would end the process. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,9 +21,11 @@ static void use(dw_vocab *vocab) {
     char back[4096];
     size_t n = 0, bytes = 0;
     for (int special = 0; special < 2; special++) {
-        dw_status status = dw_vocab_tokenize(vocab, text, sizeof text - 1, true, special != 0, tokens, 256, &n, NULL);
+        dw_status status =
+            dw_vocab_tokenize(vocab, text, sizeof text - 1, DW_TEXT_WHOLE, special != 0, tokens, 256, &n, NULL);
         must(status == DW_OK, "a short text does not fit");
-        for (size_t i = 0; i < n; i++) must(tokens[i] >= 0 && (uint32_t)tokens[i] < dw_vocab_size(vocab), "a token outside the vocabulary");
+        for (size_t i = 0; i < n; i++)
+            must(tokens[i] >= 0 && (uint32_t)tokens[i] < dw_vocab_size(vocab), "a token outside the vocabulary");
         status = dw_vocab_detokenize(vocab, tokens, n, true, back, sizeof back, &bytes, NULL);
         must(status == DW_OK || status == DW_E_FULL, "own tokens have no text");
     }
