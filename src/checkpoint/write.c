@@ -218,6 +218,7 @@ dw_status dw_checkpoint_write(const char *path, const dw_checkpoint_state *given
         status = dw_fail(err, status, "no memory for a hasher");
         goto out;
     }
+    dw_os_note_temporary(temporary);
     status = dw_os_open(temporary, DW_OS_CREATE_NEW, &to.file, err);
     if (status != DW_OK) goto out;
     made = true;
@@ -236,6 +237,7 @@ out:
     }
     dw_hasher_destroy(to.hasher);
     dw_drift_layout_deinit(&layout);
+    if (temporary) dw_os_forget_temporary(temporary);
     free(temporary);
     return status;
 }

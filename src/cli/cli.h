@@ -22,9 +22,10 @@
 
 #include "actor/actor.h"
 #include "base/base.h"
+#include "os/os.h"
 
 /* Exit codes. A WASI command that `run` started passes its own through. */
-enum { DW_EXIT_OK = 0, DW_EXIT_REFUSED = 1, DW_EXIT_USAGE = 2, DW_EXIT_FAILED = 3, DW_EXIT_CORRUPT = 4, DW_EXIT_GUEST = 5 };
+enum { DW_EXIT_OK = 0, DW_EXIT_REFUSED = 1, DW_EXIT_USAGE = 2, DW_EXIT_FAILED = 3, DW_EXIT_CORRUPT = 4, DW_EXIT_GUEST = 5, DW_EXIT_SIGNAL = 6 };
 enum { DW_PATH_BYTES = 4096 };
 
 typedef struct dw_cli {
@@ -33,6 +34,7 @@ typedef struct dw_cli {
     bool usage_error;    /* the status that is being returned means: the command line was wrong */
     int exit_code;       /* when >= 0: instead of the one that follows from the status */
     char hint[512];      /* "" = none */
+    json_t *so_far;      /* with --json, what a verb had to tell before it failed: turns; owned */
 } dw_cli;
 
 /* --- options and verbs (options.c) ----------------------------------------------------------------------------- */
@@ -57,6 +59,8 @@ typedef struct dw_option {
 #define DW_OPTION_PROGRAM {"program", DW_OPTION_TEXT, "PATH|NAME", "the program, where neither the checkpoint holds it nor this machine has run it"}
 #define DW_OPTION_NO_PROGRAM {"no-program", DW_OPTION_FLAG, NULL, "leave the program out of the file; it is found by its hash where it was run before"}
 #define DW_OPTION_FORCE {"force", DW_OPTION_FLAG, NULL, "replace the file if it is there already"}
+#define DW_OPTION_MEMORY {"memory", DW_OPTION_TEXT, "SIZE", "the most linear memory that the program may have, as 64M; default 1G, at most 4G"}
+#define DW_OPTION_TURN_LIMIT {"turn-limit", DW_OPTION_NUMBER, "SECONDS", "a turn that takes longer is ended and leaves nothing behind; default 600, 0 = none"}
 #define DW_OPTION_END {NULL, DW_OPTION_FLAG, NULL, NULL}
 
 typedef struct dw_args dw_args;
@@ -150,13 +154,22 @@ void dw_name_from_path(const char *path, char out[DW_ACTOR_NAME_BYTES_MAX + 1]);
 dw_status dw_wake_actor(dw_cli *cli, const dw_args *args, const char *file, const dw_thaw_options *options, dw_runtime **runtime, dw_actor **actor,
                         dw_thaw_report *report, dw_error *err) DW_MUST_USE;
 
-typedef enum dw_keep_mode {
-    DW_KEEP_NEW,   /* a file that is there is replaced with --force only */
-    DW_KEEP_AGAIN  /* the actor's own file */
-} dw_keep_mode;
-/* Freezes the actor into the file, as --no-program says. */
-dw_status dw_keep_actor(dw_cli *cli, const dw_args *args, dw_actor *actor, const char *file, dw_keep_mode mode, dw_checkpoint_report *report,
-                        dw_error *err) DW_MUST_USE;
+/* The right to write a file, from before the work whose result goes there until it is there. */
+typedef struct dw_claim {
+    char path[DW_PATH_BYTES];  /* what the file's name leads to: absolute, without links */
+    bool is_known;             /* what is there is a checkpoint of this identity, and may be replaced while it is */
+    dw_hash identity;
+    dw_os_file lock;
+} dw_claim;
+
+/* For a file that is to be made. One that is there is DW_E_EXISTS without --force; a folder or a device is refused, and so is a place where no
+ * file can be made. Waits for another driftwood that has it, at most a minute (DW_E_BUSY). */
+dw_status dw_claim_new(dw_cli *cli, const dw_args *args, const char *file, dw_claim *claim, dw_error *err) DW_MUST_USE;
+/* For an actor's own file, before it is thawed. */
+dw_status dw_claim_own(dw_cli *cli, const char *file, dw_claim *claim, dw_error *err) DW_MUST_USE;
+void dw_claim_release(dw_claim *claim); /* also of one that failed */
+/* Freezes the actor into the claimed file, as --no-program says; as often as wanted. DW_E_STATE when the file is no longer what it was. */
+dw_status dw_keep_actor(const dw_args *args, dw_actor *actor, dw_claim *claim, dw_checkpoint_report *report, dw_error *err) DW_MUST_USE;
 
 /* --- turns (turns.c) ------------------------------------------------------------------------------------------- */
 
@@ -171,23 +184,30 @@ typedef struct dw_watch {
     uint64_t first_text_ns;   /* since the start of the last turn; 0 = none came */
     uint64_t started_ns;
     char last_byte;
+    dw_writer emitted;        /* the text itself, as far as there is memory: to see whether a reply repeats it */
+    char said[8][160];        /* the program's last lines that were not shown, for when it fails; a ring */
+    size_t n_said;
+    uint64_t turn_limit_ns;   /* 0 = none */
     bool ended_by_user;       /* a second Ctrl-C in one turn */
     struct dw_interrupter *interrupter;
 } dw_watch;
 
-dw_observer dw_watch_observer(dw_watch *watch); /* `watch` stays where it is while the actor lives */
+/* As --turn-limit says. `watch` stays where it is while the actor lives; dw_watch_deinit. */
+dw_watch dw_watch_of(const dw_cli *cli, const dw_args *args);
+dw_observer dw_watch_observer(dw_watch *watch);
 /* From now on Ctrl-C stops the answer instead of the process. */
 dw_status dw_watch_interrupts(dw_watch *watch, dw_error *err) DW_MUST_USE;
 void dw_watch_deinit(dw_watch *watch);
 
 /* Sends one message and handles it; realtime_ns 0 = now. The reply in `result` is the caller's, freed with dw_turn_free. */
-dw_status dw_take_turn(dw_watch *watch, const char *message, uint64_t realtime_ns, dw_turn_result *result, dw_error *err) DW_MUST_USE;
+typedef struct dw_message { const char *text; size_t size; } dw_message; /* any bytes */
+dw_status dw_take_turn(dw_watch *watch, dw_message message, uint64_t realtime_ns, dw_turn_result *result, dw_error *err) DW_MUST_USE;
 void dw_turn_free(dw_turn_result *result);
 /* The same for several messages (a second apart when realtime_ns is given), printing replies, collecting them in `turns` (may be NULL). */
 dw_status dw_take_turns(dw_watch *watch, const char *const *messages, size_t count, uint64_t realtime_ns, json_t *turns,
                         dw_error *err) DW_MUST_USE;
-json_t *dw_json_turn(const dw_watch *watch, const char *message, const dw_turn_result *result);
-/* Prints the reply unless what was streamed already said it; ends the line. */
+json_t *dw_json_turn(const dw_watch *watch, dw_message message, const dw_turn_result *result);
+/* Prints the reply unless what was streamed is the same text; ends the line. */
 void dw_say_reply(const dw_watch *watch, const dw_turn_result *result);
 
 json_t *dw_json_digest(const dw_actor_digest *digest);
@@ -199,7 +219,8 @@ void dw_say_freeze(const dw_cli *cli, const char *path, const dw_checkpoint_repo
 void dw_say_thaw(const dw_cli *cli, const dw_thaw_report *report);
 
 typedef enum dw_line { DW_LINE_TEXT, DW_LINE_END, DW_LINE_INTERRUPTED } dw_line;
-/* One line of standard input without its end, malloc'ed. Longer ones than a message may be are refused. */
-dw_status dw_read_line(dw_line *kind, char **out, dw_error *err) DW_MUST_USE;
+/* One line of standard input without its end, malloc'ed, with a NUL behind it; NULs in it stay. One that is longer than a message may be is
+ * read to its end and refused (DW_E_LIMIT): the next line can be read. */
+dw_status dw_read_line(dw_line *kind, char **out, size_t *size, dw_error *err) DW_MUST_USE;
 
 #endif

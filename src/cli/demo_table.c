@@ -40,9 +40,9 @@ static char *reading_message(uint32_t n_tokens) {
 /* --- turns ----------------------------------------------------------------------------------------------------- */
 
 /* A turn of the reader; a reply that begins with "error=" is its refusal. */
-static dw_status ask_reader(dw_watch *watch, const char *message, dw_error *err) {
+static dw_status ask_reader(dw_watch *watch, const char *text, dw_error *err) {
     dw_turn_result result;
-    dw_status status = dw_take_turn(watch, message, 0, &result, err);
+    dw_status status = dw_take_turn(watch, (dw_message){text, strlen(text)}, 0, &result, err);
     if (status == DW_OK && result.reply && strncmp(result.reply, "error=", 6) == 0) {
         status = dw_fail(err, DW_E_STATE, "the reader refused: %.150s", result.reply + 6);
     }
@@ -132,7 +132,7 @@ static dw_status read_again(const dw_demo *demo, dw_program *program, const char
     dw_turn_result result;
     dw_status status = dw_actor_create(demo->runtime, program, &options, &watch.actor, err);
     uint64_t start = dw_os_monotonic_ns();
-    if (status == DW_OK) status = dw_take_turn(&watch, message, 0, &result, err);
+    if (status == DW_OK) status = dw_take_turn(&watch, (dw_message){message, strlen(message)}, 0, &result, err);
     if (status == DW_OK && result.tokens_evaluated + 1 != row->tokens) {
         status = dw_fail(err, DW_E_INTERNAL, "%llu of %u tokens were read again", (unsigned long long)result.tokens_evaluated, row->tokens);
     }

@@ -66,9 +66,10 @@ static dw_status exchange(talk *t, dw_watch *watch, const char *who, const char 
     dw_turn_result result;
     dw_cli_say_styled(t->cli, DW_STYLE_BOLD, "  %-10s ", who);
     dw_cli_say(t->cli, "%s\n", question);
-    dw_status status = dw_take_turn(watch, question, at_ns, &result, err);
+    const dw_message message = {question, strlen(question)};
+    dw_status status = dw_take_turn(watch, message, at_ns, &result, err);
     dw_say_reply(watch, &result);
-    if (status == DW_OK && json_array_append_new(t->turns, dw_json_turn(watch, question, &result)) != 0) {
+    if (status == DW_OK && json_array_append_new(t->turns, dw_json_turn(watch, message, &result)) != 0) {
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the result");
     }
     if (status == DW_OK && reply) {

@@ -317,6 +317,7 @@ static dw_status open_bare_runtime(dw_cli *cli, const dw_args *args, dw_kv_type 
     if (threads > 4096) return dw_cli_usage(cli, err, "--threads must be at most 4096");
     dw_runtime_options options = {.device = dw_args_text(args, "device"), .threads = (unsigned)threads, .repack = dw_args_flag(args, "repack")};
     dw_status status = dw_args_bytes(cli, args, "kv-budget", &options.kv_bytes_max, err);
+    if (status == DW_OK) status = dw_args_bytes(cli, args, "memory", &options.memory_bytes_max, err);
     if (status == DW_OK) status = choose_kv_type(cli, args, otherwise, &options.kv_type, err);
     if (status == DW_OK) status = dw_runtime_create(&options, out, err);
     if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood doctor` lists the devices of this machine.");

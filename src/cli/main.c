@@ -58,7 +58,8 @@ static void print_overview(void) {
            "  2  the command line is wrong\n"
            "  3  failed: the system or the device did not deliver\n"
            "  4  corrupt: a checkpoint or model file is damaged\n"
-           "  5  the guest program trapped or exited\n\n"
+           "  5  the guest program trapped or exited\n"
+           "  6  ended by a signal (SIGINT, SIGTERM, SIGHUP); files are whole, each with what was written last\n\n"
            "Environment:\n"
            "  DRIFTWOOD_MODEL   the model to use (a path or a name)\n"
            "  DRIFTWOOD_CACHE   folder for models and compiled programs; default ~/.cache/driftwood\n"
@@ -129,7 +130,9 @@ static void report_error(const dw_cli *cli, const char *verb, dw_status status, 
     if (error && err->offset != DW_NO_OFFSET) (void)json_object_set_new(error, "offset", dw_json_u64(err->offset));
     if (error && err->system_errno != 0) (void)json_object_set_new(error, "errno", json_integer(err->system_errno));
     dw_error ignored;
-    if (dw_cli_finish(cli, json_pack("{s:o}", "error", error), &ignored) != DW_OK) (void)fprintf(stderr, "driftwood: %s\n", ignored.text);
+    json_t *object = cli->so_far ? json_incref(cli->so_far) : json_object();
+    if (json_object_set_new(object, "error", error) != 0) object = (json_decref(object), NULL);
+    if (dw_cli_finish(cli, object, &ignored) != DW_OK) (void)fprintf(stderr, "driftwood: %s\n", ignored.text);
 }
 
 /* --- main ------------------------------------------------------------------------------------------------------ */
@@ -157,6 +160,7 @@ int main(int argc, char **argv) {
     dw_cli cli = {.exit_code = -1};
     dw_error err = {.offset = DW_NO_OFFSET};
     const dw_verb *verb = NULL;
+    dw_os_end_well(DW_EXIT_SIGNAL, DW_EXIT_FAILED);
     cli.colour = dw_os_is_terminal(1) && !dw_os_environment("NO_COLOR");
     /* Known before the options are parsed, so that an error in them is JSON too. */
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) cli.json = cli.json || strcmp(argv[i], "--json") == 0;
@@ -172,6 +176,7 @@ int main(int argc, char **argv) {
     if (status == DW_OK && argc < 2) cli.exit_code = DW_EXIT_USAGE; /* the overview was not asked for */
 out:
     if (status != DW_OK) report_error(&cli, verb ? verb->name : NULL, status, &err);
+    json_decref(cli.so_far);
     if (status == DW_OK && fflush(stdout) != 0) status = DW_E_IO;
     return exit_code_of(&cli, status);
 }

@@ -76,7 +76,7 @@ static dw_status ask_guest(dw_watch *watch, uint32_t n, dw_matmul_result *out, g
     dw_turn_result turn;
     uint64_t compute_ns = 0;
     (void)snprintf(message, sizeof message, "n=%u seed=%u data=exact", n, n);
-    dw_status status = dw_take_turn(watch, message, 0, &turn, err);
+    dw_status status = dw_take_turn(watch, (dw_message){message, strlen(message)}, 0, &turn, err);
     const char *reply = turn.reply ? turn.reply : "";
     bool understood = status == DW_OK && number_in(reply, "wrong", &out->guest_wrong) && number_in(reply, "checked", &out->guest_checked) &&
                       number_in(reply, "compute_ns", &compute_ns) && number_in(reply, "copied", &out->copied_bytes) && number_in(reply, "a", &at->a) &&

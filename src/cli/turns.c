@@ -70,6 +70,7 @@ static unsigned set_running(dw_watch *watch, dw_actor *actor) {
 
 void dw_watch_deinit(dw_watch *watch) {
     struct dw_interrupter *i = watch->interrupter;
+    dw_writer_deinit(&watch->emitted);
     if (!i) return;
     dw_os_mutex_lock(i->mutex);
     i->quit = true;
@@ -96,29 +97,69 @@ static void on_text(void *context, const char *text, size_t size) {
     }
     watch->emitted_bytes += size;
     watch->last_byte = text[size - 1];
+    if (watch->emitted_bytes <= DW_MESSAGE_BYTES_MAX) dw_write_bytes(&watch->emitted, text, size);
+}
+
+/* A line of the program's own, which must not drive the terminal. */
+static void say_program_line(const char *text, size_t size) {
+    char plain[DW_PLAIN_BYTES(DW_LOG_LINE_BYTES_MAX)];
+    dw_plain_text(text, (size_t)dw_min_u64(size, DW_LOG_LINE_BYTES_MAX), false, plain, sizeof plain);
+    (void)fprintf(stderr, "program: %s\n", plain);
 }
 
 static void on_log(void *context, int level, const char *text, size_t size) {
-    (void)context;
+    dw_watch *watch = context;
+    while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r')) size--;
     /* The guest's log is its own; it is shown when it is about trouble, or when the user asked for logs. */
-    if (level <= DW_LOG_WARN || dw_log_enabled(DW_LOG_INFO)) (void)fprintf(stderr, "program: %.*s\n", (int)dw_min_u64(size, DW_LOG_LINE_BYTES_MAX), text);
+    if (level <= DW_LOG_WARN || dw_log_enabled(DW_LOG_INFO)) {
+        say_program_line(text, size);
+        return;
+    }
+    char *place = watch->said[watch->n_said++ % (sizeof watch->said / sizeof watch->said[0])];
+    (void)snprintf(place, sizeof watch->said[0], "%.*s", (int)dw_min_u64(size, sizeof watch->said[0] - 1), text);
+}
+
+/* What a program wrote before it failed is what it has to say about that: a panic's text, an assertion's. */
+static void say_last_lines(dw_watch *watch) {
+    const size_t room = sizeof watch->said / sizeof watch->said[0];
+    for (size_t i = watch->n_said > room ? watch->n_said - room : 0; i < watch->n_said; i++) {
+        const char *line = watch->said[i % room];
+        say_program_line(line, strlen(line));
+    }
+    watch->n_said = 0;
+}
+
+enum { TURN_LIMIT_DEFAULT_S = 600 };
+
+dw_watch dw_watch_of(const dw_cli *cli, const dw_args *args) {
+    uint64_t seconds = dw_min_u64(dw_args_number(args, "turn-limit", TURN_LIMIT_DEFAULT_S), UINT64_C(1) << 32);
+    dw_watch watch = {.cli = cli, .stream = true, .turn_limit_ns = seconds * UINT64_C(1000000000)};
+    dw_writer_init(&watch.emitted);
+    return watch;
 }
 
 dw_observer dw_watch_observer(dw_watch *watch) { return (dw_observer){.on_text = on_text, .on_log = on_log, .context = watch}; }
 
 /* --- turns ----------------------------------------------------------------------------------------------------- */
 
-dw_status dw_take_turn(dw_watch *watch, const char *message, uint64_t realtime_ns, dw_turn_result *result, dw_error *err) {
+dw_status dw_take_turn(dw_watch *watch, dw_message message, uint64_t realtime_ns, dw_turn_result *result, dw_error *err) {
     *result = (dw_turn_result){0};
-    dw_status status = dw_actor_send(watch->actor, message, strlen(message), realtime_ns, err);
+    dw_status status = dw_actor_send(watch->actor, message.text, message.size, realtime_ns, err);
     if (status != DW_OK) return status;
+    dw_writer_deinit(&watch->emitted);
+    dw_writer_init(&watch->emitted);
+    watch->n_said = 0;
     watch->emitted_bytes = 0;
     watch->first_text_ns = 0;
     watch->last_byte = '\n';
     (void)set_running(watch, watch->actor);
     watch->started_ns = dw_os_monotonic_ns();
-    status = dw_actor_turn(watch->actor, UINT64_MAX, result, err);
+    uint64_t deadline_ns = watch->turn_limit_ns ? watch->started_ns + watch->turn_limit_ns : UINT64_MAX;
+    status = dw_actor_turn(watch->actor, deadline_ns, result, err);
     watch->ended_by_user = set_running(watch, NULL) > 1;
+    bool by_program = status == DW_E_TRAP || status == DW_E_EXIT || status == DW_E_STATE;
+    if (by_program) say_last_lines(watch);
+    if (status == DW_E_DEADLINE) return dw_fail(err, status, "the turn took longer than %llu seconds (--turn-limit)", (unsigned long long)(watch->turn_limit_ns / 1000000000u));
     return status;
 }
 
@@ -127,8 +168,23 @@ void dw_turn_free(dw_turn_result *result) {
     result->reply = NULL;
 }
 
+/* Without the blanks at both ends: a model's answer begins with one. */
+static dw_message trimmed(dw_message text) {
+    while (text.size > 0 && (unsigned char)text.text[0] <= ' ') text.text++, text.size--;
+    while (text.size > 0 && (unsigned char)text.text[text.size - 1] <= ' ') text.size--;
+    return text;
+}
+
+static bool was_streamed(const dw_watch *watch, const dw_turn_result *result) {
+    if (!watch->stream || watch->emitted_bytes == 0) return false;
+    dw_message reply = trimmed((dw_message){result->reply ? result->reply : "", result->reply_size});
+    dw_message emitted = trimmed((dw_message){(const char *)watch->emitted.data, watch->emitted.size});
+    return reply.size == 0 || (reply.size == emitted.size && memcmp(reply.text, emitted.text, reply.size) == 0);
+}
+
 void dw_say_reply(const dw_watch *watch, const dw_turn_result *result) {
-    bool streamed = watch->stream && watch->emitted_bytes > 0;
+    bool streamed = was_streamed(watch, result);
+    if (!streamed && watch->stream && watch->emitted_bytes > 0 && watch->last_byte != '\n') dw_cli_say(watch->cli, "\n");
     if (!streamed && result->reply_size > 0) {
         if (watch->label) dw_cli_say_styled(watch->cli, DW_STYLE_NAME, "%s", watch->label);
         dw_cli_say_text(watch->cli, result->reply, result->reply_size);
@@ -137,8 +193,8 @@ void dw_say_reply(const dw_watch *watch, const dw_turn_result *result) {
     if (last != '\n') dw_cli_say(watch->cli, "\n");
 }
 
-json_t *dw_json_turn(const dw_watch *watch, const char *message, const dw_turn_result *r) {
-    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "message", dw_json_text(message, strlen(message)), "reply",
+json_t *dw_json_turn(const dw_watch *watch, dw_message message, const dw_turn_result *r) {
+    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "message", dw_json_text(message.text, message.size), "reply",
                      dw_json_text(r->reply ? r->reply : "", r->reply ? r->reply_size : 0), "turn", (json_int_t)r->turn, "run_ms", dw_json_ms(r->run_ns),
                      "commit_ms", dw_json_ms(r->commit_ns), "first_text_ms", watch->first_text_ns ? dw_json_ms(watch->first_text_ns) : json_null(),
                      "tokens_evaluated", (json_int_t)r->tokens_evaluated, "tokens_shared", (json_int_t)r->tokens_shared,
@@ -150,9 +206,10 @@ dw_status dw_take_turns(dw_watch *watch, const char *const *messages, size_t cou
     for (size_t i = 0; status == DW_OK && i < count; i++) {
         dw_turn_result result;
         uint64_t at = realtime_ns ? realtime_ns + i * UINT64_C(1000000000) : 0;
-        status = dw_take_turn(watch, messages[i], at, &result, err);
+        const dw_message message = {messages[i], strlen(messages[i])};
+        status = dw_take_turn(watch, message, at, &result, err);
         dw_say_reply(watch, &result);
-        if (status == DW_OK && turns && json_array_append_new(turns, dw_json_turn(watch, messages[i], &result)) != 0) {
+        if (status == DW_OK && turns && json_array_append_new(turns, dw_json_turn(watch, message, &result)) != 0) {
             status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the result");
         }
         dw_turn_free(&result);
@@ -210,47 +267,55 @@ void dw_say_thaw(const dw_cli *cli, const dw_thaw_report *r) {
 
 /* --- lines ----------------------------------------------------------------------------------------------------- */
 
-dw_status dw_read_line(dw_line *kind, char **out, dw_error *err) {
+/* Appends a byte; false without memory. */
+static bool add_byte(char **line, size_t *size, size_t *capacity, int byte) {
+    if (*size + 1 >= *capacity) {
+        size_t wanted = *capacity ? *capacity * 2 : 256;
+        char *grown = realloc(*line, wanted);
+        if (!grown) return false;
+        *line = grown;
+        *capacity = wanted;
+    }
+    (*line)[(*size)++] = (char)byte;
+    (*line)[*size] = '\0';
+    return true;
+}
+
+/* What ends a line: 0 for its own end, else the status that ends the reading. */
+static dw_status end_of_line(int byte, size_t size, dw_line *kind, dw_error *err) {
+    *kind = byte == '\n' || size > 0 ? DW_LINE_TEXT : DW_LINE_END;
+    if (byte != EOF || !ferror(stdin)) return DW_OK;
+    clearerr(stdin);
+    /* Ctrl-C makes a read from the terminal fail on purpose. */
+    if (!dw_os_interrupted(true)) return dw_fail(err, DW_E_IO, "cannot read standard input");
+    *kind = DW_LINE_INTERRUPTED;
+    return DW_OK;
+}
+
+dw_status dw_read_line(dw_line *kind, char **out, size_t *out_size, dw_error *err) {
     size_t size = 0, capacity = 0;
+    uint64_t length = 0;
     char *line = NULL;
+    bool starved = false;
+    int byte;
     *out = NULL;
-    *kind = DW_LINE_END;
-    for (;;) {
-        int byte = getchar();
-        if (byte == EOF && ferror(stdin)) {
-            clearerr(stdin);
-            free(line);
-            /* Ctrl-C makes a read from the terminal fail on purpose. */
-            if (!dw_os_interrupted(true)) return dw_fail(err, DW_E_IO, "cannot read standard input");
-            *kind = DW_LINE_INTERRUPTED;
-            return DW_OK;
-        }
-        if (byte == EOF && size == 0) break;
-        if (byte == EOF || byte == '\n') {
-            *kind = DW_LINE_TEXT;
-            break;
-        }
-        if (size >= DW_MESSAGE_BYTES_MAX) {
-            free(line);
-            return dw_fail(err, DW_E_LIMIT, "a line of standard input is longer than the %llu bytes a message may have", (unsigned long long)DW_MESSAGE_BYTES_MAX);
-        }
-        if (size + 1 >= capacity) {
-            size_t wanted = capacity ? capacity * 2 : 256;
-            char *grown = realloc(line, wanted);
-            if (!grown) {
-                free(line);
-                return dw_fail(err, DW_E_NO_MEMORY, "no memory for a line of standard input");
-            }
-            line = grown;
-            capacity = wanted;
-        }
-        line[size++] = (char)byte;
+    *out_size = 0;
+    while ((byte = getchar()) != EOF && byte != '\n') {
+        if (length++ < DW_MESSAGE_BYTES_MAX && !starved) starved = !add_byte(&line, &size, &capacity, byte);
     }
-    if (*kind == DW_LINE_TEXT) {
-        if (!line && !(line = malloc(1))) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a line of standard input");
-        if (size > 0 && line[size - 1] == '\r') size--;
-        line[size] = '\0';
-        *out = line;
+    dw_status status = end_of_line(byte, size, kind, err);
+    if (status == DW_OK && length > DW_MESSAGE_BYTES_MAX) {
+        status = dw_fail(err, DW_E_LIMIT, "a line of standard input has %llu bytes, more than the %llu that a message may have", (unsigned long long)length,
+                         (unsigned long long)DW_MESSAGE_BYTES_MAX);
     }
+    if (status == DW_OK && size > 0 && line[size - 1] == '\r') line[--size] = '\0';
+    if (status == DW_OK && *kind == DW_LINE_TEXT && !line && !starved) starved = (line = calloc(1, 1)) == NULL;
+    if (status == DW_OK && starved) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a line of standard input");
+    if (status != DW_OK || *kind != DW_LINE_TEXT) {
+        free(line);
+        return status;
+    }
+    *out = line;
+    *out_size = size;
     return DW_OK;
 }

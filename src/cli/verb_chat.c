@@ -10,6 +10,9 @@ typedef struct chat {
     dw_cli *cli;
     const dw_args *args;
     dw_watch watch;
+    dw_claim claim;    /* of --save's file */
+    bool saves;
+    dw_checkpoint_report saved; /* the last time */
     json_t *turns;
     bool interactive;  /* somebody types: prompts, and no failure ends it */
     bool quit;
@@ -24,8 +27,11 @@ static void complain(const chat *c, const dw_error *err) {
 
 static dw_status command_freeze(chat *c, const char *file, dw_error *err) {
     dw_checkpoint_report report;
-    dw_status status = dw_keep_actor(c->cli, c->args, c->watch.actor, file, DW_KEEP_NEW, &report, err);
+    dw_claim claim;
+    dw_status status = dw_claim_new(c->cli, c->args, file, &claim, err);
+    if (status == DW_OK) status = dw_keep_actor(c->args, c->watch.actor, &claim, &report, err);
     if (status == DW_OK) dw_say_freeze(c->cli, file, &report);
+    dw_claim_release(&claim);
     return status;
 }
 
@@ -34,10 +40,13 @@ static dw_status command_fork(chat *c, const char *file, dw_error *err) {
     dw_actor *child = NULL;
     dw_fork_report forked;
     dw_checkpoint_report frozen;
+    dw_claim claim;
     dw_name_from_path(file, name);
-    dw_status status = dw_actor_fork(c->watch.actor, name, &child, &forked, err);
-    if (status == DW_OK) status = dw_keep_actor(c->cli, c->args, child, file, DW_KEEP_NEW, &frozen, err);
+    dw_status status = dw_claim_new(c->cli, c->args, file, &claim, err);
+    if (status == DW_OK) status = dw_actor_fork(c->watch.actor, name, &child, &forked, err);
+    if (status == DW_OK) status = dw_keep_actor(c->args, child, &claim, &frozen, err);
     dw_actor_destroy(child);
+    dw_claim_release(&claim);
     if (status != DW_OK) return status;
     dw_cli_say(c->cli, "forked as %s in %.3f ms: %u tokens shared. ", name, dw_ms(forked.ns), forked.tokens);
     dw_say_freeze(c->cli, file, &frozen);
@@ -82,13 +91,17 @@ static bool own_command(chat *c, const char *line, dw_status *status, dw_error *
 
 /* --- conversation ---------------------------------------------------------------------------------------------- */
 
-static dw_status converse_line(chat *c, const char *line, uint64_t at, dw_error *err) {
+/* After each turn: whatever ends the process then, what was said is in the file. */
+static dw_status save(chat *c, dw_error *err) { return c->saves ? dw_keep_actor(c->args, c->watch.actor, &c->claim, &c->saved, err) : DW_OK; }
+
+static dw_status converse_line(chat *c, dw_message line, uint64_t at, dw_error *err) {
     dw_status status;
-    if (line[strspn(line, " \t")] == '\0') return DW_OK;
-    if (own_command(c, line, &status, err)) return status;
+    if (strlen(line.text) == line.size && line.text[strspn(line.text, " \t")] == '\0') return DW_OK;
+    if (own_command(c, line.text, &status, err)) return status;
     dw_turn_result result;
     status = dw_take_turn(&c->watch, line, at, &result, err);
     dw_say_reply(&c->watch, &result);
+    if (status == DW_OK) status = save(c, err);
     if (status == DW_OK && json_array_append_new(c->turns, dw_json_turn(&c->watch, line, &result)) != 0) {
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the result");
     }
@@ -104,15 +117,15 @@ static dw_status converse(chat *c, uint64_t at, dw_error *err) {
     for (uint64_t n = 0; status == DW_OK && !c->quit; n++) {
         dw_line kind;
         char *line = NULL;
+        size_t size = 0;
         if (c->interactive) dw_cli_say_styled(c->cli, DW_STYLE_BOLD, "you> ");
-        status = dw_read_line(&kind, &line, err);
-        if (status != DW_OK) break;
-        if (kind == DW_LINE_INTERRUPTED) dw_cli_say(c->cli, "\n(/quit or Ctrl-D leaves)\n");
-        if (kind == DW_LINE_END) {
+        status = dw_read_line(&kind, &line, &size, err);
+        if (status == DW_OK && kind == DW_LINE_INTERRUPTED) dw_cli_say(c->cli, "\n(/quit or Ctrl-D leaves)\n");
+        if (status == DW_OK && kind == DW_LINE_END) {
             if (c->interactive) dw_cli_say(c->cli, "\n");
             break;
         }
-        if (kind == DW_LINE_TEXT) status = converse_line(c, line, at ? at + n * UINT64_C(1000000000) : 0, err);
+        if (status == DW_OK && kind == DW_LINE_TEXT) status = converse_line(c, (dw_message){line, size}, at ? at + n * UINT64_C(1000000000) : 0, err);
         free(line);
         bool serious = dw_status_kind_of(status) == DW_KIND_FAILED;
         if (status != DW_OK && c->interactive && !serious) {
@@ -136,10 +149,36 @@ static dw_status apply_setting(chat *c, const char *command, const char *value, 
     char line[80];
     dw_turn_result result;
     if (!value) return DW_OK;
-    (void)snprintf(line, sizeof line, "%s %.60s", command, value);
-    dw_status status = dw_take_turn(&c->watch, line, at, &result, err);
+    int length = snprintf(line, sizeof line, "%s %.60s", command, value);
+    dw_status status = dw_take_turn(&c->watch, (dw_message){line, (size_t)length}, at, &result, err);
     dw_turn_free(&result);
     return status;
+}
+
+static dw_status apply_settings(chat *c, uint64_t at, dw_error *err) {
+    dw_status status = apply_setting(c, "/seed", dw_args_text(c->args, "seed"), at, err);
+    return status == DW_OK ? apply_setting(c, "/temperature", dw_args_text(c->args, "temperature"), at, err) : status;
+}
+
+/* Values that the program would refuse in its own words, which nobody would see. */
+static dw_status check_settings(dw_cli *cli, const dw_args *args, dw_error *err) {
+    const char *seed = dw_args_text(args, "seed"), *temperature = dw_args_text(args, "temperature");
+    char *end = NULL;
+    if (seed && (strspn(seed, "0123456789") != strlen(seed) || strlen(seed) == 0 || strlen(seed) > 19)) {
+        return dw_cli_usage(cli, err, "--seed needs a whole number of at most 19 digits, not \"%.40s\"", seed);
+    }
+    if (!temperature) return DW_OK;
+    double value = strtod(temperature, &end);
+    bool good = end != temperature && *end == '\0' && value >= 0 && value <= 10 && strspn(temperature, "0123456789.") == strlen(temperature);
+    return good ? DW_OK : dw_cli_usage(cli, err, "--temperature needs a number from 0 to 10, not \"%.40s\"", temperature);
+}
+
+/* --save: the file is there from the beginning on, so that a path that will not do shows now. */
+static dw_status begin_saving(chat *c, dw_error *err) {
+    const char *file = dw_args_text(c->args, "save");
+    if (!file) return DW_OK;
+    c->saves = true;
+    return save(c, err);
 }
 
 static dw_status begin(chat *c, const dw_args *args, dw_runtime **runtime, dw_error *err) {
@@ -149,6 +188,7 @@ static dw_status begin(chat *c, const dw_args *args, dw_runtime **runtime, dw_er
         dw_thaw_options options = {.observer = &observer};
         dw_thaw_report report;
         dw_status status = dw_wake_actor(c->cli, args, thaw, &options, runtime, &c->watch.actor, &report, err);
+        if (status == DW_OK) status = apply_settings(c, dw_args_number(args, "at", 0), err);
         if (status == DW_OK && c->interactive) dw_say_thaw(c->cli, &report);
         return status;
     }
@@ -160,52 +200,61 @@ static dw_status begin(chat *c, const dw_args *args, dw_runtime **runtime, dw_er
     if (status == DW_OK) status = dw_find_program(c->cli, program_name ? program_name : "chat", path, err);
     if (status == DW_OK) status = dw_runtime_load_program(*runtime, path, &program, err);
     if (status == DW_OK) status = dw_actor_create(*runtime, program, &options, &c->watch.actor, err);
-    if (status == DW_OK) status = apply_setting(c, "/seed", dw_args_text(args, "seed"), at, err);
-    if (status == DW_OK) status = apply_setting(c, "/temperature", dw_args_text(args, "temperature"), at, err);
+    if (status == DW_OK) status = apply_settings(c, at, err);
     dw_program_release(program);
     return status;
+}
+
+/* The claim on --save's file: the conversation's own, where it goes on in the file that it came from. */
+static dw_status claim_file(chat *c, dw_error *err) {
+    const char *save = dw_args_text(c->args, "save"), *thaw = dw_args_text(c->args, "thaw");
+    char from[DW_PATH_BYTES], to[DW_PATH_BYTES];
+    dw_os_path_kind kind;
+    if (!save) return DW_OK;
+    bool own = thaw && dw_os_resolve(thaw, from, &kind, NULL) == DW_OK && dw_os_resolve(save, to, &kind, NULL) == DW_OK && strcmp(from, to) == 0;
+    return own ? dw_claim_own(c->cli, save, &c->claim, err) : dw_claim_new(c->cli, c->args, save, &c->claim, err);
 }
 
 static dw_status run_chat(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *save = dw_args_text(args, "save");
     dw_runtime *runtime = NULL;
-    chat c = {.cli = cli, .args = args, .turns = json_array(), .interactive = dw_os_is_terminal(0) && dw_os_is_terminal(1) && !cli->json};
-    c.watch = (dw_watch){.cli = cli, .stream = true, .trim = true, .label = c.interactive ? "driftwood> " : NULL};
-    dw_checkpoint_report report;
-    json_t *frozen = NULL;
+    chat c = {.cli = cli, .args = args, .turns = json_array(), .interactive = dw_os_is_terminal(0) && dw_os_is_terminal(1) && !cli->json,
+              .claim = {.lock = DW_OS_FILE_NONE}};
+    c.watch = dw_watch_of(cli, args);
+    c.watch.trim = true;
+    c.watch.label = c.interactive ? "driftwood> " : NULL;
 
+    dw_status status = check_settings(cli, args, err);
+    if (status == DW_OK) status = claim_file(&c, err);
     dw_cli_progress(cli, "opening the model ...");
-    dw_status status = begin(&c, args, &runtime, err);
+    if (status == DW_OK) status = begin(&c, args, &runtime, err);
+    if (status == DW_OK) status = begin_saving(&c, err);
     dw_cli_progress(cli, NULL);
     if (status == DW_OK) status = dw_watch_interrupts(&c.watch, err);
     if (status != DW_OK) goto out;
     greet(&c, runtime);
     status = converse(&c, dw_args_number(args, "at", 0), err);
-    if (status == DW_OK && save) {
-        const char *thaw = dw_args_text(args, "thaw");
-        dw_keep_mode mode = thaw && strcmp(thaw, save) == 0 ? DW_KEEP_AGAIN : DW_KEEP_NEW;
-        status = dw_keep_actor(cli, args, c.watch.actor, save, mode, &report, err);
-        if (status == DW_OK) frozen = dw_json_freeze(save, &report);
-        if (status == DW_OK && c.interactive) dw_say_freeze(cli, save, &report);
-    }
     if (status != DW_OK) goto out;
-    status = dw_cli_finish(cli, json_pack("{s:s, s:O, s:o}", "actor", dw_actor_name(c.watch.actor), "turns", c.turns, "frozen", frozen ? frozen : json_null()), err);
-    frozen = NULL;
+    if (save && c.interactive) dw_say_freeze(cli, save, &c.saved);
+    status = dw_cli_finish(cli, json_pack("{s:s, s:O, s:o}", "actor", dw_actor_name(c.watch.actor), "turns", c.turns, "frozen",
+                                          save ? dw_json_freeze(save, &c.saved) : json_null()), err);
 out:
-    json_decref(frozen);
+    if (status != DW_OK) cli->so_far = json_pack("{s:O}", "turns", c.turns);
     json_decref(c.turns);
     dw_watch_deinit(&c.watch);
     dw_actor_destroy(c.watch.actor);
     dw_runtime_destroy(runtime);
+    dw_claim_release(&c.claim);
     return status;
 }
 
 static const dw_option options[] = {
     {"thaw", DW_OPTION_TEXT, "FILE.drift", "go on with a frozen conversation"},
-    {"save", DW_OPTION_TEXT, "FILE.drift", "freeze the conversation at the end"},
+    {"save", DW_OPTION_TEXT, "FILE.drift", "keep the conversation in a file, from the beginning on and after each answer"},
     {"seed", DW_OPTION_TEXT, "N", "draw answers differently"},
     {"temperature", DW_OPTION_TEXT, "X", "0 always takes the likeliest word; the program's own is moderate"},
     {"program", DW_OPTION_TEXT, "PATH|NAME", "another program to talk to; default chat"},
+    DW_OPTION_TURN_LIMIT,
     DW_OPTION_FORCE,
     DW_OPTION_NO_PROGRAM,
     DW_OPTION_AT,
@@ -214,6 +263,7 @@ static const dw_option options[] = {
     DW_OPTION_THREADS,
     DW_OPTION_REPACK,
     DW_OPTION_KV_BUDGET,
+    DW_OPTION_MEMORY,
     DW_OPTION_KV,
     DW_OPTION_END,
 };

@@ -1,6 +1,19 @@
 /* verb_fork.c: driftwood fork. A second actor in a file of its own, with the same past. */
+#include <string.h>
+
 #include "cli/cli.h"
 #include "cli/verbs.h"
+
+/* A fork in its parent's file would be the end of the parent, --force or not. */
+static dw_status check_names(dw_cli *cli, const char *from, const char *to, dw_error *err) {
+    char parent[DW_PATH_BYTES], child[DW_PATH_BYTES];
+    dw_os_path_kind kind;
+    dw_status status = dw_os_resolve(from, parent, &kind, err);
+    if (status == DW_E_NOT_FOUND || (status == DW_OK && kind == DW_OS_PATH_ABSENT)) return DW_OK; /* told where it is opened */
+    if (status == DW_OK) status = dw_os_resolve(to, child, &kind, err);
+    if (status != DW_OK || strcmp(parent, child) != 0) return status;
+    return dw_cli_usage(cli, err, "the fork needs a file of its own: %s is its parent's", to);
+}
 
 static dw_status run_fork(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *from = dw_args_operand(args, 0), *to = dw_args_operand(args, 1), *given = dw_args_text(args, "name");
@@ -11,10 +24,13 @@ static dw_status run_fork(dw_cli *cli, const dw_args *args, dw_error *err) {
     dw_fork_report forked;
     dw_checkpoint_report frozen;
 
+    dw_claim claim = {.lock = DW_OS_FILE_NONE};
     dw_name_from_path(to, name);
-    dw_status status = dw_wake_actor(cli, args, from, NULL, &runtime, &parent, &thawed, err);
+    dw_status status = check_names(cli, from, to, err);
+    if (status == DW_OK) status = dw_claim_new(cli, args, to, &claim, err);
+    if (status == DW_OK) status = dw_wake_actor(cli, args, from, NULL, &runtime, &parent, &thawed, err);
     if (status == DW_OK) status = dw_actor_fork(parent, given ? given : name, &child, &forked, err);
-    if (status == DW_OK) status = dw_keep_actor(cli, args, child, to, DW_KEEP_NEW, &frozen, err);
+    if (status == DW_OK) status = dw_keep_actor(args, child, &claim, &frozen, err);
     if (status != DW_OK) goto out;
     dw_cli_say(cli, "forked %s from %s: %u tokens shared, %.3f ms\n", dw_actor_name(child), dw_actor_name(parent), forked.tokens, dw_ms(forked.ns));
     dw_say_freeze(cli, to, &frozen);
@@ -24,6 +40,7 @@ static dw_status run_fork(dw_cli *cli, const dw_args *args, dw_error *err) {
 out:
     dw_actor_destroy(child);
     dw_actor_destroy(parent);
+    dw_claim_release(&claim);
     dw_runtime_destroy(runtime);
     return status;
 }
@@ -38,6 +55,7 @@ static const dw_option options[] = {
     DW_OPTION_THREADS,
     DW_OPTION_REPACK,
     DW_OPTION_KV_BUDGET,
+    DW_OPTION_MEMORY,
     DW_OPTION_KV,
     DW_OPTION_END,
 };

@@ -169,6 +169,7 @@ static const dw_option options[] = {
     DW_OPTION_DEVICE,
     DW_OPTION_THREADS,
     DW_OPTION_KV_BUDGET,
+    DW_OPTION_MEMORY,
     DW_OPTION_END,
 };
 

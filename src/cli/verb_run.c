@@ -76,16 +76,23 @@ static dw_status take_lines(dw_watch *watch, uint64_t at, json_t *turns, dw_erro
     for (uint64_t n = 0;; n++) {
         dw_line kind;
         char *line = NULL;
+        size_t size = 0;
         if (terminal) dw_cli_say_styled(watch->cli, DW_STYLE_BOLD, "message> ");
-        dw_status status = dw_read_line(&kind, &line, err);
+        dw_status status = dw_read_line(&kind, &line, &size, err);
         if (status == DW_OK && kind != DW_LINE_TEXT) return DW_OK;
         if (status == DW_OK) {
-            const char *messages[] = {line};
-            status = dw_take_turns(watch, messages, 1, at ? at + n * UINT64_C(1000000000) : 0, turns, err);
+            dw_turn_result result;
+            const dw_message message = {line, size};
+            status = dw_take_turn(watch, message, at ? at + n * UINT64_C(1000000000) : 0, &result, err);
+            dw_say_reply(watch, &result);
+            if (status == DW_OK && json_array_append_new(turns, dw_json_turn(watch, message, &result)) != 0) {
+                status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the result");
+            }
+            dw_turn_free(&result);
         }
         free(line);
-        /* A program that fails one message goes on with the next when somebody is there to see it. */
-        if (status == DW_E_TRAP && terminal) {
+        /* A program that refuses or fails one message goes on with the next when somebody is there to see it. */
+        if (status != DW_OK && dw_status_kind_of(status) == DW_KIND_REFUSED && terminal) {
             dw_cli_say_styled(watch->cli, DW_STYLE_BAD, "%s", err->text);
             dw_cli_say(watch->cli, "\n");
             continue;
@@ -105,14 +112,16 @@ static json_t *json_of_model(dw_runtime *runtime) {
 
 static dw_status run_actor(dw_cli *cli, const dw_args *args, dw_runtime *runtime, dw_program *program, dw_error *err) {
     char name[DW_ACTOR_NAME_BYTES_MAX + 1];
-    dw_watch watch = {.cli = cli, .stream = true};
+    dw_claim claim = {.lock = DW_OS_FILE_NONE};
+    dw_watch watch = dw_watch_of(cli, args);
     dw_actor_use use;
     const char **argv = NULL;
     const char *freeze = dw_args_text(args, "freeze");
     json_t *frozen = NULL, *turns = json_array();
     dw_name_from_path(dw_args_operand(args, 0), name);
     dw_observer observer = dw_watch_observer(&watch);
-    dw_status status = argv_of(args, &argv, err);
+    dw_status status = freeze ? dw_claim_new(cli, args, freeze, &claim, err) : DW_OK;
+    if (status == DW_OK) status = argv_of(args, &argv, err);
     dw_actor_options options = {.name = name, .birth_realtime_ns = dw_args_number(args, "at", 0), .observer = &observer,
                                 .arguments = dw_args_operands(args) > 1 ? argv : NULL};
     if (status == DW_OK) status = dw_actor_create(runtime, program, &options, &watch.actor, err);
@@ -124,7 +133,7 @@ static dw_status run_actor(dw_cli *cli, const dw_args *args, dw_runtime *runtime
     status = n_messages ? dw_take_turns(&watch, messages, n_messages, at, turns, err) : take_lines(&watch, at, turns, err);
     if (status == DW_OK && freeze) {
         dw_checkpoint_report report;
-        status = dw_keep_actor(cli, args, watch.actor, freeze, DW_KEEP_NEW, &report, err);
+        status = dw_keep_actor(args, watch.actor, &claim, &report, err);
         if (status == DW_OK) dw_say_freeze(cli, freeze, &report);
         if (status == DW_OK) frozen = dw_json_freeze(freeze, &report);
     }
@@ -135,9 +144,11 @@ static dw_status run_actor(dw_cli *cli, const dw_args *args, dw_runtime *runtime
     frozen = NULL;
 out:
     json_decref(frozen);
+    if (status != DW_OK) cli->so_far = json_pack("{s:O}", "turns", turns);
     json_decref(turns);
     dw_actor_destroy(watch.actor);
     dw_watch_deinit(&watch);
+    dw_claim_release(&claim);
     free(argv);
     return status;
 }
@@ -168,6 +179,7 @@ out:
 static const dw_option options[] = {
     {"message", DW_OPTION_TEXT, "TEXT", "a message for the actor; several are handled in order; without any, each line of standard input is one"},
     {"freeze", DW_OPTION_TEXT, "FILE.drift", "write a checkpoint at the end"},
+    DW_OPTION_TURN_LIMIT,
     DW_OPTION_FORCE,
     DW_OPTION_NO_PROGRAM,
     DW_OPTION_AT,
@@ -176,6 +188,7 @@ static const dw_option options[] = {
     DW_OPTION_THREADS,
     DW_OPTION_REPACK,
     DW_OPTION_KV_BUDGET,
+    DW_OPTION_MEMORY,
     DW_OPTION_KV,
     DW_OPTION_END,
 };

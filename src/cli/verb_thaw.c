@@ -14,7 +14,8 @@ static void say_digest(const dw_cli *cli, const dw_actor_digest *digest) {
 static dw_status run_thaw(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *file = dw_args_operand(args, 0);
     dw_runtime *runtime = NULL;
-    dw_watch watch = {.cli = cli, .stream = true, .trim = true};
+    dw_watch watch = dw_watch_of(cli, args);
+    watch.trim = true;
     dw_observer observer = dw_watch_observer(&watch);
     dw_thaw_options options = {.observer = &observer, .name = dw_args_text(args, "name")};
     dw_thaw_report report;
@@ -42,6 +43,7 @@ static dw_status run_thaw(dw_cli *cli, const dw_args *args, dw_error *err) {
 out:
     json_decref(turns);
     dw_actor_destroy(watch.actor);
+    dw_watch_deinit(&watch);
     dw_runtime_destroy(runtime);
     return status;
 }
@@ -50,6 +52,7 @@ static const dw_option options[] = {
     {"message", DW_OPTION_TEXT, "TEXT", "a message to go on with; several are handled in order"},
     {"digest", DW_OPTION_FLAG, NULL, "print the hashes of memory, KV rows and tokens at the end, to compare actors"},
     {"name", DW_OPTION_TEXT, "NAME", "the actor's name from now on; default the one in the file"},
+    DW_OPTION_TURN_LIMIT,
     DW_OPTION_PROGRAM,
     DW_OPTION_AT,
     DW_OPTION_MODEL,
@@ -57,6 +60,7 @@ static const dw_option options[] = {
     DW_OPTION_THREADS,
     DW_OPTION_REPACK,
     DW_OPTION_KV_BUDGET,
+    DW_OPTION_MEMORY,
     DW_OPTION_KV,
     DW_OPTION_END,
 };

@@ -64,6 +64,15 @@ dw_status dw_os_replace(const char *from, const char *to, dw_error *err) DW_MUST
 dw_status dw_os_remove(const char *path, dw_error *err) DW_MUST_USE; /* DW_E_NOT_FOUND when absent */
 dw_status dw_os_make_folders(const char *path, dw_error *err) DW_MUST_USE; /* with parents, mode 0700; existing is fine */
 bool dw_os_exists(const char *path);
+
+enum { DW_OS_PATH_BYTES = 4096 };
+typedef enum dw_os_path_kind { DW_OS_PATH_ABSENT, DW_OS_PATH_FILE, DW_OS_PATH_FOLDER, DW_OS_PATH_OTHER /* a device, a socket, ... */ } dw_os_path_kind;
+/* What a path names in the end: symbolic links are followed, also one that points to nothing yet; the name is then absolute and
+ * free of links. Its folder must be there (DW_E_NOT_FOUND). */
+dw_status dw_os_resolve(const char *path, char out[DW_OS_PATH_BYTES], dw_os_path_kind *kind, dw_error *err) DW_MUST_USE;
+/* Takes the advisory lock of a lock file, which is made if missing; DW_E_BUSY when another process, or this one, has it. Closing *out, and the
+ * end of the process however it comes, give it back. */
+dw_status dw_os_try_lock(const char *path, dw_os_file *out, dw_error *err) DW_MUST_USE;
 /* Calls back with each entry's name (no order, no "." and ".."); a callback that returns false ends the walk. */
 dw_status dw_os_list(const char *folder, bool (*each)(void *context, const char *name), void *context, dw_error *err) DW_MUST_USE;
 /* The project's cache folder: $DRIFTWOOD_CACHE, $XDG_CACHE_HOME/driftwood or ~/.cache/driftwood. Refuses when it does not fit. */
@@ -122,6 +131,7 @@ dw_status dw_os_memory_use_range(const void *address, size_t size, dw_os_memory_
 uint64_t dw_os_monotonic_ns(void);
 uint64_t dw_os_realtime_ns(void);
 dw_status dw_os_random(void *out, size_t size, dw_error *err) DW_MUST_USE;
+void dw_os_sleep(uint64_t ns); /* or less: a signal ends it */
 const char *dw_os_environment(const char *name); /* NULL when absent; borrowed */
 unsigned dw_os_cpu_count(void);                   /* that this process may use; at least 1 */
 bool dw_os_is_terminal(int stream);               /* 0, 1, 2 */
@@ -131,6 +141,15 @@ dw_status dw_os_write_stream(int stream, const void *data, size_t size, dw_error
 /* From now on Ctrl-C only sets the flag that is returned (and read with dw_os_interrupted); a second one within a second ends the process. */
 void dw_os_catch_interrupts(void);
 bool dw_os_interrupted(bool clear);
+
+/* For programs, not for libraries. From now on SIGTERM, SIGHUP and SIGINT end the process with the first exit code, after a sentence; a
+ * page of a mapped file that cannot be read (SIGBUS) does so with the second, and the sentence names the file. Noted temporary files are
+ * removed first. Writes to a closed pipe or beyond a limit fail instead of ending the process. Call it before others (Wasmtime) install
+ * handlers of their own, which pass on what is not theirs. */
+void dw_os_end_well(int signals_exit_code, int bad_pages_exit_code);
+/* A file that is not to be left behind. `path` stays in place until it is forgotten; at most 16 at a time, more are not noted. */
+void dw_os_note_temporary(const char *path);
+void dw_os_forget_temporary(const char *path);
 
 /* --- processes ----------------------------------------------------------------------------------------------- */
 

@@ -352,5 +352,11 @@ static uint64_t clock_ns(clockid_t clock) {
 
 uint64_t dw_os_monotonic_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 uint64_t dw_os_realtime_ns(void) { return clock_ns(CLOCK_REALTIME); }
+
+void dw_os_sleep(uint64_t ns) {
+    struct timespec time = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+    (void)nanosleep(&time, NULL);
+}
+
 const char *dw_os_environment(const char *name) { return getenv(name); }
 bool dw_os_is_terminal(int stream) { return isatty(stream) == 1; }

@@ -98,16 +98,21 @@ dw_status dw_os_run(const char *const *argv, size_t output_max, dw_os_process_re
 static atomic_bool interrupted;
 static atomic_uint_least64_t last_interrupt_ns;
 
+/* What a signal did before it was caught: dw_os_end_well's, or the system's way. Blocked while a handler runs, so it is delivered, and
+ * ends us, when that returns. */
+static struct sigaction before_interrupts;
+
+static void end_by_signal(int signal_number) {
+    (void)sigaction(signal_number, &before_interrupts, NULL);
+    (void)raise(signal_number);
+}
+
 static void on_interrupt(int signal_number) {
     int kept = errno;
     uint64_t now = dw_os_monotonic_ns();
     uint64_t before = atomic_exchange(&last_interrupt_ns, now);
     atomic_store(&interrupted, true);
-    if (before != 0 && now - before < UINT64_C(1000000000)) {
-        /* Blocked while this handler runs, so it is delivered, and ends us, when it returns. */
-        (void)signal(signal_number, SIG_DFL);
-        (void)raise(signal_number);
-    }
+    if (before != 0 && now - before < UINT64_C(1000000000)) end_by_signal(signal_number);
     errno = kept;
 }
 
@@ -116,7 +121,7 @@ void dw_os_catch_interrupts(void) {
     action.sa_handler = on_interrupt;
     (void)sigemptyset(&action.sa_mask);
     /* No SA_RESTART: a read from the terminal shall return, or Ctrl-C would wait for Enter. */
-    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGINT, &action, &before_interrupts);
 }
 
 bool dw_os_interrupted(bool clear) { return clear ? atomic_exchange(&interrupted, false) : atomic_load(&interrupted); }
