@@ -168,7 +168,7 @@ static void trial_close(trial *t) {
 
 static dw_status trial_bind(trial *t, uint32_t slot, dw_graph_part *part, dw_error *err) {
     dw_os_mutex_lock(t->model->pool->lock);
-    dw_status status = dw_kv_writable(t->model->pool->arena, t->slots[slot], &part->binding.buffer, &part->binding.offset, err);
+    dw_status status = dw_kv_writable(t->model->pool->arena, t->slots[slot], CHUNK_TOKENS, &part->binding.buffer, &part->binding.offset, err);
     dw_os_mutex_unlock(t->model->pool->lock);
     return status;
 }

@@ -30,13 +30,13 @@ void dw_embed_decoding_destroy(dw_model *model, dw_embed_decoding *decoding) {
     free(decoding);
 }
 
-static dw_status bind(dw_model *model, dw_embed_decoding *decoding, dw_graph_binding *out, dw_error *err) {
+static dw_status bind(dw_model *model, dw_embed_decoding *decoding, uint32_t n_rows, dw_graph_binding *out, dw_error *err) {
     dw_status status = DW_OK;
     dw_os_mutex_lock(model->pool->lock);
     if (!decoding->has_slot) status = dw_kv_open(model->pool->arena, &decoding->slot, err);
     if (status == DW_OK) {
         decoding->has_slot = true;
-        status = dw_kv_writable(model->pool->arena, decoding->slot, &out->buffer, &out->offset, err);
+        status = dw_kv_writable(model->pool->arena, decoding->slot, n_rows, &out->buffer, &out->offset, err);
     }
     dw_os_mutex_unlock(model->pool->lock);
     return status;
@@ -73,7 +73,7 @@ dw_status dw_embed_decode(dw_model *model, dw_embed_decoding *decoding, const dw
     *n_evaluated = 0;
     *done = false;
     for (uint32_t i = 0; i < n_wanted; i++) wanted[i] = first + i;
-    dw_status status = bind(model, decoding, &binding, err);
+    dw_status status = bind(model, decoding, decoding->n_rows + n, &binding, err);
     if (status == DW_OK) status = dw_model_room(&model->hidden, &model->hidden_rows, n_wanted, model->info.n_embedding, err);
     if (status != DW_OK) return status;
     dw_graph_part part = {.tokens = text->tokens + decoding->n_rows, .n_tokens = n, .first_position = decoding->n_rows, .binding = binding};

@@ -69,14 +69,29 @@ void dw_session_cut(dw_session *session, uint32_t n_tokens, uint32_t n_rows) {
     dw_os_mutex_unlock(session->pool->lock);
 }
 
+/* A fold copies all of the session's rows, so it does that without the lock. The session is a job's: nobody else changes its rows. */
+static dw_status session_fold_locked(dw_session *session, bool *folded, dw_error *err) {
+    dw_kv_fold *fold = NULL;
+    dw_status status = dw_kv_fold_begin(session->pool->arena, session->slot, &fold, err);
+    *folded = fold != NULL;
+    if (fold == NULL) return status;
+    dw_os_mutex_unlock(session->pool->lock);
+    status = dw_kv_fold_copy(fold, err);
+    dw_os_mutex_lock(session->pool->lock);
+    return dw_kv_fold_end(fold, status, err);
+}
+
 dw_status dw_session_bind(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) {
+    bool folded = false;
     dw_os_mutex_lock(session->pool->lock);
     uint32_t pending = session->n_tokens - session->n_rows, chunk_end = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN;
     uint32_t n_rows = session->n_rows + (pending < chunk_end ? pending : DW_PREFILL_CHUNK_TOKENS);
     dw_status status = dw_session_reserve_locked(session, n_rows, err);
     session->last_use = ++session->pool->uses;
-    if (status == DW_OK) status = dw_kv_writable(session->pool->arena, session->slot, buffer, offset, err);
-    if (status == DW_OK) dw_kv_reserve(session->pool->arena, session->slot, n_rows); /* at once: several may be bound before one is evaluated */
+    if (status == DW_OK) status = session_fold_locked(session, &folded, err);
+    if (status == DW_OK && folded) status = dw_session_reserve_locked(session, n_rows, err); /* others took memory meanwhile */
+    /* The rows count as held at once: several sessions may be bound before one is evaluated. */
+    if (status == DW_OK) status = dw_kv_writable(session->pool->arena, session->slot, n_rows, buffer, offset, err);
     dw_os_mutex_unlock(session->pool->lock);
     return status;
 }

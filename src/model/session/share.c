@@ -9,8 +9,8 @@
  * Why a job's beginning. Rows taken earlier could be seen (length, checkpoint) and a rewind between would leave less pending than without,
  * hence smaller chunks. A job evaluates everything pending, or is undone.
  *
- * A donor's slot may be with a graph on the engine's thread, or somebody may look at its rows. Then only maps are made of it; its tail is sealed
- * only while no job has it and nobody keeps it, and a job that begins meanwhile waits for the lock before it is bound.
+ * A donor's slot may be with a graph on the engine's thread, or somebody may look at its rows. Only maps are made of its committed rows, which
+ * change neither it nor them.
  */
 #include "model/session/session_internal.h"
 
@@ -24,9 +24,7 @@ static uint32_t rows_on_offer(const dw_session *donor, const dw_session *session
     bool same_owner = session->owner != 0 && donor->owner == session->owner;
     if (!same_owner && !(session->granted && donor->granted)) return 0;
     if (donor->from_file && !(same_owner && session->fast)) return 0;
-    uint32_t n_rows = session->fast ? donor->n_rows : donor->n_prefilled;
-    if (!atomic_load(&donor->busy) && donor->keepers == 0) return n_rows;
-    return (uint32_t)dw_min_u64(n_rows, dw_kv_rows_to_give(session->pool->arena, donor->slot));
+    return session->fast ? donor->n_rows : donor->n_prefilled;
 }
 
 static uint32_t common_prefix(const int32_t *a, const int32_t *b, uint32_t n) {
