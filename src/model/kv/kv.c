@@ -1,11 +1,12 @@
 /* kv.c: slots of KV rows, made of extents. kv.h has the words and the rules, rows.h what lies below.
  *
- * Rows do not end at the ends of granules, maps do. So an extent whose first row is f owns, in each run, the granules from the one that
- * holds row f's first byte up to the one where the next extent begins. Its object holds that first granule whole, with the rows before f
- * in it (copied when the extent was made).
+ * Rows do not end at the ends of granules, maps do. So an extent whose first row is f owns, in each run, the granules
+ * from the one that holds row f's first byte up to the one where the next extent begins. Its object holds that first
+ * granule whole, with the rows before f in it (copied when the extent was made).
  *
- * Order of changes. Every function changes maps first and its notes last, and repeats nothing that a half-done predecessor could
- * have spoilt: after a failure the rows of the slot are where the notes say, and the operation can be tried again.
+ * Order of changes. Every function changes maps first and its notes last, and repeats nothing that a half-done
+ * predecessor could have spoilt: after a failure the rows of the slot are where the notes say, and the operation can be
+ * tried again.
  */
 #include "model/kv/kv.h"
 
@@ -75,14 +76,18 @@ static void kv_check_slot(const dw_kv_arena *arena, const kv_slot *s) {
     assert(!s->owns_tail || s->n_extents > 0);
     for (uint32_t i = 1; i < s->n_extents; i++) assert(s->extents[i - 1].first_row < s->extents[i].first_row);
     if (s->owns_tail && s->rows > kv_writable_from(s)) {
-        assert(s->extents[s->n_extents - 1].object->bytes >= dw_rows_bytes(arena->rows, s->extents[s->n_extents - 1].first_row, s->rows));
+        const kv_extent *tail = &s->extents[s->n_extents - 1];
+        assert(tail->object->bytes >= dw_rows_bytes(arena->rows, tail->first_row, s->rows));
     }
 }
 
 /* Rows of one extent that others see end here. */
-static uint32_t kv_extent_end(const kv_slot *s, uint32_t i) { return i + 1 < s->n_extents ? s->extents[i + 1].first_row : s->rows; }
+static uint32_t kv_extent_end(const kv_slot *s, uint32_t i) {
+    return i + 1 < s->n_extents ? s->extents[i + 1].first_row : s->rows;
+}
 
-/* What the slots say agrees: who holds an object, what all objects hold, and that nobody maps rows that an owner may still write. */
+/* What the slots say agrees: who holds an object, what all objects hold, and that nobody maps rows that an owner may
+ * still write. */
 static void kv_check(dw_kv_arena *arena) {
     uint32_t n_slots = arena->rows->geometry.n_slots;
     uint64_t held = arena->folds_bytes;
@@ -104,7 +109,9 @@ static void kv_check(dw_kv_arena *arena) {
     assert(held == arena->held_bytes);
     for (uint32_t slot = 0; slot < n_slots; slot++) {
         const kv_slot *s = &arena->slots[slot];
-        for (uint32_t i = 0; s->open && i < s->n_extents; i++) assert(s->extents[i].object->seen == s->extents[i].object->holders);
+        for (uint32_t i = 0; s->open && i < s->n_extents; i++) {
+            assert(s->extents[i].object->seen == s->extents[i].object->holders);
+        }
         if (s->open && s->owns_tail) assert(s->extents[s->n_extents - 1].object->seen_end <= kv_writable_from(s));
     }
 }
@@ -206,9 +213,11 @@ static dw_status kv_map_extents(dw_kv_arena *arena, dw_kv_slot slot, const kv_sl
     return arena->rows->ops->map(arena->rows, slot, spans, s->n_extents, false, err);
 }
 
-/* The object, which holds one reference and all rows that the slot has from `first_row` on, becomes the slot's tail, behind `keep` extents. A
- * failure half-way leaves some runs mapped to it already: they hold the same rows, and nobody else maps it. */
-static dw_status kv_put_tail(dw_kv_arena *arena, dw_kv_slot slot, kv_object *object, uint32_t first_row, uint32_t keep, dw_error *err) {
+/* The object, which holds one reference and all rows that the slot has from `first_row` on, becomes the slot's tail,
+ * behind `keep` extents. A failure half-way leaves some runs mapped to it already: they hold the same rows, and nobody
+ * else maps it. */
+static dw_status kv_put_tail(dw_kv_arena *arena, dw_kv_slot slot, kv_object *object, uint32_t first_row, uint32_t keep,
+                             dw_error *err) {
     kv_slot *s = &arena->slots[slot];
     dw_rows_span span = {.memory = object->memory, .first_row = first_row};
     dw_status status = arena->rows->ops->map(arena->rows, slot, &span, 1, true, err);
@@ -276,7 +285,8 @@ dw_status dw_kv_open(dw_kv_arena *arena, dw_kv_slot *out, dw_error *err) {
 
 /* --- forking ------------------------------------------------------------------------------------------------- */
 
-/* The parent's first n_rows rows in a slot without rows or extents. After a failure it has no extents either, whatever is mapped. */
+/* The parent's first n_rows rows in a slot without rows or extents. After a failure it has no extents either, whatever
+ * is mapped. */
 static dw_status kv_fork_into(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_kv_slot slot, dw_error *err) {
     kv_slot *p = &arena->slots[parent], *child = &arena->slots[slot];
     uint32_t n = kv_extents_below(p, n_rows);
@@ -339,15 +349,19 @@ dw_status dw_kv_share(dw_kv_arena *arena, dw_kv_slot *slot, dw_kv_slot donor, ui
 
 /* --- restoring ----------------------------------------------------------------------------------------------- */
 
-static dw_status kv_check_image(const dw_kv_arena *arena, const dw_backing *backing, const uint64_t *offsets, uint32_t n_rows, dw_error *err) {
+static dw_status kv_check_image(const dw_kv_arena *arena, const dw_backing *backing, const uint64_t *offsets,
+                                uint32_t n_rows, dw_error *err) {
     const dw_kv_geometry *g = &arena->rows->geometry;
     if (n_rows > g->context_tokens) {
         return dw_fail(err, DW_E_FULL, "%u KV rows, and this model was opened for %u", n_rows, g->context_tokens);
     }
     uint64_t size = dw_backing_size(backing), page = dw_os_page_bytes(), bytes = (uint64_t)n_rows * g->row_bytes;
-    bytes = (bytes + page - 1) / page * page; /* as they are mapped; a file's page ends are this system's, whatever the granule */
+    /* as they are mapped; a file's page ends are this system's, whatever the granule */
+    bytes = (bytes + page - 1) / page * page;
     for (uint32_t area = 0; area < arena->rows->n_areas; area++) {
-        if (offsets[area] % page != 0) return dw_fail_at(err, DW_E_FORMAT, offsets[area], "KV rows do not begin on a page");
+        if (offsets[area] % page != 0) {
+            return dw_fail_at(err, DW_E_FORMAT, offsets[area], "KV rows do not begin on a page");
+        }
         if (!dw_in_range(offsets[area], bytes, size)) {
             return dw_fail_at(err, DW_E_TRUNCATED, offsets[area], "KV rows reach beyond the end of the file");
         }
@@ -355,7 +369,8 @@ static dw_status kv_check_image(const dw_kv_arena *arena, const dw_backing *back
     return DW_OK;
 }
 
-dw_status dw_kv_restore(dw_kv_arena *arena, dw_backing *backing, const uint64_t *offsets, uint32_t n_rows, dw_kv_slot *out, dw_error *err) {
+dw_status dw_kv_restore(dw_kv_arena *arena, dw_backing *backing, const uint64_t *offsets, uint32_t n_rows,
+                        dw_kv_slot *out, dw_error *err) {
     if (n_rows == 0) return dw_kv_open(arena, out, err);
     dw_kv_slot slot = 0;
     dw_rows_memory *memory = NULL;
@@ -449,14 +464,17 @@ static dw_status kv_make_tail(dw_kv_arena *arena, dw_kv_slot slot, dw_error *err
         kv_release_object(arena, object);
         return status == DW_E_LIMIT ? kv_fold_at_once(arena, slot, err) : status; /* one object takes a single map */
     }
-    s->tail_bytes += arena->rows->n_runs * (dw_rows_granule_end_of(arena->rows, s->rows) - dw_rows_granule_of(arena->rows, s->rows));
+    uint64_t end = dw_rows_granule_end_of(arena->rows, s->rows);
+    s->tail_bytes += arena->rows->n_runs * (end - dw_rows_granule_of(arena->rows, s->rows));
     return DW_OK;
 }
 
-dw_status dw_kv_writable(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows, dw_buffer **out, uint64_t *offset, dw_error *err) {
+dw_status dw_kv_writable(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows, dw_buffer **out, uint64_t *offset,
+                         dw_error *err) {
     kv_slot *s = kv_slot_of(arena, slot);
     if (s == NULL) return dw_fail(err, DW_E_INVALID, "no such KV slot");
-    if (n_rows > arena->rows->geometry.context_tokens) return dw_fail(err, DW_E_RANGE, "%u KV rows in a slot for %u", n_rows, arena->rows->geometry.context_tokens);
+    uint32_t most = arena->rows->geometry.context_tokens;
+    if (n_rows > most) return dw_fail(err, DW_E_RANGE, "%u KV rows in a slot for %u", n_rows, most);
     dw_status status = kv_is_writable(s) ? DW_OK : kv_make_tail(arena, slot, err);
     if (status == DW_OK) status = arena->rows->ops->reserve(arena->rows, slot, n_rows, err);
     if (status == DW_OK) {
@@ -491,13 +509,15 @@ static bool kv_has_rows(const dw_kv_arena *arena, uint32_t area, uint32_t first,
     return area < arena->rows->n_areas && dw_in_range(first, n, arena->rows->geometry.context_tokens);
 }
 
-dw_status dw_kv_read(dw_kv_arena *arena, dw_kv_slot slot, uint32_t area, uint32_t first, uint32_t n, void *to, dw_error *err) {
+dw_status dw_kv_read(dw_kv_arena *arena, dw_kv_slot slot, uint32_t area, uint32_t first, uint32_t n, void *to,
+                     dw_error *err) {
     const kv_slot *s = kv_slot_of(arena, slot);
     if (s == NULL || !kv_has_rows(arena, area, first, n)) return dw_fail(err, DW_E_RANGE, "no such KV rows");
     return arena->rows->ops->read(arena->rows, slot, area, first, n, to, err);
 }
 
-dw_status dw_kv_write(dw_kv_arena *arena, dw_kv_slot slot, uint32_t area, uint32_t first, uint32_t n, const void *from, dw_error *err) {
+dw_status dw_kv_write(dw_kv_arena *arena, dw_kv_slot slot, uint32_t area, uint32_t first, uint32_t n, const void *from,
+                      dw_error *err) {
     const kv_slot *s = kv_slot_of(arena, slot);
     if (s == NULL || !kv_has_rows(arena, area, first, n)) return dw_fail(err, DW_E_RANGE, "no such KV rows");
     assert(kv_is_writable(s) && first >= s->rows);
@@ -524,7 +544,7 @@ uint64_t dw_kv_growth(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows
     return bytes > tail->object->bytes ? bytes - tail->object->bytes : 0;
 }
 
-/* Objects that nobody else has, whole; of the slot's own tail that others have too, the granules behind what they map. */
+/* Objects that nobody else has, whole; of a tail that others have too, the granules behind what they map. */
 dw_status dw_kv_use_now(const dw_kv_arena *arena, dw_kv_slot slot, dw_kv_use *out, dw_error *err) {
     const kv_slot *s = kv_slot_of(arena, slot);
     if (s == NULL) return dw_fail(err, DW_E_INVALID, "no such KV slot");

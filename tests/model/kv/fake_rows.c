@@ -60,11 +60,14 @@ static void fake_granule_release(fake_rows *fake, granule **of) {
 }
 
 static void fake_table_free(fake_rows *fake, granule **table) {
-    for (uint64_t i = 0; table != NULL && i < fake->base.n_runs * fake->per_run; i++) fake_granule_release(fake, &table[i]);
+    uint64_t n = table != NULL ? fake->base.n_runs * fake->per_run : 0;
+    for (uint64_t i = 0; i < n; i++) fake_granule_release(fake, &table[i]);
     free(table);
 }
 
-static granule **fake_table_make(const fake_rows *fake) { return fake_must(calloc(fake->base.n_runs * fake->per_run, sizeof(granule *))); }
+static granule **fake_table_make(const fake_rows *fake) {
+    return fake_must(calloc(fake->base.n_runs * fake->per_run, sizeof(granule *)));
+}
 
 /* --- memory -------------------------------------------------------------------------------------------------- */
 
@@ -92,13 +95,15 @@ static void fake_put_row(fake_rows *fake, granule **table, uint32_t area, uint32
     }
 }
 
-static dw_status fake_open(dw_rows *rows, dw_backing *backing, const uint64_t *offsets, uint32_t n_rows, dw_rows_memory **out, dw_error *err) {
+static dw_status fake_open(dw_rows *rows, dw_backing *backing, const uint64_t *offsets, uint32_t n_rows,
+                           dw_rows_memory **out, dw_error *err) {
     uint64_t row_bytes = rows->geometry.row_bytes;
     uint8_t *row_of_file = fake_must(malloc(row_bytes));
     dw_status status = fake_make(rows, out, err);
     for (uint32_t area = 0; status == DW_OK && area < rows->n_areas; area++) {
         for (uint32_t row = 0; status == DW_OK && row < n_rows; row++) {
-            status = dw_os_read_at(dw_backing_file(backing), offsets[area] + row * row_bytes, row_of_file, row_bytes, err);
+            status = dw_os_read_at(dw_backing_file(backing), offsets[area] + row * row_bytes, row_of_file, row_bytes,
+                                   err);
             if (status == DW_OK) fake_put_row(fake_of(rows), (*out)->granules, area, row, row_of_file);
         }
     }
@@ -111,7 +116,13 @@ static dw_status fake_open(dw_rows *rows, dw_backing *backing, const uint64_t *o
 
 /* --- maps ---------------------------------------------------------------------------------------------------- */
 
-static dw_status fake_map(dw_rows *rows, dw_kv_slot slot, const dw_rows_span *spans, uint32_t n_spans, bool in_place, dw_error *err) {
+/* Which granule of each run holds the first byte of a row. */
+static uint64_t fake_granule_of(const dw_rows *rows, uint32_t row) {
+    return dw_rows_granule_of(rows, row) / rows->granule_bytes;
+}
+
+static dw_status fake_map(dw_rows *rows, dw_kv_slot slot, const dw_rows_span *spans, uint32_t n_spans, bool in_place,
+                          dw_error *err) {
     fake_rows *fake = fake_of(rows);
     fake_slot *s = &fake->slots[slot];
     assert(n_spans > 0 && (s->mapped || spans[0].first_row == 0));
@@ -121,9 +132,9 @@ static dw_status fake_map(dw_rows *rows, dw_kv_slot slot, const dw_rows_span *sp
         dw_status status = fake_step(fake, err);
         if (status != DW_OK) return status;
         for (uint32_t i = 0; i < n_spans; i++) {
-            uint64_t end = i + 1 < n_spans ? dw_rows_granule_of(rows, spans[i + 1].first_row) / rows->granule_bytes : fake->per_run;
+            uint64_t end = i + 1 < n_spans ? fake_granule_of(rows, spans[i + 1].first_row) : fake->per_run;
             assert(i == 0 || spans[i - 1].first_row < spans[i].first_row);
-            for (uint64_t g = dw_rows_granule_of(rows, spans[i].first_row) / rows->granule_bytes; g < end; g++) {
+            for (uint64_t g = fake_granule_of(rows, spans[i].first_row); g < end; g++) {
                 uint64_t at = run * fake->per_run + g;
                 granule *mapped = fake_granule_retain(spans[i].memory->granules[at]);
                 fake_granule_release(fake, &s->granules[at]);
@@ -137,16 +148,18 @@ static dw_status fake_map(dw_rows *rows, dw_kv_slot slot, const dw_rows_span *sp
 
 static void fake_unmap(dw_rows *rows, dw_kv_slot slot) {
     fake_rows *fake = fake_of(rows);
-    for (uint64_t i = 0; i < rows->n_runs * fake->per_run; i++) fake_granule_release(fake, &fake->slots[slot].granules[i]);
+    uint64_t n = rows->n_runs * fake->per_run;
+    for (uint64_t i = 0; i < n; i++) fake_granule_release(fake, &fake->slots[slot].granules[i]);
     fake->slots[slot].tail = NULL;
     fake->slots[slot].mapped = false;
 }
 
 /* --- rows ---------------------------------------------------------------------------------------------------- */
 
-static dw_status fake_copy(dw_rows *rows, dw_kv_slot slot, uint32_t first, uint32_t end, dw_rows_memory *to, dw_error *err) {
+static dw_status fake_copy(dw_rows *rows, dw_kv_slot slot, uint32_t first, uint32_t end, dw_rows_memory *to,
+                           dw_error *err) {
     fake_rows *fake = fake_of(rows);
-    uint64_t begin_g = dw_rows_granule_of(rows, first) / rows->granule_bytes, end_g = dw_rows_granule_end_of(rows, end) / rows->granule_bytes;
+    uint64_t begin_g = fake_granule_of(rows, first), end_g = dw_rows_granule_end_of(rows, end) / rows->granule_bytes;
     for (uint32_t run = 0; run < rows->n_runs && begin_g < end_g; run++) {
         dw_status status = fake_step(fake, err);
         if (status != DW_OK) return status;
@@ -188,7 +201,8 @@ static dw_status fake_bind(dw_rows *rows, dw_kv_slot slot, dw_buffer **out, uint
     return DW_OK;
 }
 
-static dw_status fake_read(dw_rows *rows, dw_kv_slot slot, uint32_t area, uint32_t first, uint32_t n, void *to, dw_error *err) {
+static dw_status fake_read(dw_rows *rows, dw_kv_slot slot, uint32_t area, uint32_t first, uint32_t n, void *to,
+                           dw_error *err) {
     (void)err;
     const fake_slot *s = &fake_of(rows)->slots[slot];
     uint64_t g = rows->granule_bytes, row_bytes = rows->geometry.row_bytes, part;
@@ -203,14 +217,16 @@ static dw_status fake_read(dw_rows *rows, dw_kv_slot slot, uint32_t area, uint32
     return DW_OK;
 }
 
-static dw_status fake_write(dw_rows *rows, dw_kv_slot slot, uint32_t area, uint32_t first, uint32_t n, const void *from, dw_error *err) {
+static dw_status fake_write(dw_rows *rows, dw_kv_slot slot, uint32_t area, uint32_t first, uint32_t n, const void *from,
+                            dw_error *err) {
     (void)err;
     fake_slot *s = &fake_of(rows)->slots[slot];
     uint64_t row_bytes = rows->geometry.row_bytes, g = rows->granule_bytes;
     assert(s->tail != NULL);
     for (uint32_t row = first; row < first + n; row++) {
         uint64_t at = dw_rows_offset(rows, area, row), last = at + row_bytes - 1;
-        assert(s->granules[at / g] != NULL && s->granules[at / g] == s->tail->granules[at / g]); /* reserved, and the slot's own */
+        /* reserved, and the slot's own */
+        assert(s->granules[at / g] != NULL && s->granules[at / g] == s->tail->granules[at / g]);
         assert(s->granules[last / g] != NULL && s->granules[last / g] == s->tail->granules[last / g]);
         fake_put_row(fake_of(rows), s->granules, area, row, (const uint8_t *)from + (row - first) * row_bytes);
     }
@@ -232,11 +248,14 @@ static void fake_destroy(dw_rows *rows) {
     free(fake);
 }
 
-static const dw_rows_ops fake_ops = {.destroy = fake_destroy, .make = fake_make, .open = fake_open, .free = fake_free, .map = fake_map, .unmap = fake_unmap,
-                                     .copy = fake_copy, .reserve = fake_reserve, .bind = fake_bind, .read = fake_read, .write = fake_write,
-                                     .address = fake_address};
+static const dw_rows_ops fake_ops = {
+    .destroy = fake_destroy, .make = fake_make, .open = fake_open, .free = fake_free, .map = fake_map,
+    .unmap = fake_unmap, .copy = fake_copy, .reserve = fake_reserve, .bind = fake_bind, .read = fake_read,
+    .write = fake_write, .address = fake_address,
+};
 
-dw_status fake_rows_create(const dw_kv_geometry *geometry, uint64_t granule_bytes, uint32_t areas_per_run, dw_rows **out) {
+dw_status fake_rows_create(const dw_kv_geometry *geometry, uint64_t granule_bytes, uint32_t areas_per_run,
+                           dw_rows **out) {
     fake_rows *fake = fake_must(calloc(1, sizeof *fake));
     fake->base.ops = &fake_ops;
     dw_status status = dw_rows_init(&fake->base, geometry, granule_bytes, areas_per_run, NULL);

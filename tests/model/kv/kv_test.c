@@ -1,6 +1,7 @@
-/* KV slots against plain arrays: any tree of forks, appends, rewinds, restores and closings, rows compared byte for byte; and the same
- * operations with every step failing once. All of it on the host's rows, which are maps of pages, and on rows without maps, with granules
- * from 4 KiB to 2 MiB and in several orders (fake_rows.h): nothing above rows.h may know the difference. */
+/* KV slots against plain arrays: any tree of forks, appends, rewinds, restores and closings, rows compared byte for
+ * byte; and the same operations with every step failing once. All of it on the host's rows, which are maps of pages,
+ * and on rows without maps, with granules from 4 KiB to 2 MiB and in several orders (fake_rows.h): nothing above rows.h
+ * may know the difference. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -58,7 +59,8 @@ static world *world_make(const rows_setting *setting) {
     assert_non_null(w);
     w->setting = setting;
     w->row_bytes = setting->row_bytes;
-    dw_kv_geometry geometry = {.n_layers = LAYERS, .n_slots = SLOTS, .context_tokens = CONTEXT, .row_bytes = w->row_bytes};
+    dw_kv_geometry geometry = {.n_layers = LAYERS, .n_slots = SLOTS, .context_tokens = CONTEXT,
+                               .row_bytes = w->row_bytes};
     dw_error err = {0};
     dw_status status = DW_OK;
     if (setting->granule_bytes == 0) {
@@ -159,7 +161,8 @@ static dw_status save(const world *w, dw_kv_slot slot, dw_backing **out, uint64_
     for (uint32_t area = 0; status == DW_OK && area < AREAS; area++) {
         offsets[area] = page + (AREAS - 1 - area) * area_bytes;
         for (uint32_t row = 0; status == DW_OK && row < p->rows; row++) {
-            status = dw_os_write_at(dw_backing_file(*out), offsets[area] + (uint64_t)row * w->row_bytes, row_of(p->words[area][row]), w->row_bytes, NULL);
+            status = dw_os_write_at(dw_backing_file(*out), offsets[area] + (uint64_t)row * w->row_bytes,
+                                    row_of(p->words[area][row]), w->row_bytes, NULL);
         }
     }
     return status;
@@ -179,8 +182,8 @@ static uint32_t n_open(const world *w) {
     return n;
 }
 
-/* What the arena counts is what its slots have: nothing is forgotten, nothing counted twice. The rows below have that many granules, and those of
- * files. */
+/* What the arena counts is what its slots have: nothing is forgotten, nothing counted twice. The rows below have that
+ * many granules, and those of files. */
 static void check_held(const world *w) {
     uint64_t own = 0;
     for (uint32_t i = 0; i < SLOTS; i++) {
@@ -320,7 +323,8 @@ static void a_fork_adds_only_what_it_writes(void **state) {
     world_free(w);
 }
 
-/* Behind a thaw and behind a fork there is a long tail: whoever forks or shares it copies nothing, whoever writes behind it one granule a run. */
+/* Behind a thaw and behind a fork there is a long tail: whoever forks or shares it copies nothing, whoever writes
+ * behind it one granule a run. */
 static void a_long_tail_is_never_copied(void **state) {
     world *w = world_make(*state);
     dw_backing *backing = NULL;
@@ -336,7 +340,8 @@ static void a_long_tail_is_never_copied(void **state) {
     for (uint32_t i = 0; i < 4; i++) assert_int_equal(append(w, child, 5, 0, NULL), DW_OK);
     made = forked(w, child, 195);
     assert_int_equal(share_rows(w, &other, child, 200, NULL), DW_OK);
-    dw_kv_use parent_use = use_of(w, thawed), child_use = use_of(w, child), made_use = use_of(w, made), other_use = use_of(w, other);
+    dw_kv_use parent_use = use_of(w, thawed), child_use = use_of(w, child);
+    dw_kv_use made_use = use_of(w, made), other_use = use_of(w, other);
     assert_true(copied_of(&parent_use) <= run_granule);
     assert_true(copied_of(&child_use) <= run_granule);
     assert_int_equal(copied_of(&made_use), 0);
@@ -415,7 +420,8 @@ static void without_maps_for_a_tail_a_slot_is_folded(void **state) {
     if (w->rows != NULL) {
         dw_kv_slot parent = opened(w, 100), child = forked(w, parent, 90);
         uint64_t copies = bytes_of(w, 90, 90) > 0 || 90 * w->row_bytes % granule_bytes(w) != 0 ? n_runs(w) : 0;
-        fake_rows_fail(w->rows, copies + 2, DW_E_LIMIT); /* making memory, copying each run's granule, then the first map */
+        /* making memory, copying each run's granule, then the first map */
+        fake_rows_fail(w->rows, copies + 2, DW_E_LIMIT);
         assert_int_equal(append(w, child, 10, 0, NULL), DW_OK);
         assert_true(fake_rows_failed(w->rows));
         dw_kv_use use = use_of(w, child);
@@ -452,7 +458,7 @@ static void refusals(void **state) {
 
 /* --- faults -------------------------------------------------------------------------------------------------- */
 
-/* A tree in which every kind of change has work to do: private tails, sealed prefixes, several extents. */
+/* A tree in which every kind of change has work to do: shared tails, several extents. */
 static void grow_tree(world *w, dw_kv_slot slots[3]) {
     slots[0] = opened(w, 60);
     slots[1] = forked(w, slots[0], 50);
@@ -509,9 +515,12 @@ static dw_status share_in_place(world *w, dw_kv_slot slots[3], dw_error *err) {
     return share_rows(w, &slots[1], slots[2], 100, err);
 }
 
-static dw_status share_for_own_rows(world *w, dw_kv_slot slots[3], dw_error *err) { return share_rows(w, &slots[1], slots[2], 100, err); }
+static dw_status share_for_own_rows(world *w, dw_kv_slot slots[3], dw_error *err) {
+    return share_rows(w, &slots[1], slots[2], 100, err); }
 
-static dw_status write_behind_a_fork(world *w, dw_kv_slot slots[3], dw_error *err) { return append(w, slots[0], 3, 0, err); }
+static dw_status write_behind_a_fork(world *w, dw_kv_slot slots[3], dw_error *err) {
+    return append(w, slots[0], 3, 0, err);
+}
 
 /* A fork that nothing was written behind. */
 static void prepare_fork(world *w, dw_kv_slot slots[3]) {
@@ -536,7 +545,11 @@ static dw_status open_one(world *w, dw_kv_slot slots[3], dw_error *err) {
 }
 
 static void every_failure_leaves_the_others_whole(void **state) {
-    static const struct { const char *name; operation run; void (*prepare)(world *w, dw_kv_slot slots[3]); } operations[] = {
+    static const struct {
+        const char *name;
+        operation run;
+        void (*prepare)(world *w, dw_kv_slot slots[3]);
+    } operations[] = {
         {"fork", fork_of_a_tail, NULL},
         {"first row behind a fork", write_behind_a_fork, prepare_fork},
         {"fold", write_behind_a_fork, prepare_fold},
@@ -560,7 +573,8 @@ static void every_failure_leaves_the_others_whole(void **state) {
             hit = disarm(w);
             if (!hit && status != DW_OK) fail_msg("%s: %s", operations[o].name, err.text);
             check_all(w);
-            if (status != DW_OK) assert_int_equal(operations[o].run(w, slots, NULL), DW_OK); /* and it can be tried again */
+            /* and it can be tried again */
+            if (status != DW_OK) assert_int_equal(operations[o].run(w, slots, NULL), DW_OK);
             for (int i = 0; i < 3; i++) {
                 assert_int_equal(append(w, slots[i], 10, 0, NULL), DW_OK);
                 check_all(w);
@@ -576,22 +590,25 @@ static void every_failure_leaves_the_others_whole(void **state) {
 
 /* --- what a fork costs, by granule and order ----------------------------------------------------------------- */
 
-/* The numbers in docs/architecture.md: what the first row behind a fork at 1,000 rows takes. For 16 layers it is done, too. */
+/* The numbers in docs/architecture.md: what the first row behind a fork at 1,000 rows takes. For 16 layers it is done,
+ * too. */
 static void what_a_fork_copies_follows_from_the_order(void **state) {
     (void)state;
     static const struct { uint32_t layers, row_bytes; } shapes[] = {{16, 1024}, {32, 2048}, {80, 2048}};
-    static const struct { uint32_t granule_bytes, areas_per_run; uint64_t mib_16[3]; } orders[] = {
+    static const struct { uint32_t granule_bytes, areas_per_run; uint64_t mib[3]; } orders[] = {
         {2 * MIB, 1, {64, 128, 320}}, {2 * MIB, 16, {4, 8, 20}}, {2 * MIB, 2 * DW_LAYERS_MAX, {2, 2, 2}},
     };
     for (size_t o = 0; o < sizeof orders / sizeof orders[0]; o++) {
         for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
-            dw_kv_geometry geometry = {.n_layers = shapes[s].layers, .n_slots = 2, .context_tokens = 1024, .row_bytes = shapes[s].row_bytes};
+            dw_kv_geometry geometry = {.n_layers = shapes[s].layers, .n_slots = 2, .context_tokens = 1024,
+                                       .row_bytes = shapes[s].row_bytes};
             dw_rows *rows = NULL;
-            assert_int_equal(fake_rows_create(&geometry, orders[o].granule_bytes, orders[o].areas_per_run, &rows), DW_OK);
+            assert_int_equal(fake_rows_create(&geometry, orders[o].granule_bytes, orders[o].areas_per_run, &rows),
+                             DW_OK);
             uint64_t bytes = rows->n_runs * rows->granule_bytes;
-            printf("%u layers, rows of %u bytes, granules of 2 MiB, %u areas a run: %u granules\n", shapes[s].layers, shapes[s].row_bytes,
-                   rows->areas_per_run, rows->n_runs);
-            assert_int_equal(bytes / MIB, orders[o].mib_16[s]);
+            printf("%u layers, rows of %u bytes, granules of 2 MiB, %u areas a run: %u granules\n", shapes[s].layers,
+                   shapes[s].row_bytes, rows->areas_per_run, rows->n_runs);
+            assert_int_equal(bytes / MIB, orders[o].mib[s]);
             dw_kv_arena *arena = NULL;
             dw_buffer *buffer = NULL;
             uint64_t offset = 0;
@@ -631,7 +648,8 @@ int main(void) {
     for (size_t i = 0; i < SUBJECTS * SETTINGS; i++) {
         rows_setting *setting = &settings[i % SETTINGS];
         snprintf(names[i], sizeof names[i], "%s: %s", subjects[i / SETTINGS].name, setting->name);
-        tests[i] = (struct CMUnitTest){.name = names[i], .test_func = subjects[i / SETTINGS].run, .initial_state = setting};
+        tests[i] = (struct CMUnitTest){.name = names[i], .test_func = subjects[i / SETTINGS].run,
+                                       .initial_state = setting};
     }
     tests[SUBJECTS * SETTINGS] = (struct CMUnitTest)cmocka_unit_test(what_a_fork_copies_follows_from_the_order);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
