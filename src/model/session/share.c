@@ -23,7 +23,7 @@ static uint32_t share_rows_on_offer(const dw_session *donor, const dw_session *s
     if (donor == session) return 0;
     bool same_owner = session->owner != 0 && donor->owner == session->owner;
     if (!same_owner && !(session->granted && donor->granted)) return 0;
-    if (donor->from_file && !(same_owner && session->fast)) return 0;
+    if (donor->from_file && !same_owner) return 0;
     return session->fast ? donor->n_rows : donor->n_prefilled;
 }
 
