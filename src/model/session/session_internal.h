@@ -17,7 +17,8 @@ struct dw_session_pool {
     dw_session_pool_options options;
     _Atomic uint32_t references;
     /* Guards the arena's slots and maps and all that follows: sessions come and go on any thread while the engine computes on other slots.
-     * Held for microseconds, never while computing. */
+     * Held for microseconds, for half a millisecond where a fork's first row makes a tail, never while computing or for a copy that
+     * grows with the rows. */
     dw_os_mutex *lock;
     dw_kv_arena *arena;
     dw_session *sessions;        /* all of them */
