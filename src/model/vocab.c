@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "gguf.h"
+#include "llama-vocabulary.h"
 #include "llama.h"
 #include "model/hangul.h"
 #include "model/vocab_check.h"
@@ -29,8 +30,7 @@ struct dw_vocab {
     _Atomic int state;        /* LOADED: everything below is there, and constant */
     dw_status status;
     dw_error error;
-    struct llama_model *model;
-    const struct llama_vocab *vocab;
+    struct llama_vocab *vocab;
     bool decomposes;          /* hangul.h */
     dw_vocab_cost cost;
 };
@@ -93,17 +93,12 @@ static dw_status load(dw_vocab *vocab, dw_error *err) {
         status = dw_fail(err, DW_E_FORMAT, "vocabulary: ggml does not take this file (DRIFTWOOD_LOG=debug shows why)");
         goto out;
     }
-    ggml_backend_dev_t no_devices[] = {NULL};
-    struct llama_model_params params = llama_model_default_params();
-    params.vocab_only = true;
-    params.devices = no_devices;
-    params.n_gpu_layers = 0;
-    vocab->model = llama_model_init_from_user(header, NULL, NULL, params);
-    if (!vocab->model) {
-        status = dw_fail(err, DW_E_FORMAT, "vocabulary: libllama does not take it (DRIFTWOOD_LOG=debug shows why)");
+    char reason[DW_ERROR_TEXT_BYTES];
+    vocab->vocab = dw_llama_vocabulary_load(header, reason, sizeof reason);
+    if (!vocab->vocab) {
+        status = dw_fail(err, DW_E_FORMAT, "vocabulary: libllama does not take it: %s", reason);
         goto out;
     }
-    vocab->vocab = llama_model_get_vocab(vocab->model);
     status = check_loaded(vocab, err);
     vocab->decomposes = llama_vocab_type(vocab->vocab) == LLAMA_VOCAB_TYPE_WPM && strips_accents(vocab->gguf);
     if (status == DW_OK) dw_vocab_cost_build(&vocab->cost, vocab->vocab);
@@ -145,7 +140,7 @@ dw_status dw_vocab_create(const dw_gguf *gguf, dw_vocab **out, dw_error *err) {
 void dw_vocab_destroy(dw_vocab *vocab) {
     if (!vocab) return;
     dw_os_thread_join(vocab->thread);
-    if (vocab->model) llama_model_free(vocab->model);
+    dw_llama_vocabulary_free(vocab->vocab);
     if (vocab->loaded) dw_os_condition_destroy(vocab->loaded);
     if (vocab->mutex) dw_os_mutex_destroy(vocab->mutex);
     free(vocab);
