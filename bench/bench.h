@@ -19,7 +19,7 @@
 
 #include "actor/actor.h"
 #include "base/base.h"
-#include "model/model.h"
+#include "model/engine/engine.h"
 #include "os/os.h"
 #include "memory.h"
 #include "prompt.h"

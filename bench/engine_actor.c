@@ -111,7 +111,7 @@ void bench_actor(const bench_options *options) {
     n.first = tokens[PROMPT_TOKENS];
     bench_turn turn = bench_order(&actor, (loop_head){.work = LOOP_PROMPT}, tokens, PROMPT_TOKENS);
     bench_turn_end(&turn);
-    bench_must(dw_session_create(model, NULL, &n.session, &err), &err);
+    bench_must(dw_model_create_session(model, NULL, &n.session, &err), &err);
     dw_job prefill = {.kind = DW_JOB_FORWARD, .session = n.session, .tokens = tokens, .n_tokens = PROMPT_TOKENS};
     bench_must(dw_job_run(&prefill, &err), &err);
     compare(&actor, &n, "actor_generate", "actor_generate_outside", LOOP_GENERATE, native_generate, options->repeats);

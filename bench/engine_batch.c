@@ -68,7 +68,7 @@ static void begin(batch *b, bool fast, uint32_t first_salt) {
     dw_error err;
     for (uint32_t i = 0; i < b->n; i++) {
         dw_session_options session = {.fast = fast, .seed = i};
-        bench_must(dw_session_create(b->node.model, &session, &b->sessions[i], &err), &err);
+        bench_must(dw_model_create_session(b->node.model, &session, &b->sessions[i], &err), &err);
         bench_prompt_of(b->node.model, &(bench_prompt){.own_salt = first_salt + i, .n_own = b->n_prompt + 1},
                         b->prompts + (size_t)i * (b->n_prompt + 1));
     }

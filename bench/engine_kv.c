@@ -61,7 +61,7 @@ static double thaw_us(const rows *r) {
     dw_session_image image = {.n_rows = r->n_rows, .backing = r->backing, .layers = r->sources};
     image.tokens = dw_session_tokens(r->session, &image.n_tokens);
     double start = bench_now_us();
-    bench_must(dw_session_restore(r->model, &image, &session, &err), &err);
+    bench_must(dw_model_restore_session(r->model, &image, &session, &err), &err);
     double us = bench_now_us() - start;
     dw_session_destroy(session);
     return us;
@@ -111,7 +111,7 @@ void bench_kv(const bench_options *options) {
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         rows r = {.model = model, .n_rows = sizes[i], .n_layers = info->n_layers, .bytes = sizes[i] * info->kv_bytes_per_token};
         if (sizes[i] > info->context_tokens) continue;
-        bench_must(dw_session_create(model, NULL, &r.session, &err), &err);
+        bench_must(dw_model_create_session(model, NULL, &r.session, &err), &err);
         dw_job job = {.kind = DW_JOB_FORWARD, .session = r.session, .tokens = tokens, .n_tokens = sizes[i]};
         bench_must(dw_job_run(&job, &err), &err);
         save(&r);

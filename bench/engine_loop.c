@@ -35,7 +35,7 @@ static double speed_of(loop *l, uint32_t n, uint32_t step) {
     dw_error err;
     dw_session *session = NULL;
     bench_prompt_of(l->node.model, &(bench_prompt){.own_salt = l->salt++, .n_own = n}, l->tokens);
-    bench_must(dw_session_create(l->node.model, NULL, &session, &err), &err);
+    bench_must(dw_model_create_session(l->node.model, NULL, &session, &err), &err);
     double start = bench_now_us();
     for (uint32_t i = 0; i < n; i += step) {
         dw_row_request row = {.index = DW_ROW_LAST, .logits = l->logits};

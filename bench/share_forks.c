@@ -30,7 +30,7 @@ static void open_family(const bench_options *options, family *out) {
     if (!out->children || !out->jobs || !out->tokens) bench_fail("no memory");
     bench_prompt_of(out->node.model, &(bench_prompt){.own_salt = options->salt, .n_own = out->n_prompt + out->n}, out->tokens);
     dw_session_options session = {.fast = options->fast};
-    bench_must(dw_session_create(out->node.model, &session, &out->parent, &err), &err);
+    bench_must(dw_model_create_session(out->node.model, &session, &out->parent, &err), &err);
     out->jobs[0] = (dw_job){.kind = DW_JOB_FORWARD, .session = out->parent, .tokens = out->tokens, .n_tokens = out->n_prompt};
     bench_crowd_run_us(out->crowd, out->node.engine, out->jobs, 1);
 }

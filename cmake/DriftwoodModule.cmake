@@ -1,9 +1,10 @@
 # Modules and layers.
 #
-#   dw_layer(NAME [OUTSIDE openssl wasmtime ...])     one line a layer, highest first (root file)
+#   dw_layer(NAME [OUTSIDE openssl wasmtime ...] [FRIENDS layers...])
+#       One line a layer, highest first (root file). A layer may be a room of a floor: model/gguf. FRIENDS may include its _internal.h.
 #   dw_add_layers()                                   adds src/<layer> of every layer that exists
 #   dw_module(NAME SOURCES a.c b.c [DEPENDS base os ...])
-#       The static library dw_<name>. DEPENDS names modules; those above it are allowed. What the
+#       The static library dw_<name> (dw_model_gguf of model/gguf). DEPENDS names modules; those above it are allowed. What the
 #       layer takes from outside is linked by itself. Headers are included from src/ and include/
 #       ("base/base.h", "driftwood/guest.h").
 #   dw_program(NAME SOURCES a.c ... DEPENDS ...)      an executable at the top of the build folder
@@ -29,12 +30,13 @@ endif()
 if(DW_FAULTS)
   target_compile_definitions(dw_flags INTERFACE DW_FAULTS=1)
 endif()
+target_link_libraries(dw_flags INTERFACE m)
 target_include_directories(dw_flags INTERFACE "${CMAKE_SOURCE_DIR}/src" "${CMAKE_SOURCE_DIR}/include")
 
 define_property(GLOBAL PROPERTY DW_LAYERS BRIEF_DOCS "layers, highest first" FULL_DOCS "layers, highest first")
 
 function(dw_layer name)
-  cmake_parse_arguments(ARG "" "" "OUTSIDE" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "OUTSIDE;FRIENDS" ${ARGN}) # FRIENDS are for tests/checks/layers.py
   set_property(GLOBAL APPEND PROPERTY DW_LAYERS ${name})
   set_property(GLOBAL PROPERTY DW_OUTSIDE_${name} "${ARG_OUTSIDE}")
 endfunction()
@@ -55,7 +57,8 @@ function(dw_link_modules target scope)
     if(TARGET driftwood::${module})
       target_link_libraries(${target} ${scope} driftwood::${module})
     elseif(module IN_LIST layers)
-      target_link_libraries(${target} ${scope} dw_${module})
+      string(REPLACE "/" "_" library "dw_${module}")
+      target_link_libraries(${target} ${scope} ${library})
     else()
       message(FATAL_ERROR "${target}: '${module}' in DEPENDS is neither a module nor a dependency")
     endif()
@@ -83,11 +86,12 @@ function(dw_module name)
       message(FATAL_ERROR "dw_module(${name}): '${module}' is not above '${name}'")
     endif()
   endforeach()
-  add_library(dw_${name} STATIC ${ARG_SOURCES})
-  target_link_libraries(dw_${name} PUBLIC dw_flags)
+  string(REPLACE "/" "_" library "dw_${name}")
+  add_library(${library} STATIC ${ARG_SOURCES})
+  target_link_libraries(${library} PUBLIC dw_flags)
   list(APPEND ARG_DEPENDS ${outside})
   list(REMOVE_DUPLICATES ARG_DEPENDS)
-  dw_link_modules(dw_${name} PUBLIC ${ARG_DEPENDS})
+  dw_link_modules(${library} PUBLIC ${ARG_DEPENDS})
 endfunction()
 
 function(dw_program name)

@@ -7,6 +7,9 @@
 #   dw_fuzz(NAME SOURCES x_fuzz.c [CORPUS dir] [DEPENDS ...] [RUNS n] [ENV ...] [TIMEOUT s] [SERIAL])
 #       LLVMFuzzerTestOneInput with tests/fuzz/driver.c: RUNS mutations of the corpus (default
 #       20000), as test fuzz_<name>, label "fuzz".
+#   dw_tsan_test(NAME SOURCES ... [MODULES ...])       where DW_HAVE_TSAN
+#       The same under the thread sanitizer, which cannot share a process with the address sanitizer: an executable with flags and objects
+#       of its own, into which the sources of MODULES are compiled.
 #   dw_check(NAME COMMAND ...)
 #       A script as a test, started in the source folder.
 #
@@ -114,4 +117,32 @@ function(dw_check name)
   cmake_parse_arguments(ARG "SERIAL" "TIMEOUT" "COMMAND;ENV;LABELS" ${ARGN})
   add_test(NAME ${name} COMMAND ${ARG_COMMAND} WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
   dw_test_properties(${name} "${ARG_LABELS}" "${ARG_TIMEOUT}" ${ARG_SERIAL} ${ARG_ENV})
+endfunction()
+
+include(CheckCSourceCompiles)
+set(CMAKE_REQUIRED_FLAGS "-fsanitize=thread")
+check_c_source_compiles("int main(void) { return 0; }" DW_HAVE_TSAN)
+unset(CMAKE_REQUIRED_FLAGS)
+
+function(dw_tsan_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;MODULES" ${ARGN})
+  set(sources ${ARG_SOURCES})
+  foreach(module ${ARG_MODULES})
+    string(REPLACE "/" "_" library "dw_${module}")
+    get_target_property(folder ${library} SOURCE_DIR)
+    get_target_property(files ${library} SOURCES)
+    foreach(file ${files})
+      list(APPEND sources "${folder}/${file}")
+    endforeach()
+  endforeach()
+  add_executable(test_${name} ${sources})
+  target_include_directories(test_${name} PRIVATE "${CMAKE_SOURCE_DIR}/src" "${CMAKE_SOURCE_DIR}/include" "${CMAKE_SOURCE_DIR}/tests")
+  target_compile_options(test_${name} PRIVATE -fsanitize=thread -O1 -g -Wall -Wextra -Wconversion -Wshadow)
+  target_link_options(test_${name} PRIVATE -fsanitize=thread)
+  target_link_libraries(test_${name} PRIVATE OpenSSL::Crypto Threads::Threads)
+  if(DW_FAULTS)
+    target_compile_definitions(test_${name} PRIVATE DW_FAULTS=1)
+  endif()
+  add_test(NAME ${name} COMMAND test_${name})
+  dw_test_properties(${name} "" 120 FALSE "TSAN_OPTIONS=halt_on_error=1")
 endfunction()

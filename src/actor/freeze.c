@@ -205,7 +205,7 @@ static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t
         dw_session_image image = {.tokens = from->tokens, .n_tokens = from->n_tokens, .n_rows = from->n_rows,
                                   .backing = dw_checkpoint_backing(checkpoint), .layers = sources, .sampler = from->sampler, .fast = from->fast,
                                   .owner = actor->owner, .priority = actor->priority};
-        status = dw_session_restore(model->model, &image, &session, err);
+        status = dw_model_restore_session(model->model, &image, &session, err);
     }
     free(sources);
     if (status != DW_OK) return status;

@@ -89,7 +89,7 @@ static dw_status op_session_open(dw_actor *actor, dw_guest_memory *memory, opera
     dw_session_options options = {.fast = (op->request.flags & DW_FLAG_FAST) != 0, .granted = (op->request.flags & DW_FLAG_SHARED) != 0,
                                   .owner = actor->owner, .priority = actor->priority, .seed = op->request.arg0};
     dw_session *session = NULL;
-    status = dw_session_create(model->model, &options, &session, NULL);
+    status = dw_model_create_session(model->model, &options, &session, NULL);
     actor_session *added = NULL;
     if (status == DW_OK) status = dw_actor_add_session(actor, session, model, 0, &added);
     if (status != DW_OK) return status;

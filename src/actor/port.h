@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 #include "base/base.h"
 #include "driftwood/guest.h"
-#include "model/model.h"
+#include "model/engine/engine.h"
 #include "os/os.h"
 #include "region/region.h"
 

@@ -77,7 +77,7 @@ void dw_actor_sessions_commit(dw_actor *actor) {
 }
 
 /* Back to the noted numbers. Tokens that were pending at the beginning may have got rows since: these go too, because the shape
- * in which a row is computed belongs to its bits (model.h rule 2). */
+ * in which a row is computed belongs to its bits (session.h rule 2). */
 static dw_status restore_numbers(actor_session *session, dw_error *err) {
     if (session->saved) {
         dw_session_destroy(session->session);

@@ -46,7 +46,8 @@
 
 /* Sessions and models */
 #define DW_CONTEXT_TOKENS_MAX (1u << 20)
-#define DW_SESSIONS_PER_MODEL_MAX 256u                   /* slots in one arena */
+#define DW_SESSIONS_PER_MODEL_MAX 256u
+#define DW_MODEL_OWN_SLOTS 5u                            /* of an arena, beside those of sessions: for trials at opening, embeddings, and to change a session's slot */
 #define DW_KV_EXTENTS_MAX 16u                            /* of one slot, before they are folded into one object: each costs a map per layer and K or V, and a process may have 65,530 */
 #define DW_VOCAB_TOKENS_MAX (1u << 22)
 #define DW_LAYERS_MAX 1024u

@@ -173,7 +173,7 @@ json_t *dw_json_turn(const dw_watch *watch, const char *message, const dw_turn_r
 void dw_say_reply(const dw_watch *watch, const dw_turn_result *result);
 
 json_t *dw_json_digest(const dw_actor_digest *digest);
-json_t *dw_json_kv(const dw_model_kv_use *use);
+json_t *dw_json_kv(const dw_session_pool_use *use);
 json_t *dw_json_use(const dw_actor_use *use);
 json_t *dw_json_freeze(const char *path, const dw_checkpoint_report *report);
 json_t *dw_json_thaw(const dw_thaw_report *report);

@@ -164,7 +164,7 @@ json_t *dw_json_digest(const dw_actor_digest *digest) {
     return json_pack("{s:o, s:o, s:o}", "memory", dw_json_hash(&digest->memory), "kv", dw_json_hash(&digest->kv), "tokens", dw_json_hash(&digest->tokens));
 }
 
-json_t *dw_json_kv(const dw_model_kv_use *use) {
+json_t *dw_json_kv(const dw_session_pool_use *use) {
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "sessions", (json_int_t)use->sessions, "kv_bytes", (json_int_t)use->kv_bytes, "own_bytes",
                      (json_int_t)use->own_bytes, "shared_bytes", (json_int_t)use->shared_bytes, "budget_bytes", (json_int_t)use->budget_bytes, "evictions",
                      (json_int_t)use->evictions, "refused", (json_int_t)use->refused);

@@ -4,7 +4,7 @@
 
 #include "cli/cli.h"
 #include "cli/verbs.h"
-#include "model/gguf.h"
+#include "model/gguf/gguf.h"
 #include "os/os.h"
 
 typedef struct doctor {

@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "cli/verbs.h"
+#include "model/engine/engine.h"
 
 enum { SHOWN_NUMBERS = 6 };
 

@@ -97,9 +97,9 @@ static dw_status take_lines(dw_watch *watch, uint64_t at, json_t *turns, dw_erro
 /* The default model's KV rows. */
 static json_t *json_of_model(dw_runtime *runtime) {
     dw_model *model = dw_runtime_model(runtime, NULL);
-    dw_model_kv_use use;
+    dw_session_pool_use use;
     if (!model) return json_null();
-    dw_model_kv_use_now(model, &use);
+    dw_session_pool_use_now(dw_model_pool(model), &use);
     return dw_json_kv(&use);
 }
 

@@ -5,9 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ggml.h"
-#include "model/embed.h"
-#include "model/encoder.h"
 #include "model/model_internal.h"
 
 enum { CONTEXT_TOKENS_DEFAULT_MAX = 32768, SESSIONS_DEFAULT = 32 };
@@ -71,7 +68,7 @@ static void describe_sizes(dw_model *model) {
     if (dw_pooling_read(model->gguf, info->architecture, DW_POOLING_LAST, &info->pooling, NULL) != DW_OK) info->pooling = DW_POOLING_DEFAULT;
 }
 
-/* --- opening ------------------------------------------------------------------------------------------------- */
+/* --- choices ------------------------------------------------------------------------------------------------- */
 
 static dw_status choose_context(dw_model *model, const dw_model_options *options, dw_error *err) {
     uint32_t wanted = options != NULL ? options->context_tokens : 0;
@@ -93,32 +90,101 @@ static dw_status choose_kv_type(dw_model *model, const dw_model_options *options
     return DW_OK;
 }
 
-static dw_status open_arena(dw_model *model, const dw_model_options *options, dw_error *err) {
-    uint32_t context = model->info.context_tokens;
-    dw_kv_geometry geometry = {
-        .n_layers = model->hp.n_layers,
-        .n_slots = options != NULL && options->sessions_max != 0 ? options->sessions_max : SESSIONS_DEFAULT,
-        /* Attention sees whole steps, so the rows of the last one must be there. */
-        .context_tokens = (context + DW_KV_STEP_ROWS - 1) / DW_KV_STEP_ROWS * DW_KV_STEP_ROWS,
-        .row_bytes = model->info.kv_row_bytes,
+/* --- the pool ------------------------------------------------------------------------------------------------ */
+
+static dw_status make_pool(dw_model *model, const dw_model_options *options, dw_error *err) {
+    uint32_t context = model->info.context_tokens, sessions = options != NULL && options->sessions_max != 0 ? options->sessions_max : SESSIONS_DEFAULT;
+    if (sessions > DW_SESSIONS_PER_MODEL_MAX) return dw_fail(err, DW_E_LIMIT, "%u sessions; at most %u", sessions, DW_SESSIONS_PER_MODEL_MAX);
+    const dw_session_pool_options pool = {
+        .kv = {
+            .n_layers = model->hp.n_layers,
+            .n_slots = sessions + DW_MODEL_OWN_SLOTS,
+            /* Attention sees whole steps, so the rows of the last one must be there. */
+            .context_tokens = (context + DW_KV_STEP_ROWS - 1) / DW_KV_STEP_ROWS * DW_KV_STEP_ROWS,
+            .row_bytes = model->info.kv_row_bytes,
+        },
+        .sessions_max = sessions,
+        .n_vocab = model->info.n_vocab,
+        .context_tokens = context,
+        .kv_bytes_max = options != NULL ? options->kv_bytes_max : 0,
     };
-    return dw_kv_arena_create(&geometry, model->device, &model->arena, err);
+    return dw_session_pool_create(&pool, model->device, &model->pool, err);
+}
+
+/* A pool that was kept goes on with the model whose rows it holds, and no other. */
+static dw_status take_kept_pool(dw_model *model, dw_session_pool *pool, dw_error *err) {
+    dw_model_fingerprint fingerprint;
+    dw_status status = dw_model_fingerprint_of(model, &fingerprint, err);
+    if (status != DW_OK) return status;
+    const dw_session_pool_options *options = &pool->options;
+    bool same = pool->has_origin && memcmp(&pool->origin, &fingerprint, sizeof fingerprint) == 0 && options->kv.n_layers == model->hp.n_layers &&
+                options->kv.row_bytes == model->info.kv_row_bytes && options->n_vocab == model->info.n_vocab && options->context_tokens == model->info.context_tokens;
+    if (!same) return dw_fail(err, DW_E_INVALID, "the sessions to go on with are of another model, or of another context or KV type");
+    model->pool = dw_session_pool_retain(pool);
+    return DW_OK;
 }
 
 /* The decoder, tried on a slot: what the device cannot run is refused now, not in the middle of a conversation. */
 static dw_status open_decoder(dw_model *model, dw_error *err) {
     dw_graph_model parts = {.family = model->family, .hp = &model->hp, .weights = &model->weights, .bits = &model->bits, .device = model->device,
-                            .kv_type = model->info.kv_type, .kv_area_bytes = dw_kv_area_bytes(model->arena)};
+                            .kv_type = model->info.kv_type, .kv_area_bytes = dw_kv_area_bytes(model->pool->arena)};
     dw_kv_slot slot = 0;
     dw_graph_binding binding = {0};
     dw_status status = dw_decoder_create(&parts, &model->decoder, err);
-    if (status == DW_OK) status = dw_kv_open(model->arena, &slot, err);
     if (status != DW_OK) return status;
-    status = dw_kv_writable(model->arena, slot, &binding.buffer, &binding.offset, err);
+    dw_os_mutex_lock(model->pool->lock);
+    status = dw_kv_open(model->pool->arena, &slot, err);
+    if (status == DW_OK) status = dw_kv_writable(model->pool->arena, slot, &binding.buffer, &binding.offset, err);
+    dw_os_mutex_unlock(model->pool->lock);
     if (status == DW_OK) status = dw_decoder_check(model->decoder, binding, err);
-    dw_kv_close(model->arena, slot);
+    dw_os_mutex_lock(model->pool->lock);
+    dw_kv_close(model->pool->arena, slot);
+    dw_os_mutex_unlock(model->pool->lock);
     return status;
 }
+
+static dw_status attach(dw_model *model, const dw_model_options *options, dw_error *err) {
+    dw_session_pool *kept = options != NULL ? options->pool : NULL;
+    dw_status status = kept != NULL ? take_kept_pool(model, kept, err) : make_pool(model, options, err);
+    if (status == DW_OK) status = open_decoder(model, err);
+    if (status == DW_OK) status = dw_bits_find(model, err);
+    if (status != DW_OK) return status;
+    model->info.exact_batches = model->bits.batches;
+    model->info.exact_cuts = model->bits.chunks;
+    dw_os_mutex_lock(model->pool->lock);
+    bool taken = model->pool->model != NULL;
+    if (!taken) {
+        model->pool->model = model;
+        model->pool->exact_cuts = model->bits.chunks;
+    }
+    dw_os_mutex_unlock(model->pool->lock);
+    return taken ? dw_fail(err, DW_E_BUSY, "the sessions to go on with have an open model") : DW_OK;
+}
+
+static void detach(dw_model *model) {
+    if (model->pool == NULL) return;
+    dw_os_mutex_lock(model->pool->lock);
+    if (model->pool->model == model) model->pool->model = NULL;
+    dw_os_mutex_unlock(model->pool->lock);
+    dw_session_pool_release(model->pool);
+    model->pool = NULL;
+}
+
+dw_status dw_model_keep_pool(dw_model *model, dw_session_pool **out, dw_error *err) {
+    *out = NULL;
+    if (model->pool == NULL) return dw_fail(err, DW_E_STATE, "%s has no sessions", model->info.name);
+    dw_model_fingerprint fingerprint;
+    dw_status status = dw_model_fingerprint_of(model, &fingerprint, err);
+    if (status != DW_OK) return status;
+    dw_os_mutex_lock(model->pool->lock);
+    model->pool->origin = fingerprint;
+    model->pool->has_origin = true;
+    dw_os_mutex_unlock(model->pool->lock);
+    *out = dw_session_pool_retain(model->pool);
+    return DW_OK;
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------- */
 
 dw_status dw_model_open(const char *path, dw_device *device, const dw_model_options *options, dw_model **out, dw_error *err) {
     *out = NULL;
@@ -139,7 +205,6 @@ dw_status dw_model_open(const char *path, dw_device *device, const dw_model_opti
     if (status != DW_OK) goto out;
     describe_sizes(model);
     status = choose_context(model, options, err);
-    model->kv_bytes_max = options != NULL ? options->kv_bytes_max : 0;
     if (status == DW_OK) status = dw_weights_open(model->gguf, model->family, &model->hp, device, options != NULL && options->repack, &model->weights, err);
     if (status != DW_OK) goto out;
     model->info.weights_wrapped_bytes = model->weights.placed.wrapped_bytes;
@@ -148,12 +213,8 @@ dw_status dw_model_open(const char *path, dw_device *device, const dw_model_opti
     model->info.weights = model->weights.repacked.bytes > 0 ? "repacked" : "mapped";
     /* Early: it loads on its own thread while the rest is made ready. */
     status = dw_vocab_create(model->gguf, &model->vocab, err);
-    if (status == DW_OK) status = open_arena(model, options, err);
-    if (status == DW_OK) status = open_decoder(model, err);
-    if (status == DW_OK) status = dw_bits_find(model, err);
-    model->info.exact_batches = model->bits.batches;
-    model->info.exact_cuts = model->bits.chunks;
     if (status == DW_OK && dw_sampler_create(model->info.n_vocab, &model->sampler) != DW_OK) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a sampler");
+    if (status == DW_OK && !(options != NULL && options->without_pool)) status = attach(model, options, err);
 out:
     if (status != DW_OK) {
         if (model->gguf) status = dw_error_prefix(err, status, "%s", path); /* dw_gguf_open names the file itself */
@@ -175,11 +236,11 @@ dw_status dw_model_room(float **memory, uint32_t *have, uint32_t n, uint32_t wid
 
 void dw_model_close(dw_model *model) {
     if (model == NULL) return;
+    detach(model);
     dw_vocab_destroy(model->vocab);
     dw_sampler_destroy(model->sampler);
     dw_encoder_close(model->encoder);
     dw_decoder_destroy(model->decoder);
-    dw_kv_arena_destroy(model->arena);
     dw_weights_close(&model->weights);
     dw_gguf_close(model->gguf);
     dw_os_mutex_destroy(model->lock);
@@ -191,3 +252,43 @@ void dw_model_close(dw_model *model) {
 const dw_model_info *dw_model_info_view(const dw_model *model) { return &model->info; }
 dw_vocab *dw_model_vocab(dw_model *model) { return model->vocab; }
 dw_device *dw_model_device(dw_model *model) { return model->device; }
+dw_session_pool *dw_model_pool(const dw_model *model) { return model->pool; }
+
+dw_status dw_model_fingerprint_of(dw_model *model, dw_model_fingerprint *out, dw_error *err) {
+    dw_os_mutex_lock(model->lock);
+    bool known = model->has_fingerprint;
+    *out = model->fingerprint;
+    dw_os_mutex_unlock(model->lock);
+    if (known) return DW_OK;
+    dw_status status = dw_fingerprint_find(model->gguf, model->info.architecture, model->weights.rope_is_long, out, err);
+    if (status != DW_OK) return status;
+    dw_os_mutex_lock(model->lock);
+    model->fingerprint = *out;
+    model->has_fingerprint = true;
+    dw_os_mutex_unlock(model->lock);
+    return DW_OK;
+}
+
+/* --- sessions ------------------------------------------------------------------------------------------------ */
+
+static dw_status pool_for_session(const dw_model *model, dw_session_pool **out, dw_error *err) {
+    *out = model->pool;
+    if (model->encoder != NULL) {
+        return dw_fail(err, DW_E_UNSUPPORTED, "%s (%s) is an encoder: it embeds texts and has no sessions", model->info.name, model->info.architecture);
+    }
+    return model->pool != NULL ? DW_OK : dw_fail(err, DW_E_STATE, "%s was opened without sessions", model->info.name);
+}
+
+dw_status dw_model_create_session(dw_model *model, const dw_session_options *options, dw_session **out, dw_error *err) {
+    *out = NULL;
+    dw_session_pool *pool;
+    dw_status status = pool_for_session(model, &pool, err);
+    return status == DW_OK ? dw_session_create(pool, options, out, err) : status;
+}
+
+dw_status dw_model_restore_session(dw_model *model, const dw_session_image *image, dw_session **out, dw_error *err) {
+    *out = NULL;
+    dw_session_pool *pool;
+    dw_status status = pool_for_session(model, &pool, err);
+    return status == DW_OK ? dw_session_restore(pool, image, out, err) : status;
+}

@@ -3,8 +3,9 @@
 #include "actor/fixture.h"
 
 #include <stdio.h>
-#include "embed/make_encoder.h"
-#include "model/make_model.h"
+#include "model/embed/make_encoder.h"
+#include "model/engine/engine.h"
+#include "model/kit/make_model.h"
 #include "os/os.h"
 
 /* Places in the probe's arena. */

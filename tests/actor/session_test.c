@@ -3,7 +3,7 @@
 #include "actor/fixture.h"
 
 #include <stdio.h>
-#include "model/make_model.h"
+#include "model/kit/make_model.h"
 #include "os/os.h"
 
 /* Places in the probe's arena. */
@@ -219,7 +219,7 @@ static void what_the_host_keeps_for_requests_is_bounded(void **state) {
     dw_actor_destroy(t.actor);
 }
 
-/* model.h rule 3. The job is cancelled while another session's prefill keeps the engine busy. */
+/* engine.h rule 1. The job is cancelled while another session's prefill keeps the engine busy. */
 static void a_cancelled_job_leaves_the_last_row(void **state) {
     talk t = talk_begin(*state, "last-row");
     static int32_t many[700];

@@ -2,7 +2,7 @@
 #include "actor/fixture.h"
 
 #include <stdio.h>
-#include "model/make_model.h"
+#include "model/kit/make_model.h"
 #include "os/os.h"
 #include "support/traps.h"
 

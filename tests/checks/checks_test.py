@@ -51,6 +51,30 @@ class Layers(Tree):
     def test_libraries_belong_to_the_layers_that_declare_them(self):
         self.assertEqual(len(self.breaches("src/os/a.c", "#include <openssl/sha.h>\n#include <wasmtime.h>\n#include <wasm.h>\n")), 3)
 
+    def room(self, text, path="src/top/a.c"):
+        self.write("CMakeLists.txt", ROOT_FILE + "dw_layer(floor/attic FRIENDS floor)\ndw_layer(floor)\ndw_layer(floor/cellar)\ndw_layer(top)\n")
+        for name in ("attic/attic.h", "attic/part.h", "attic/attic_internal.h", "floor.h", "cellar/cellar.h"):
+            self.write(f"src/floor/{name}", "\n")
+        found = self.breaches(path, text)
+        self.write(path, "\n")
+        return found
+
+    def test_neighbours_of_a_room_include_its_face_alone(self):
+        self.assertEqual(self.room('#include "floor/attic/attic.h"\n#include "floor/floor.h"\n'), [])
+        self.assertEqual(len(self.room('#include "floor/attic/part.h"\n')), 1)
+        self.assertEqual(self.room('#include "floor/attic/part.h"\n', "src/floor/attic/a.c"), [])
+
+    def test_insides_are_for_friends(self):
+        self.assertEqual(len(self.room('#include "floor/attic/attic_internal.h"\n')), 1)
+        self.assertEqual(self.room('#include "floor/attic/attic_internal.h"\n', "src/floor/a.c"), [])
+
+    def test_rooms_have_an_order_and_a_facade_its_place_among_them(self):
+        self.assertEqual(len(self.room('#include "floor/floor.h"\n', "src/floor/attic/a.c")), 1)
+        self.assertEqual(self.room('#include "floor/floor.h"\n', "src/floor/cellar/a.c"), [])
+
+    def test_a_folder_that_is_no_layer_is_noticed(self):
+        self.assertEqual(len(self.breaches("src/shed/a.c", "\n")), 1)
+
     def test_feature_macros_belong_to_os(self):
         self.assertEqual(len(self.breaches("src/wasm/a.c", "#define _GNU_SOURCE\n")), 1)
 

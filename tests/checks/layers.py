@@ -1,7 +1,9 @@
 """Holds the #include lines of src/ to the layers: layers.py [ROOT]
 
 - a module includes headers of its own folder and of the layers above it (the dw_layer lines of the
-  root CMakeLists.txt, highest first), nothing below;
+  root CMakeLists.txt, highest first), nothing below; a layer may be a room of a floor (model/gguf);
+- of a room, its neighbours include the face alone, which has the room's name (model/gguf/gguf.h), and
+  X_internal.h only where the layer names them as FRIENDS;
 - headers and calls that reach the operating system appear in src/os only, so that every failure of
   the system can be injected in one place;
 - a library from outside is used by the layers that declare it (OUTSIDE of the same lines).
@@ -32,13 +34,38 @@ OUTSIDE = {
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
-def read_layers(root: pathlib.Path) -> tuple[list[str], dict[str, set[str]]]:
-    order, outside = [], {}
-    text = (root / "CMakeLists.txt").read_text()
-    for name, libraries in re.findall(r"^dw_layer\((\w+)(?:\s+OUTSIDE\s+([^)]*))?\)", text, re.M):
-        order.append(name)
-        outside[name] = set(libraries.split())
-    return order, outside
+class Layers:
+    """The dw_layer lines: names from the highest to the lowest, and what each says of itself."""
+
+    def __init__(self, root: pathlib.Path):
+        self.order: list[str] = []
+        self.outside: dict[str, set[str]] = {}
+        self.friends: dict[str, set[str]] = {}
+        for words in re.findall(r"^dw_layer\(([^)]*)\)", (root / "CMakeLists.txt").read_text(), re.M):
+            name, *rest = words.split()
+            self.order.append(name)
+            lists = {"OUTSIDE": set(), "FRIENDS": set()}
+            to = set()
+            for word in rest:
+                to = lists.get(word, to)
+                if word not in lists:
+                    to.add(word)
+            self.outside[name], self.friends[name] = lists["OUTSIDE"], lists["FRIENDS"]
+
+    def of(self, path: str) -> str:
+        """The layer of a file or header, by its path below src/; its first folder where there is none."""
+        folder = path.rsplit("/", 1)[0] if "/" in path else ""
+        return folder if folder in self.order else path.split("/", 1)[0]
+
+
+def room_breach(name: str, other: str, module: str, layers: Layers) -> str | None:
+    """Why `module` may not include header `name` of the layer `other`, which lies above it."""
+    header = name.rsplit("/", 1)[1]
+    if header.endswith("_internal.h"):
+        return None if module in layers.friends[other] else f"{name}: '{module}' is no friend of '{other}'"
+    if "/" in other and header != other.rsplit("/", 1)[1] + ".h":
+        return f"{name}: neighbours of '{other}' include {other}/{other.rsplit('/', 1)[1]}.h alone"
+    return None
 
 
 def without_comments(text: str) -> str:
@@ -57,7 +84,7 @@ def without_comments(text: str) -> str:
     return "\n".join(lines)
 
 
-def breaches_of_line(line: str, module: str, order: list[str], outside: dict[str, set[str]], root: pathlib.Path) -> list[str]:
+def breaches_of_line(line: str, module: str, layers: Layers, root: pathlib.Path) -> list[str]:
     found = []
     include = INCLUDE.match(line)
     if not include:
@@ -68,34 +95,36 @@ def breaches_of_line(line: str, module: str, order: list[str], outside: dict[str
                 found.append("feature-test macros belong to src/os")
         return found
     quote, name = include.groups()
-    folder = name.split("/", 1)[0]
-    ours = folder in order and quote == '"' and (root / "src" / name).exists()
+    other = layers.of(name)
+    ours = other in layers.order and quote == '"' and (root / "src" / name).exists()
     if ours:
-        if order.index(folder) > order.index(module):
-            found.append(f"{name}: '{folder}' is a lower layer than '{module}'")
+        if layers.order.index(other) > layers.order.index(module):
+            found.append(f"{name}: '{other}' is a lower layer than '{module}'")
+        elif other != module and (why := room_breach(name, other, module, layers)):
+            found.append(why)
         return found
     if module != "os" and SYSTEM.match(name):
         found.append(f"<{name}> is a door to the system: only src/os includes it")
     for library, pattern in OUTSIDE.items():
-        if pattern.match(name) and library not in outside[module]:
+        if pattern.match(name) and library not in layers.outside[module]:
             found.append(f"{name}: layer '{module}' does not use {library} (dw_layer in CMakeLists.txt)")
     return found
 
 
 def check(root: pathlib.Path) -> tuple[list[str], int]:
-    order, outside = read_layers(root)
+    layers = Layers(root)
     problems, n_files = [], 0
     for path in sorted((root / "src").rglob("*")):
         if path.suffix not in (".c", ".h", ".cpp", ".inc"):
             continue
         n_files += 1
         where = path.relative_to(root)
-        module = where.parts[1]
-        if module not in order:
+        module = layers.of(str(where.relative_to("src")))
+        if module not in layers.order:
             problems.append(f"{where}: '{module}' is not a layer")
             continue
         for number, line in enumerate(without_comments(path.read_text()).split("\n"), 1):
-            for problem in breaches_of_line(line, module, order, outside, root):
+            for problem in breaches_of_line(line, module, layers, root):
                 problems.append(f"{where}:{number}: {problem}")
     return problems, n_files
 

@@ -1,0 +1,341 @@
+/* job.c: what a job's next step is, and what its results mean. A step evaluates one chunk of the pending tokens; a generation draws a token
+ * whenever nothing is pending any more. The last drawn token stays pending: its row is computed when somebody goes on.
+ */
+#include "model/engine/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/engine/embed.h"
+#include "model/model_internal.h"
+
+typedef struct job_state {
+    /* The session as it was, for a job that fails. */
+    uint32_t tokens_before, rows_before;
+    dw_sampler_state sampler_before;
+    uint32_t prompt_end;        /* log length with the job's tokens */
+    bool repeats_last;          /* nothing is pending: the first step computes the last row again */
+    bool finished;              /* the last step is done, job->status holds the outcome */
+    uint32_t next_row;          /* of job->rows */
+    /* the planned step */
+    uint32_t n_planned;
+    bool plans_last;            /* nothing is pending after it */
+    bool decodes;               /* it continues a generation */
+    dw_status row_status;       /* of the rows taken */
+    dw_job_progress drawn;      /* whether the generation goes on */
+    uint32_t wanted[DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN];
+    /* generate */
+    bool tracks_text;           /* somebody wants text, or stops are looked for */
+    bool context_is_full;         /* no token can follow */
+    dw_stop_text text;
+    uint64_t *text_ends;        /* [n_generated] bytes of text up to and with each drawn token */
+    uint32_t text_ends_capacity;
+    char *piece;
+    size_t piece_capacity;
+} job_state;
+
+static uint32_t pending(const dw_session *session) { return session->n_tokens - session->n_rows; }
+
+/* Rule 2 of session.h: the size of the next chunk when n tokens are pending. */
+static uint32_t chunk_of(uint32_t n, uint32_t chunk_tokens) { return n < chunk_tokens + DW_PREFILL_CHUNK_TOKENS_MIN ? n : chunk_tokens; }
+
+/* --- begin --------------------------------------------------------------------------------------------------- */
+
+static dw_status check_row(const dw_job *job, const dw_row_request *row, int64_t before, dw_error *err) {
+    if (row->index == DW_ROW_LAST ? row != &job->rows[job->n_rows - 1] : row->index >= job->n_tokens || (int64_t)row->index <= before) {
+        return dw_fail(err, DW_E_RANGE, "wanted rows must ascend, within the %u tokens of the job", job->n_tokens);
+    }
+    if (row->index == DW_ROW_LAST && job->n_tokens > 0 && before == (int64_t)job->n_tokens - 1) return dw_fail(err, DW_E_RANGE, "the last row is wanted twice");
+    if (row->n_top > DW_TOP_K_MAX || row->n_top > job->session->pool->model->info.n_vocab) return dw_fail(err, DW_E_LIMIT, "the %u likeliest tokens", row->n_top);
+    if (row->n_candidates > DW_CANDIDATES_MAX) return dw_fail(err, DW_E_LIMIT, "%u candidates; at most %u", row->n_candidates, DW_CANDIDATES_MAX);
+    if ((row->n_top > 0 && row->top == NULL) || (row->n_candidates > 0 && (row->candidates == NULL || row->candidate_logprobs == NULL))) {
+        return dw_fail(err, DW_E_INVALID, "results without memory for them");
+    }
+    dw_status status = dw_session_check_tokens(job->session, row->candidates, row->n_candidates, err);
+    if (status == DW_OK && row->sample) status = dw_sampling_check(&row->sampling, err);
+    return status;
+}
+
+static dw_status check_job(const dw_job *job, dw_error *err) {
+    const dw_session *session = job->session;
+    dw_status status = dw_session_check_tokens(session, job->tokens, job->n_tokens, err);
+    if (status != DW_OK) return status;
+    if (session->n_tokens == 0 && job->n_tokens == 0) return dw_fail(err, DW_E_INVALID, "the session has no tokens");
+    if (job->kind == DW_JOB_GENERATE) {
+        if (job->n_max == 0) return dw_fail(err, DW_E_INVALID, "no token is to be made");
+        status = dw_sampling_check(&job->sampling, err);
+        return status == DW_OK ? dw_stop_check(job->stops, job->n_stops, err) : status;
+    }
+    int64_t before = -1;
+    for (uint32_t i = 0; status == DW_OK && i < job->n_rows; i++) {
+        status = check_row(job, &job->rows[i], before, err);
+        before = job->rows[i].index;
+    }
+    return status;
+}
+
+/* Rows of a common prefix that another session has, for a job whose tokens, the first of them at first_token of the log, have just been
+ * appended. */
+static void share_prefix(dw_job *job, uint32_t first_token) {
+    uint32_t last = job->session->n_tokens - 1, first_wanted = last;
+    if (job->kind == DW_JOB_FORWARD && job->n_rows > 0 && job->rows[0].index != DW_ROW_LAST) first_wanted = first_token + job->rows[0].index;
+    job->n_shared = dw_session_share(job->session, first_wanted, job->kind == DW_JOB_FORWARD && job->n_rows > 1);
+}
+
+dw_status dw_job_begin(dw_job *job, dw_error *err) {
+    if (job->kind == DW_JOB_EMBED) return dw_embed_begin(job, err);
+    dw_session *session = job->session;
+    job->state = NULL;
+    dw_status status = dw_session_take(session, err);
+    if (status != DW_OK) return status;
+    status = check_job(job, err);
+    job_state *state = status == DW_OK ? calloc(1, sizeof *state) : NULL;
+    if (status == DW_OK && state == NULL) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a job");
+    if (status != DW_OK) goto out;
+    state->tokens_before = session->n_tokens;
+    state->rows_before = session->n_rows;
+    state->sampler_before = session->sampler;
+    status = dw_session_append(session, job->tokens, job->n_tokens, err);
+    if (status != DW_OK) goto out;
+    share_prefix(job, state->tokens_before);
+    state->prompt_end = session->n_tokens;
+    state->tracks_text = job->on_text != NULL || job->n_stops > 0;
+    state->context_is_full = session->n_tokens == session->pool->model->info.context_tokens;
+    state->text = (dw_stop_text){.stops = job->stops, .n_stops = job->n_stops};
+    state->repeats_last = pending(session) == 0;
+    job->status = DW_OK;
+    memset(&job->error, 0, sizeof job->error);
+    job->n_evaluated = job->n_generated = 0;
+    job->prefill_ns = job->decode_ns = 0;
+    job->copied_bytes = 0;
+    job->end_reason = DW_END_NONE;
+    job->stop_index = 0;
+    job->state = state;
+    return DW_OK;
+out:
+    free(state);
+    atomic_store(&session->busy, false);
+    return status;
+}
+
+/* --- rows of a forward job ----------------------------------------------------------------------------------- */
+
+static dw_status deliver_row(dw_job *job, dw_row_request *row, const float *logits) {
+    dw_session *session = job->session;
+    dw_sampler *sampler = session->pool->model->sampler;
+    dw_status status = DW_OK;
+    if (row->logits != NULL && row->logits != logits) {
+        size_t bytes = session->pool->model->info.n_vocab * sizeof logits[0];
+        memcpy(row->logits, logits, bytes);
+        job->copied_bytes += bytes;
+        dw_device_count_copied_out(session->pool->model->device, bytes);
+    }
+    if (row->n_top > 0) status = dw_sampler_top(sampler, logits, row->n_top, row->top);
+    if (status == DW_OK && row->n_candidates > 0) {
+        status = dw_sampler_scores(sampler, logits, row->candidates, row->n_candidates, row->candidate_logprobs);
+    }
+    if (status == DW_OK && row->entropy != NULL) status = dw_sampler_entropy(sampler, logits, row->entropy);
+    if (status == DW_OK && row->sample) status = dw_sampler_sample(sampler, logits, &row->sampling, &session->sampler, &row->sampled);
+    return status == DW_OK ? DW_OK : dw_fail(&job->error, status, "what the model computed cannot be used");
+}
+
+/* Which rows of the next n tokens are wanted. */
+static uint32_t plan_rows(dw_job *job, uint32_t n) {
+    const dw_session *session = job->session;
+    job_state *state = job->state;
+    uint32_t n_wanted = 0;
+    for (uint32_t i = state->next_row; i < job->n_rows; i++) {
+        uint32_t index = job->rows[i].index;
+        uint32_t position = index == DW_ROW_LAST ? session->n_tokens - 1 : state->tokens_before + index;
+        if (position >= session->n_rows + n) break;
+        state->wanted[n_wanted++] = position - session->n_rows;
+    }
+    return n_wanted;
+}
+
+/* --- generating ---------------------------------------------------------------------------------------------- */
+
+static dw_job_progress finish(dw_job *job, dw_status status) {
+    ((job_state *)job->state)->finished = true;
+    job->status = status;
+    return DW_JOB_DONE;
+}
+
+/* How many of the drawn tokens are needed for the first `bytes` bytes of text. */
+static uint32_t tokens_for_text(const dw_job *job, uint64_t bytes) {
+    const job_state *state = job->state;
+    if (!state->tracks_text) return job->n_generated;
+    uint32_t n = 0;
+    while (n < job->n_generated && (n == 0 ? 0 : state->text_ends[n - 1]) < bytes) n++;
+    return n;
+}
+
+static dw_status piece_of(dw_job *job, int32_t token, size_t *size) {
+    job_state *state = job->state;
+    dw_vocab *vocab = job->session->pool->model->vocab;
+    dw_status status = dw_vocab_piece(vocab, token, false, state->piece, state->piece_capacity, size);
+    if (status != DW_E_FULL) return status;
+    size_t capacity = *size + 64;
+    char *larger = realloc(state->piece, capacity);
+    if (larger == NULL) return DW_E_NO_MEMORY;
+    state->piece = larger;
+    state->piece_capacity = capacity;
+    return dw_vocab_piece(vocab, token, false, state->piece, state->piece_capacity, size);
+}
+
+/* Hands out the first `size` bytes of the held text; false when the listener has had enough. */
+static bool hand_out(dw_job *job, size_t size) {
+    job_state *state = job->state;
+    bool go_on = size == 0 || job->on_text == NULL || job->on_text(job, state->text.held, size);
+    dw_stop_take(&state->text, size);
+    return go_on;
+}
+
+/* Ends a generation well. Text that was held back for a stop that did not come is certain now. */
+static dw_job_progress end_generation(dw_job *job, dw_end_reason reason) {
+    job_state *state = job->state;
+    job->end_reason = reason;
+    bool heard = reason == DW_END_STOP || hand_out(job, state->text.size);
+    return finish(job, heard ? DW_OK : dw_fail(&job->error, DW_E_CANCELLED, "the listener ended it"));
+}
+
+/* The text of a token that has just been appended. */
+static dw_job_progress add_text(dw_job *job, int32_t token) {
+    job_state *state = job->state;
+    size_t size = 0, ready = 0;
+    uint32_t stop = DW_STOP_NONE;
+    dw_status status = piece_of(job, token, &size);
+    if (status == DW_OK) status = dw_stop_feed(&state->text, state->piece, size, &ready, &stop);
+    if (status != DW_OK) return finish(job, dw_fail(&job->error, status, "no text for token %d", token));
+    state->text_ends[job->n_generated - 1] = (job->n_generated > 1 ? state->text_ends[job->n_generated - 2] : 0) + size;
+    if (!hand_out(job, ready)) return finish(job, dw_fail(&job->error, DW_E_CANCELLED, "the listener ended it"));
+    if (stop == DW_STOP_NONE) return DW_JOB_MORE;
+    job->n_generated = tokens_for_text(job, state->text.taken);
+    dw_session_cut(job->session, state->prompt_end + job->n_generated, UINT32_MAX);
+    job->stop_index = stop;
+    return end_generation(job, DW_END_STOP);
+}
+
+static dw_status room_for_ends(dw_job *job) {
+    job_state *state = job->state;
+    if (!state->tracks_text || job->n_generated < state->text_ends_capacity) return DW_OK;
+    uint32_t capacity = state->text_ends_capacity * 2 + 64;
+    uint64_t *larger = realloc(state->text_ends, capacity * sizeof larger[0]);
+    if (larger == NULL) return dw_fail(&job->error, DW_E_NO_MEMORY, "no memory for %u tokens", capacity);
+    state->text_ends = larger;
+    state->text_ends_capacity = capacity;
+    return DW_OK;
+}
+
+/* Draws a token from the logits and decides what follows. */
+static dw_job_progress draw(dw_job *job, const float *logits) {
+    dw_session *session = job->session;
+    dw_model *model = session->pool->model;
+    int32_t drawn;
+    dw_status status = dw_sampler_pick(model->sampler, logits, &job->sampling, &session->sampler, &drawn);
+    if (status != DW_OK) return finish(job, dw_fail(&job->error, status, "what the model computed cannot be used"));
+    if (!job->ignore_end && dw_vocab_is_end(model->vocab, drawn)) return end_generation(job, DW_END_TOKEN);
+    status = room_for_ends(job);
+    if (status == DW_OK) status = dw_session_append(session, &drawn, 1, &job->error);
+    if (status != DW_OK) return finish(job, status);
+    job->n_generated++;
+    if (((job_state *)job->state)->tracks_text && add_text(job, drawn) == DW_JOB_DONE) return DW_JOB_DONE;
+    if (job->n_generated == job->n_max) return end_generation(job, DW_END_LENGTH);
+    if (session->n_tokens == model->info.context_tokens) return end_generation(job, DW_END_CONTEXT);
+    return DW_JOB_MORE;
+}
+
+/* --- a step -------------------------------------------------------------------------------------------------- */
+
+uint32_t dw_job_next_tokens(const dw_job *job, uint32_t chunk_tokens) {
+    uint32_t n = chunk_of(pending(job->session), chunk_tokens);
+    return n > 0 ? n : 1; /* the last row again */
+}
+
+dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out) {
+    dw_session *session = job->session;
+    job_state *state = job->state;
+    if (state->finished) return DW_JOB_DONE;
+    if (atomic_load(&job->cancel)) return finish(job, dw_fail(&job->error, DW_E_CANCELLED, "cancelled"));
+    /* A full context has no place for a token, so nothing is evaluated for one. */
+    if (job->kind == DW_JOB_GENERATE && state->context_is_full) return end_generation(job, DW_END_CONTEXT);
+    bool repeats = state->repeats_last;
+    if (repeats) {
+        /* Everything is evaluated, but what follows the last token is known only from its logits. The row goes only now: a job that
+         * is cancelled before it begins leaves it. */
+        state->repeats_last = false;
+        dw_session_cut(session, session->n_tokens, session->n_tokens - 1);
+    }
+    uint32_t n = state->n_planned = chunk_of(pending(session), chunk_tokens);
+    state->plans_last = n == pending(session);
+    state->decodes = job->n_generated > 0;
+    state->row_status = DW_OK;
+    state->drawn = DW_JOB_MORE;
+    *out = (dw_job_part){.tokens = session->tokens + session->n_rows, .n_tokens = n, .first_position = session->n_rows, .wanted = state->wanted,
+                           .must_finish = repeats};
+    if (job->kind == DW_JOB_FORWARD) {
+        out->n_wanted = plan_rows(job, n);
+        if (out->n_wanted == 1) out->logits = job->rows[state->next_row].logits; /* I1: straight into the caller's memory */
+    } else if (state->plans_last) {
+        state->wanted[0] = n - 1;
+        out->n_wanted = 1;
+    }
+    return DW_JOB_MORE;
+}
+
+void dw_job_take_row(dw_job *job, const float *logits) {
+    job_state *state = job->state;
+    if (state->row_status != DW_OK) return;
+    if (job->kind == DW_JOB_GENERATE) state->drawn = draw(job, logits);
+    else state->row_status = deliver_row(job, &job->rows[state->next_row++], logits);
+}
+
+dw_job_progress dw_job_took(dw_job *job, dw_status status, const dw_error *err, uint64_t ns) {
+    job_state *state = job->state;
+    if (state->decodes) {
+        job->decode_ns += ns;
+    } else {
+        job->prefill_ns += ns;
+        job->n_evaluated += state->n_planned;
+    }
+    if (state->finished) return DW_JOB_DONE;
+    if (status != DW_OK) job->error = *err;
+    else status = state->row_status;
+    if (status != DW_OK) return finish(job, status);
+    if (job->kind == DW_JOB_GENERATE) return state->drawn;
+    return state->plans_last ? finish(job, DW_OK) : DW_JOB_MORE;
+}
+
+/* --- end ----------------------------------------------------------------------------------------------------- */
+
+/* The session after a job that did not end well. */
+static void undo(dw_job *job) {
+    dw_session *session = job->session;
+    const job_state *state = job->state;
+    uint32_t kept = job->kind == DW_JOB_GENERATE ? tokens_for_text(job, state->text.taken) : 0;
+    if (kept > 0) {
+        job->n_generated = kept;
+        dw_session_cut(session, state->prompt_end + kept, UINT32_MAX);
+        return;
+    }
+    job->n_generated = 0;
+    dw_session_cut(session, state->tokens_before, state->rows_before);
+    session->sampler = state->sampler_before;
+}
+
+dw_status dw_job_end(dw_job *job) {
+    if (job->kind == DW_JOB_EMBED) return dw_embed_end(job);
+    job_state *state = job->state;
+    if (!state->finished) (void)finish(job, dw_fail(&job->error, DW_E_CANCELLED, "the engine was closed"));
+    if (job->status != DW_OK) {
+        job->error.status = job->status;
+        undo(job);
+    }
+    dw_stop_deinit(&state->text);
+    free(state->text_ends);
+    free(state->piece);
+    free(state);
+    job->state = NULL;
+    atomic_store(&job->session->busy, false);
+    return job->status;
+}

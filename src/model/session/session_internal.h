@@ -1,0 +1,80 @@
+/* session_internal.h: pools and sessions from inside, for this room and for the two that work on their rows: the facade, which attaches a
+ * model to a pool, and the engine, which evaluates what is pending.
+ *
+ * A session's log and rows are changed under the pool's lock alone, because other sessions look for a common prefix in them. The thread that
+ * uses a session reads its log without the lock. While no job has the session, others may take its rows away: their number is then read under
+ * the lock.
+ */
+#ifndef DW_MODEL_SESSION_SESSION_INTERNAL_H
+#define DW_MODEL_SESSION_SESSION_INTERNAL_H
+
+#include <stdatomic.h>
+#include "model/session/session.h"
+#include "model/weights/weights.h"
+#include "os/os.h"
+
+struct dw_session_pool {
+    dw_session_pool_options options;
+    _Atomic uint32_t references;
+    /* Guards the arena's slots and maps and all that follows: sessions come and go on any thread while the engine computes on other slots.
+     * Held for microseconds, never while computing. */
+    dw_os_mutex *lock;
+    dw_kv_arena *arena;
+    dw_session *sessions;        /* all of them */
+    uint32_t n_sessions;
+    dw_model *model;             /* that is attached; NULL: none */
+    bool exact_cuts;             /* of that model: prefill has the same bits in every cut (bits.h) */
+    bool has_origin;             /* whose rows these are, noted when the pool was kept */
+    dw_model_fingerprint origin;
+    uint64_t evictions, refused;
+    uint64_t session_ids, uses;  /* the last ones given */
+};
+
+struct dw_session {
+    dw_session_pool *pool;       /* retained */
+    dw_session *next, *previous; /* of the pool's */
+    dw_kv_slot slot;
+    int32_t *tokens;             /* the log */
+    uint32_t n_tokens, capacity;
+    uint32_t n_rows;             /* evaluated prefix */
+    uint32_t n_prefilled;        /* of these; 0 for a fast session */
+    dw_sampler_state sampler;
+    bool fast, granted;
+    bool from_file;              /* some of its rows are a checkpoint's */
+    uint64_t owner;
+    dw_priority priority;
+    uint64_t id;                 /* for logs */
+    uint64_t last_use;           /* the pool's count when rows were last evaluated */
+    uint32_t keepers;            /* calls of dw_session_keep that were not undone */
+    uint64_t served;             /* tokens evaluated; the evaluating thread's */
+    _Atomic bool busy;           /* a job has it */
+};
+
+static inline uint64_t dw_session_pool_bytes_per_token(const dw_session_pool *pool) {
+    return 2 * (uint64_t)pool->options.kv.n_layers * pool->options.kv.row_bytes;
+}
+
+/* DW_E_RANGE for a token outside the vocabulary. */
+dw_status dw_session_check_tokens(const dw_session *session, const int32_t *tokens, uint32_t n, dw_error *err) DW_MUST_USE;
+/* For a job; DW_E_BUSY when another one has it, DW_E_STATE while no model is attached. */
+dw_status dw_session_take(dw_session *session, dw_error *err) DW_MUST_USE;
+/* Appends checked tokens to the log, as pending. DW_E_FULL beyond the context. */
+dw_status dw_session_append(dw_session *session, const int32_t *tokens, uint32_t n, dw_error *err) DW_MUST_USE;
+/* Shortens log and rows; never fails. n_rows <= n_tokens. */
+void dw_session_cut(dw_session *session, uint32_t n_tokens, uint32_t n_rows);
+/* Before the next chunk of pending tokens is evaluated: makes room in the budget for its rows (DW_E_FULL) and makes them writable. Gives the
+ * buffer that holds the slot on the device, and the slot's first byte in it. */
+dw_status dw_session_bind(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) DW_MUST_USE;
+/* Rows up to n_rows have been evaluated: all those of one chunk in one call. */
+void dw_session_commit(dw_session *session, uint32_t n_rows);
+
+/* budget.c, lock held: makes sure that rows up to n_rows may be written. DW_E_FULL. */
+dw_status dw_session_reserve_locked(dw_session *session, uint32_t n_rows, dw_error *err) DW_MUST_USE;
+
+/* share.c. Takes rows of pending tokens from another session, where there is one that has them (rule 4). At most rows_max rows are the
+ * session's then. Where several rows are wanted, the chunks that remain are cut as they would be without sharing. Returns how many it took. */
+uint32_t dw_session_share(dw_session *session, uint32_t rows_max, bool several_wanted);
+/* The same with the lock held. */
+uint32_t dw_session_share_locked(dw_session *session, uint32_t rows_max, bool several_wanted);
+
+#endif

@@ -1,0 +1,237 @@
+/* What KV rows take, and the budget: who gives way in which order, what is refused, and what both leave behind. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "model/engine/job.h"
+#include "model/kit/make_model.h"
+#include "os/os.h"
+
+enum { CONTEXT = 900, N_VOCAB = 512, SESSIONS = 10 };
+
+static dw_device *device;
+static dw_model *model;
+static uint64_t row_bytes; /* of a token */
+
+static void open_model(uint64_t budget_rows) {
+    dw_error err = {0};
+    dw_model_options options = {.context_tokens = CONTEXT, .sessions_max = SESSIONS};
+    made_model named = *made_model_named("tied_f16");
+    uint64_t per_token = 2ull * named.n_layers * named.n_heads_kv * named.head_dim * 2;
+    options.kv_bytes_max = budget_rows * per_token;
+    if (dw_model_open(made_model_path(made_model_named("tied_f16")), device, &options, &model, &err) != DW_OK) fail_msg("%s", err.text);
+    row_bytes = dw_model_info_view(model)->kv_bytes_per_token;
+    assert_int_equal(row_bytes, per_token);
+}
+
+static int close_model(void **state) {
+    (void)state;
+    dw_model_close(model);
+    model = NULL;
+    return 0;
+}
+
+static dw_session *opened(bool fast, dw_priority priority, uint64_t owner) {
+    dw_session *session = NULL;
+    dw_session_options options = {.fast = fast, .priority = priority, .owner = owner};
+    assert_int_equal(dw_model_create_session(model, &options, &session, NULL), DW_OK);
+    return session;
+}
+
+/* Tokens that nobody else has. */
+static void make_tokens(int32_t *tokens, uint32_t n) {
+    static uint64_t seed = 1;
+    for (uint32_t i = 0; i < n; i++) {
+        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        tokens[i] = (int32_t)(259 + (seed >> 33) % (N_VOCAB - 259));
+    }
+}
+
+static dw_status forward(dw_session *session, const int32_t *tokens, uint32_t n, dw_job *out, dw_error *err) {
+    dw_job job = {.kind = DW_JOB_FORWARD, .session = session, .tokens = tokens, .n_tokens = n};
+    dw_status status = dw_job_run(&job, err);
+    if (out != NULL) *out = job;
+    return status;
+}
+
+static void say(dw_session *session, uint32_t n) {
+    int32_t tokens[CONTEXT];
+    dw_error err = {0};
+    make_tokens(tokens, n);
+    if (forward(session, tokens, n, NULL, &err) != DW_OK) fail_msg("%s", err.text);
+}
+
+static dw_session_pool_use use_now(void) {
+    dw_session_pool_use use;
+    dw_session_pool_use_now(dw_model_pool(model), &use);
+    return use;
+}
+
+/* Rows of 256 bytes an area: 16 to a page. All lengths here are multiples of that, so that sums are exact. */
+static void what_rows_take_is_counted_once(void **state) {
+    (void)state;
+    open_model(0);
+    dw_session *a = opened(false, DW_PRIORITY_NORMAL, 1), *b = NULL, *c = NULL;
+    say(a, 320);
+    assert_int_equal(use_now().own_bytes, 320 * row_bytes);
+    assert_int_equal(dw_session_fork(a, &b, NULL), DW_OK);
+    assert_int_equal(dw_session_fork(a, &c, NULL), DW_OK);
+    dw_session_pool_use use = use_now();
+    assert_int_equal(use.sessions, 3);
+    assert_int_equal(use.kv_bytes, 3 * 320 * row_bytes);
+    assert_int_equal(use.own_bytes, 0);
+    assert_int_equal(use.shared_bytes, 320 * row_bytes);
+    say(a, 64); /* behind what the others map, in the same object */
+    say(b, 128); /* copies of its own */
+    use = use_now();
+    assert_int_equal(use.own_bytes, (64 + 128) * row_bytes);
+    assert_int_equal(use.shared_bytes, 320 * row_bytes);
+    dw_session_use of = {0};
+    assert_int_equal(dw_session_use_now(b, &of, NULL), DW_OK);
+    assert_int_equal(of.kv_bytes, 448 * row_bytes);
+    assert_int_equal(of.own_bytes, 128 * row_bytes);
+    assert_int_equal(of.shared_bytes, 320 * row_bytes);
+    dw_session_destroy(a); /* its 64 rows stay with the object that the others map */
+    assert_int_equal(use_now().shared_bytes, (320 + 64) * row_bytes);
+    dw_session_destroy(c);
+    use = use_now(); /* now b alone holds it all */
+    assert_int_equal(use.own_bytes, (320 + 64 + 128) * row_bytes);
+    assert_int_equal(use.shared_bytes, 0);
+    assert_int_equal(dw_session_fork(b, &c, NULL), DW_OK); /* seals */
+    use = use_now();
+    assert_int_equal(use.own_bytes, 0);
+    assert_int_equal(use.shared_bytes, (320 + 64 + 128) * row_bytes);
+    dw_session_destroy(b);
+    dw_session_destroy(c);
+    use = use_now();
+    assert_int_equal(use.sessions + use.own_bytes + use.shared_bytes + use.kv_bytes, 0);
+}
+
+static void fast_sessions_give_way_lowest_class_and_longest_unused_first(void **state) {
+    (void)state;
+    open_model(640);
+    dw_session *back = opened(true, DW_PRIORITY_BACKGROUND, 0), *old = opened(true, DW_PRIORITY_NORMAL, 0), *young = opened(true, DW_PRIORITY_NORMAL, 0),
+               *real = opened(true, DW_PRIORITY_REALTIME, 0), *exact = opened(false, DW_PRIORITY_BACKGROUND, 0);
+    say(real, 112);
+    say(exact, 128);
+    say(old, 128);
+    say(young, 128);
+    say(back, 128);
+    assert_int_equal(use_now().own_bytes, 624 * row_bytes);
+    dw_session *asks = opened(false, DW_PRIORITY_NORMAL, 0);
+    dw_session *in_order[] = {back, old, young};
+    for (int i = 0; i < 3; i++) {
+        uint32_t n = 0;
+        say(asks, 128);
+        assert_int_equal(use_now().evictions, i + 1);
+        for (int k = 0; k < 3; k++) assert_int_equal(dw_session_rows(in_order[k]), k <= i ? 0 : 128);
+        dw_session_tokens(in_order[i], &n);
+        assert_int_equal(n, 128);
+    }
+    assert_int_equal(dw_session_rows(real), 112); /* of a higher class than who asks */
+    assert_int_equal(dw_session_rows(exact), 128);
+    assert_true(use_now().own_bytes <= 640 * row_bytes);
+    dw_session *all[] = {back, old, young, real, exact, asks};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) dw_session_destroy(all[i]);
+    assert_int_equal(use_now().own_bytes, 0);
+}
+
+static void an_evicted_session_computes_its_rows_again_and_says_so(void **state) {
+    (void)state;
+    open_model(320);
+    float before[N_VOCAB], after[N_VOCAB];
+    int32_t tokens[208];
+    make_tokens(tokens, 208);
+    dw_session *fast = opened(true, DW_PRIORITY_NORMAL, 0), *other = opened(true, DW_PRIORITY_NORMAL, 0);
+    dw_row_request row = {.index = DW_ROW_LAST, .logits = before};
+    dw_job job = {.kind = DW_JOB_FORWARD, .session = fast, .tokens = tokens, .n_tokens = 208, .rows = &row, .n_rows = 1};
+    assert_int_equal(dw_job_run(&job, NULL), DW_OK);
+    say(other, 208);
+    assert_int_equal(dw_session_rows(fast), 0);
+    row.logits = after;
+    job = (dw_job){.kind = DW_JOB_FORWARD, .session = fast, .rows = &row, .n_rows = 1};
+    assert_int_equal(dw_job_run(&job, NULL), DW_OK);
+    assert_int_equal(job.n_evaluated, 208);
+    assert_memory_equal(before, after, sizeof before); /* the same chunks here, so even the same bits */
+    assert_int_equal(dw_session_rows(other), 0);
+    assert_int_equal(use_now().evictions, 2);
+    dw_session_destroy(fast);
+    dw_session_destroy(other);
+}
+
+static void what_does_not_fit_is_refused_and_leaves_the_session_as_it_was(void **state) {
+    (void)state;
+    open_model(400);
+    int32_t tokens[600];
+    make_tokens(tokens, 600);
+    dw_session *exact = opened(false, DW_PRIORITY_NORMAL, 0), *kept = opened(true, DW_PRIORITY_NORMAL, 0), *asks = opened(false, DW_PRIORITY_NORMAL, 0);
+    say(exact, 160);
+    say(kept, 160);
+    say(asks, 64);
+    dw_session_keep(kept); /* somebody looks at it */
+    dw_job job;
+    dw_error err = {0};
+    assert_int_equal(forward(asks, tokens, 96, &job, &err), DW_E_FULL);
+    char expected[DW_ERROR_TEXT_BYTES];
+    snprintf(expected, sizeof expected, "KV rows take %llu of %llu bytes, %llu more are needed", (unsigned long long)(384 * row_bytes), (unsigned long long)(400 * row_bytes),
+             (unsigned long long)(96 * row_bytes));
+    if (strncmp(err.text, expected, strlen(expected)) != 0) fail_msg("%s, not %s", err.text, expected);
+    uint32_t n = 0;
+    dw_session_tokens(asks, &n);
+    assert_int_equal(n, 64);
+    assert_int_equal(dw_session_rows(asks), 64);
+    assert_int_equal(dw_session_rows(exact), 160);
+    assert_int_equal(dw_session_rows(kept), 160);
+    assert_int_equal(use_now().refused, 1);
+    /* In the middle of a job too: the first chunk fits, the second does not. */
+    dw_session_let_go(kept);
+    assert_int_equal(forward(asks, tokens, 600, &job, &err), DW_E_FULL);
+    dw_session_tokens(asks, &n);
+    assert_int_equal(n, 64);
+    assert_int_equal(dw_session_rows(asks), 64);
+    assert_int_equal(dw_session_rows(exact), 160);
+    assert_int_equal(use_now().refused, 2);
+    assert_int_equal(forward(asks, tokens, 96, &job, &err), DW_OK);
+    dw_session_destroy(exact);
+    dw_session_destroy(kept);
+    dw_session_destroy(asks);
+}
+
+static void what_is_shared_needs_no_room(void **state) {
+    (void)state;
+    open_model(700);
+    int32_t tokens[512];
+    make_tokens(tokens, 512);
+    dw_session *all[6];
+    dw_job job;
+    for (int i = 0; i < 3; i++) {
+        all[i] = opened(false, DW_PRIORITY_NORMAL, 5);
+        dw_error err = {0};
+        if (forward(all[i], tokens, 512, &job, &err) != DW_OK) fail_msg("%s", err.text);
+        assert_int_equal(job.n_shared, i == 0 ? 0 : 448);
+    }
+    assert_int_equal(use_now().kv_bytes, 3 * 512 * row_bytes);
+    assert_true(use_now().own_bytes + use_now().shared_bytes <= 700 * row_bytes);
+    assert_int_equal(use_now().evictions, 0);
+    for (int i = 0; i < 3; i++) dw_session_destroy(all[i]);
+}
+
+int main(void) {
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (dw_device_open("cpu", &(dw_device_options){.threads = 1}, &device, NULL) != DW_OK) return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(what_rows_take_is_counted_once, close_model),
+        cmocka_unit_test_teardown(fast_sessions_give_way_lowest_class_and_longest_unused_first, close_model),
+        cmocka_unit_test_teardown(an_evicted_session_computes_its_rows_again_and_says_so, close_model),
+        cmocka_unit_test_teardown(what_does_not_fit_is_refused_and_leaves_the_session_as_it_was, close_model),
+        cmocka_unit_test_teardown(what_is_shared_needs_no_room, close_model),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    dw_device_close(device);
+    return failed;
+}
