@@ -62,17 +62,26 @@ bench_backends=
 
 name_prefixes() {
     command -v rustc >/dev/null 2>&1 || die "rustc is missing: run ./run or ./test, they install it"
-    wasmtime_key=$( { echo "$recipe"; rustc --version; uname -sm; grep -hv '^ *#' "$here/Cargo.toml" "$here/Cargo.lock"; } | key_of)
-    llama_key=$( { echo "$recipe $llama_version"; "$CC" --version | head -n 1; "$CXX" --version | head -n 1; uname -sm
-                   native_flags; grep -v '^ *#' "$here/llama/CMakeLists.txt"; cat "$here/llama/relax.h" "$here"/llama/llama-vocabulary.*
-                 } | key_of)
+    wasmtime_key=$( {
+        echo "$recipe"; rustc --version; uname -sm
+        grep -hv '^ *#' "$here/Cargo.toml" "$here/Cargo.lock"
+    } | key_of)
+    llama_key=$( {
+        echo "$recipe $llama_version"; "$CC" --version | head -n 1; "$CXX" --version | head -n 1; uname -sm
+        native_flags
+        grep -v '^ *#' "$here/llama/CMakeLists.txt"
+        cat "$here/llama/relax.h" "$here"/llama/llama-vocabulary.*
+    } | key_of)
 }
 
 prefix_of() { # part
     case $1 in
         wasmtime) echo "$deps/wasmtime-$wasmtime_version-$wasmtime_key" ;;
         cpu) echo "$deps/llama-$llama_version-$llama_key" ;;
-        bench) echo "$deps/llama-bench${bench_backends:+-}$(echo "$bench_backends" | tr ';' '-')-$llama_version-$llama_key" ;;
+        bench)
+            with=$(echo "$bench_backends" | tr ';' '-')
+            echo "$deps/llama-bench${with:+-$with}-$llama_version-$llama_key"
+            ;;
         *) echo "$deps/llama-$1-$llama_version-$llama_key" ;;
     esac
 }
@@ -126,7 +135,8 @@ watch_logs() { # parts...
             shown=$1
             shift
             set -- "$@" "$shown"
-            printf '\r\033[K%4d s  %s: %s' "$seconds" "$shown" "$(tail -n 1 "$deps/$shown.log" 2>/dev/null | tr -d '\r' | cut -c 1-60)"
+            line=$(tail -n 1 "$deps/$shown.log" 2>/dev/null | tr -d '\r' | cut -c 1-60)
+            printf '\r\033[K%4d s  %s: %s' "$seconds" "$shown" "$line"
         elif [ $((seconds % 60)) = 0 ]; then
             say "$seconds s"
         fi
@@ -192,7 +202,8 @@ llama_build() { # source folder, part as llama/CMakeLists.txt calls it, build fo
     to=$3
     shift 3
     # What an interrupted build of another checkout left cannot be gone on with.
-    [ "$(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$to/CMakeCache.txt" 2>/dev/null)" = "$here/llama" ] || rm -rf "$to"
+    home=$(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$to/CMakeCache.txt" 2>/dev/null || true)
+    [ "$home" = "$here/llama" ] || rm -rf "$to"
     step cmake -S "$here/llama" -B "$to" -G Ninja -DCMAKE_BUILD_TYPE=Release \
         -DDW_LLAMA_SOURCE="$from" -DDW_LLAMA_VERSION="crate$llama_version" "$@"
     # Behind Wasmtime, whose crates wait for each other: what it leaves idle is enough for most of this.
@@ -276,7 +287,8 @@ build_missing() { # parts...
     say "building $names; once"
     watch_logs "$@" &
     watcher=$!
-    # Children of xargs, so that an interrupt from the terminal reaches them: a shell hides it from what it starts with &.
+    # Children of xargs, so that an interrupt from the terminal reaches them: a shell hides it from what it
+    # starts with &.
     printf '%s\n' "$@" | xargs -n 1 -P 2 "$here/build.sh" build_part || exit 1
     stop_watching
 }

@@ -28,14 +28,14 @@ dw_fail() {
 
 dw_have() { command -v "$1" >/dev/null 2>&1; }
 
-# dw_timed WORDS COMMAND...: says WORDS, runs the command, says how long it took.
+# dw_timed NAME WORDS COMMAND...: says WORDS, runs the command, says how long it took.
 dw_timed() {
-    dw_say "$1"
-    dw_what=$1
-    shift
+    dw_say "$2"
+    dw_name=$1
+    shift 2
     dw_started=$(date +%s)
     "$@"
-    dw_say "  ${dw_what%%[ (]*}: $(($(date +%s) - dw_started)) s"
+    dw_say "$dw_name: $(($(date +%s) - dw_started)) s"
 }
 
 # The first file that exists among the arguments (patterns that match nothing stay as they are).
@@ -71,30 +71,34 @@ dw_wasm_runtime() {
 
 dw_python_can_make_environments() { dw_have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
+# What the dependencies are built with comes first; the rest is installed while they are built (dw_dependencies).
 dw_check_debian() {
     dw_missing=
-    dw_need dw_have c++ -- g++
-    dw_need dw_have cmake -- cmake
-    dw_need dw_have ninja -- ninja-build
-    dw_need dw_have pkg-config -- pkg-config
     dw_need dw_have clang -- clang
     dw_need dw_have wasm-ld -- lld
     dw_need dw_any_file /usr/include/wasm32-wasi/stdio.h -- wasi-libc
     dw_need dw_wasm_runtime -- clang-runtime-for-wasm32
+    dw_need dw_have pkg-config -- pkg-config
     dw_need dw_library jansson -- libjansson-dev
     dw_need dw_library libcrypto -- libssl-dev
-    dw_need dw_python_can_make_environments -- python3-venv
-    dw_need dw_any_file /etc/ssl/certs/ca-certificates.crt -- ca-certificates
-    dw_need dw_rust_can_be_had -- rust
-    if dw_wants vulkan; then
-        dw_need dw_library vulkan -- libvulkan-dev
-        dw_need dw_have glslc -- glslc
-        dw_need dw_any_file /usr/include/spirv/unified1/spirv.hpp -- spirv-headers
-    fi
     if [ "$1" = test ]; then
         dw_need dw_library cmocka -- libcmocka-dev
         dw_need dw_have wat2wasm -- wabt
         dw_need dw_any_file /usr/share/vulkan/icd.d/lvp_icd*.json -- mesa-vulkan-drivers
+    fi
+    dw_missing_later=$dw_missing
+    dw_missing=
+    dw_need dw_have c++ -- g++
+    dw_need dw_have cmake -- cmake
+    dw_need dw_have ninja -- ninja-build
+    dw_need dw_python_can_make_environments -- python3-venv
+    dw_need dw_any_file /etc/ssl/certs/ca-certificates.crt -- ca-certificates
+    dw_need dw_rust_can_be_had -- rust
+    if dw_wants vulkan; then
+        dw_need dw_library vulkan -- pkg-config
+        dw_need dw_library vulkan -- libvulkan-dev
+        dw_need dw_have glslc -- glslc
+        dw_need dw_any_file /usr/include/spirv/unified1/spirv.hpp -- spirv-headers
     fi
 }
 
@@ -119,16 +123,18 @@ dw_debian_minor() { # package -> N of its candidate's version 1.N, or 0
     echo "${minor:-0}"
 }
 
-# rustc-web (Debian keeps it new for its browsers), Ubuntu's newest rustc-1.N, the plain packages, or rustup.
+# rustc-web (Debian keeps it new for its browsers; it excludes rustc and cargo, so not where one of them is), the plain
+# packages, Ubuntu's newest rustc-1.N, or rustup.
 dw_debian_rust() {
-    newest=$(apt-cache search --names-only '^rustc-1\.[0-9]+$' | sed -n 's/^rustc-1\.\([0-9]*\) .*/\1/p' | sort -n | tail -n 1)
-    if [ "$(dw_debian_minor rustc-web)" -ge "$dw_rust_minor" ]; then
-        echo rustc-web cargo-web
-    elif [ "$(dw_debian_minor rustc)" -ge "$dw_rust_minor" ]; then
+    newest=$(apt-cache search --names-only '^rustc-1\.[0-9]+$' | sed -n 's/^rustc-1\.\([0-9]*\) .*/\1/p' |
+        sort -n | tail -n 1)
+    if [ "$(dw_debian_minor rustc)" -ge "$dw_rust_minor" ]; then
         echo rustc cargo
+    elif [ "$(dw_debian_minor rustc-web)" -ge "$dw_rust_minor" ] && ! dw_have rustc && ! dw_have cargo; then
+        echo rustc-web cargo-web
     elif [ "${newest:-0}" -ge "$dw_rust_minor" ]; then
         echo "rustc-1.$newest" "cargo-1.$newest"
-    elif [ -n "$(apt-cache search --names-only '^rustup$')" ]; then
+    elif [ -n "$(apt-cache search --names-only '^rustup$')" ] && ! dw_have rustc && ! dw_have cargo; then
         echo rustup
     fi
 }
@@ -141,22 +147,37 @@ dw_apt() {
     }
 }
 
-dw_install_debian() {
+dw_install_debian() { # needs...
     root=
     if [ "$(id -u)" != 0 ]; then
-        dw_have sudo || dw_fail "these are missing, and neither root nor sudo is at hand to install them:$dw_missing"
+        dw_have sudo ||
+            dw_fail "these are missing, and neither root nor sudo is at hand to install them: $*"
         root=sudo
     fi
     log=$dw_cache/apt.log
     mkdir -p "$dw_cache"
-    : >"$log"
-    dw_timed "Reading package lists with apt-get" dw_apt update
+    dw_timed "package lists" "Reading package lists with apt-get" dw_apt update
+    dw_install_packages "$@"
+}
+
+dw_install_packages() { # needs...
     packages=
-    for need in $dw_missing; do
+    for need in "$@"; do
         packages="$packages $(dw_debian_package "$need")"
     done
     # shellcheck disable=SC2086
-    dw_timed "Installing packages with apt-get:$packages" dw_apt install -y --no-remove --no-install-recommends $packages
+    dw_timed packages "Installing packages with apt-get:$packages" \
+        dw_apt install -y --no-remove --no-install-recommends $packages
+}
+
+# The same beside other work, right after dw_install_debian: without a question, and without a word when it fails, since
+# dw_setup_rest tries again.
+dw_install_meanwhile() { # needs...
+    root=
+    [ "$(id -u)" = 0 ] || root='sudo -n'
+    log=$dw_cache/apt.log
+    (dw_install_packages "$@") 2>"$dw_cache/meanwhile.log" || return 0
+    cat "$dw_cache/meanwhile.log" >&2
 }
 
 # --- macOS -----------------------------------------------------------------------------------
@@ -198,8 +219,8 @@ dw_rust_is_new() {
     [ "${minor:-0}" -ge "$dw_rust_minor" ]
 }
 
-# True when no package is needed for it. Debian's own packages of Rust and rustup exclude each other, so where one is
-# there, another is not asked for.
+# True when no package is needed for it. Debian's packages of Rust and rustup exclude each other, so where one
+# is there, another is not asked for.
 dw_rust_can_be_had() {
     dw_find_rust
     dw_rust_is_new || dw_have rustup
@@ -223,16 +244,17 @@ dw_find_rust() {
     done
 }
 
-# Order: the Rust that is there; a package of the system's; a toolchain of rustup. Where there is none that is new enough
-# the user is asked: nothing is fetched from outside of package registries unasked.
+# Order: the Rust that is there; a package of the system's; a toolchain of rustup. Where there is none that is
+# new enough the user is asked: nothing is fetched from outside of package registries unasked.
 dw_setup_rust() {
     dw_find_rust
     dw_rust_is_new && return 0
     toolchain=1.$dw_rust_minor.0
-    dw_have rustup || dw_fail "Rust $toolchain or newer is needed (to build Wasmtime), and this system has no package of it:
-       install it from https://rustup.rs, then run this again"
+    dw_have rustup || dw_fail "Rust $toolchain or newer is needed, to build Wasmtime, and there is no package to install:
+       install it from https://rustup.rs (or, on Debian, rustc-web and cargo-web in the place of rustc
+       and cargo), then run this again"
     mkdir -p "$dw_cache"
-    dw_timed "Installing Rust $toolchain with rustup (Wasmtime needs it)" dw_install_toolchain
+    dw_timed Rust "Installing Rust $toolchain with rustup (Wasmtime needs it)" dw_install_toolchain
     printf 'PATH=%s\nRUSTUP_TOOLCHAIN=%s\nexport PATH RUSTUP_TOOLCHAIN\n' \
         "'$(dirname "$(command -v cargo)")':\$PATH" "$toolchain" >"$dw_cache/rust.env"
     . "$dw_cache/rust.env"
@@ -285,37 +307,48 @@ dw_later_backends() {
 
 # --- the door --------------------------------------------------------------------------------
 
-dw_setup() {
-    if [ "$(uname -s)" = Darwin ]; then
-        system=macos
-    elif dw_have apt-get; then
-        system=debian
-    else
-        system=other
-    fi
-    case $system in
-        macos)
+dw_setup() { # run or test
+    dw_for=$1
+    dw_missing_later=
+    case $(uname -s) in
+        Darwin)
             dw_check_macos "$1"
             [ -z "$dw_missing" ] || dw_install_macos
             ;;
-        debian)
+        *)
             dw_check_debian "$1"
-            [ -z "$dw_missing" ] || dw_install_debian
-            ;;
-        other)
-            dw_check_debian "$1"
-            [ -z "$dw_missing" ] || dw_fail "install what these Debian packages hold, then try again:$dw_missing"
+            dw_have apt-get || [ -z "$dw_missing$dw_missing_later" ] ||
+                dw_fail "install what these Debian packages hold, then try again:$dw_missing$dw_missing_later"
+            if [ -z "$dw_missing" ]; then
+                dw_missing=$dw_missing_later
+                dw_missing_later=
+            fi
+            # shellcheck disable=SC2086
+            [ -z "$dw_missing" ] || dw_install_debian $dw_missing
             ;;
     esac
     dw_setup_rust
 }
 
-dw_prefix() { # part
-    printf '%s\n' "$dw_prefixes" | sed -n "s/^$(echo "$1" | sed 's/^cpu$/llama/' | tr '[:lower:]' '[:upper:]')_PREFIX=//p"
+# What dw_install_meanwhile could not do.
+dw_setup_rest() {
+    [ -n "$dw_missing_later" ] || return 0
+    dw_check_debian "$dw_for"
+    # shellcheck disable=SC2086
+    [ -z "$dw_missing$dw_missing_later" ] || dw_install_debian $dw_missing $dw_missing_later
+    dw_missing_later=
 }
 
-# dw_dependencies PART...: builds what is missing of Wasmtime, ggml for the CPU and these parts; what stands in dw_fetch,
-# a command line, is done meanwhile.
+dw_upper() { printf '%s' "$1" | tr '[:lower:]' '[:upper:]'; }
+
+dw_prefix() { # part
+    name=$1
+    [ "$name" != cpu ] || name=llama
+    printf '%s\n' "$dw_prefixes" | sed -n "s/^$(dw_upper "$name")_PREFIX=//p"
+}
+
+# dw_dependencies PART...: builds what is missing of Wasmtime, ggml for the CPU and these parts. What stands in
+# dw_fetch, a command line, is done meanwhile, and packages that are needed later are installed.
 dw_dependencies() {
     dw_prefixes=$(deps/build.sh paths) || exit 1
     dw_parts=
@@ -324,13 +357,15 @@ dw_dependencies() {
     done
     # Children of xargs, and not of & in a shell, so that an interrupt reaches them.
     {
-        [ -z "$dw_parts" ] || echo "deps/build.sh$dw_parts"
-        [ -z "${dw_fetch:-}" ] || echo "$dw_fetch"
-    } | tr '\n' '\0' | xargs -0 -n 1 -P 2 sh -c >&2 || exit 1
+        [ -z "$dw_parts" ] || printf '%s\0' "deps/build.sh$dw_parts"
+        [ -z "${dw_fetch:-}" ] || printf '%s\0' "$dw_fetch"
+        [ -z "$dw_missing_later" ] || printf '%s\0' ". scripts/setup.sh && dw_install_meanwhile $dw_missing_later"
+    } | xargs -0 -n 1 -P 3 sh -c >&2 || exit 1
+    dw_setup_rest
 }
 
-# dw_configure FOLDER OPTIONS...: configures when something that ninja cannot see has changed. What dw_dependencies built is
-# linked, with every backend that is wanted and there.
+# dw_configure FOLDER OPTIONS...: configures when something that ninja cannot see has changed. What
+# dw_dependencies built is linked, with every backend that is wanted and there.
 dw_configure() {
     folder=$1
     shift
@@ -338,7 +373,7 @@ dw_configure() {
     for backend in vulkan cuda metal; do
         prefix=
         if dw_wants "$backend" && [ -d "$(dw_prefix "$backend")" ]; then prefix=$(dw_prefix "$backend"); fi
-        set -- "$@" "-DDW_$(echo "$backend" | tr '[:lower:]' '[:upper:]')_PREFIX=$prefix"
+        set -- "$@" "-DDW_$(dw_upper "$backend")_PREFIX=$prefix"
     done
     wanted=$(printf '%s\n' "$@")
     if [ ! -f "$folder/build.ninja" ] || [ "$(cat "$folder/configured-with" 2>/dev/null)" != "$wanted" ]; then
