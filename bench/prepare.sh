@@ -1,5 +1,6 @@
 # Sourced by bench/engine, bench/share and bench/latency with NAME in $0 and their arguments in "$@": builds what they need (llama.cpp's
-# programs into the cache, ours into build-bench/) and goes on as bench/NAME.py.
+# programs into the cache, ours into build-bench/) and goes on as bench/NAME.py. DRIFTWOOD_VULKAN=1 or DRIFTWOOD_CUDA=1 gives both
+# sides this device.
 #
 # shellcheck shell=sh
 from=$PWD

@@ -357,10 +357,12 @@ dw_dependencies() {
     done
     # Children of xargs, and not of & in a shell, so that an interrupt reaches them.
     {
+        printf '%s\0' : # so that there is one
         [ -z "$dw_parts" ] || printf '%s\0' "deps/build.sh$dw_parts"
         [ -z "${dw_fetch:-}" ] || printf '%s\0' "$dw_fetch"
-        [ -z "$dw_missing_later" ] || printf '%s\0' ". scripts/setup.sh && dw_install_meanwhile $dw_missing_later"
-    } | xargs -0 -n 1 -P 3 sh -c >&2 || exit 1
+        [ -z "$dw_missing_later" ] ||
+            printf '%s\0' ". scripts/setup.sh && dw_install_meanwhile $dw_missing_later"
+    } | xargs -0 -n 1 -P 4 sh -c >&2 || exit 1
     dw_setup_rest
 }
 
