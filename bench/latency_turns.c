@@ -154,7 +154,10 @@ static void start_load(load *l) {
 /* Cuts the turns of the load; returns when none is running. */
 static void pause_load(load *l) {
     set_running(l, false, false);
-    for (uint32_t i = 0; i < l->n; i++) dw_actor_stop(l->loaders[i].actor.actor);
+    for (uint32_t i = 0; i < l->n; i++) {
+        dw_actor *actor = l->loaders[i].actor.actor;
+        (void)!dw_actor_stop(actor, dw_actor_next_turn(actor)); /* one that ends by itself meanwhile begins no other */
+    }
     dw_os_mutex_lock(l->mutex);
     while (l->parked < l->n) dw_os_condition_wait(l->changed, l->mutex);
     dw_os_mutex_unlock(l->mutex);

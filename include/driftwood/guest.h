@@ -22,8 +22,9 @@
  * 4. Records and option structs are copied once and the copy is checked: changing them while a request is outstanding does nothing. Texts,
  *    tokens and names are copied too. Logits, vectors and tensors are read and written in place, by the device itself where it can: such a part of guest
  *    memory is lent (a "window"). While a request with a window is outstanding, enter does not return: if the deadline passes first the
- *    request is cancelled, and completes as such. Requests without windows may stay outstanding while the guest runs; their small results
- *    (text, tokens, scores) are written by the enter that returns their completion.
+ *    request is cancelled, and completes as such. What is lent is lent to one request: another one that reads or writes a byte of it completes
+ *    with DW_E_BUSY, and one whose windows and results overlap each other with DW_E_INVALID. Requests without windows may stay outstanding
+ *    while the guest runs; their small results (text, tokens, scores) are written by the enter that returns their completion.
  * 5. `wait` may exceed neither `capacity` nor the number outstanding, completions not yet delivered included (DW_E_INVALID): a guest cannot
  *    wait for ever for nothing.
  * 6. None is outstanding across turns: what is left when driftwood_receive returns is cancelled.

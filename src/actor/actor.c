@@ -1,8 +1,14 @@
-/* actor.c: making, unmaking and looking at actors. Turns are in turn.c, the guest's requests in enter.c and operations_*.c, freeze and thaw in freeze.c. */
+/* actor.c: making, unmaking and looking at actors. Turns are in turn.c, freeze and thaw in freeze.c; the guest's requests in src/door. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "actor/actor_internal.h"
+#include "os/os.h"
+
+/* A part between two "/": names become paths of files and rooms of a node, so none may lead elsewhere. */
+static bool is_name_part(const char *part, size_t length) {
+    return length > 0 && !(length == 1 && part[0] == '.') && !(length == 2 && part[0] == '.' && part[1] == '.');
+}
 
 static dw_status check_name(const char *name, dw_error *err) {
     size_t length = strlen(name);
@@ -11,14 +17,23 @@ static dw_status check_name(const char *name, dw_error *err) {
     }
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./";
     if (strspn(name, allowed) != length) return dw_fail(err, DW_E_INVALID, "an actor's name has letters, digits and -_./ only");
-    return DW_OK;
+    for (const char *part = name;;) {
+        size_t size = strcspn(part, "/");
+        if (!is_name_part(part, size)) {
+            return dw_fail(err, DW_E_INVALID, "in an actor's name no part between two / is empty, . or ..: '%s'", name);
+        }
+        if (!part[size]) return DW_OK;
+        part += size + 1;
+    }
 }
 
 /* What cannot be frozen must not come to life. */
 static dw_status check_arguments(const char *const *arguments, dw_error *err) {
     for (size_t i = 0; arguments && arguments[i]; i++) {
-        if (i == ARGUMENTS_MAX) return dw_fail(err, DW_E_LIMIT, "an actor has at most %d arguments", ARGUMENTS_MAX);
-        if (strlen(arguments[i]) > ARGUMENT_BYTES_MAX) return dw_fail(err, DW_E_LIMIT, "an argument has at most %d bytes", ARGUMENT_BYTES_MAX);
+        if (i == DW_ACTOR_ARGUMENTS_MAX) return dw_fail(err, DW_E_LIMIT, "an actor has at most %u arguments", DW_ACTOR_ARGUMENTS_MAX);
+        if (strlen(arguments[i]) > DW_ACTOR_ARGUMENT_BYTES_MAX) {
+            return dw_fail(err, DW_E_LIMIT, "an argument has at most %u bytes", DW_ACTOR_ARGUMENT_BYTES_MAX);
+        }
     }
     return DW_OK;
 }
@@ -41,50 +56,59 @@ static char **copy_arguments(const char *const *arguments, const char *name) {
     return copy;
 }
 
-dw_status dw_actor_shell(dw_runtime *runtime, dw_program *program, const char *name, const char *const *arguments, const dw_observer *observer,
-                         dw_actor **out, dw_error *err) {
-    *out = NULL;
-    dw_status status = check_name(name, err);
-    if (status == DW_OK) status = check_arguments(arguments, err);
-    if (status != DW_OK) return status;
-    dw_actor *actor = calloc(1, sizeof *actor);
-    if (!actor) return dw_fail(err, DW_E_NO_MEMORY, "no memory for an actor");
-    actor->runtime = runtime;
-    actor->program = dw_program_retain(program);
-    dw_writer_init(&actor->reply);
-    snprintf(actor->name, sizeof actor->name, "%s", name);
-    if (observer) actor->observer = *observer;
-    actor->arguments = copy_arguments(arguments, name);
-    status = actor->arguments ? dw_port_create(&actor->port, err) : dw_fail(err, DW_E_NO_MEMORY, "no memory for an actor");
+static dw_status make_actor_parts(dw_actor *actor, const dw_actor_birth *birth, dw_error *err) {
+    actor->arguments = copy_arguments(birth->arguments, birth->name);
+    if (!actor->arguments) return dw_fail(err, DW_E_NO_MEMORY, "no memory for an actor");
+    dw_status status = DW_OK;
+    if (birth->parents_owner) actor->owner = birth->parents_owner;
+    else status = dw_runtime_owner(actor->runtime, birth->owner, &actor->owner, err);
+    if (status == DW_OK) status = dw_inbox_create(&actor->inbox, err);
     if (status == DW_OK && dw_handle_table_create(DW_SESSIONS_PER_ACTOR_MAX, &actor->handles) != DW_OK) {
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory for an actor");
     }
-    if (status != DW_OK) {
-        dw_actor_destroy(actor);
-        return status;
+    if (status != DW_OK) return status;
+    dw_door_options door = {.runtime = actor->runtime, .name = actor->name, .owner = actor->owner, .priority = actor->priority,
+                            .observer = birth->observer, .sessions = dw_actor_sessions_for_door(actor)};
+    return dw_door_create(&door, &actor->door, err);
+}
+
+dw_status dw_actor_shell(dw_runtime *runtime, dw_program *program, const dw_actor_birth *birth, dw_actor **out, dw_error *err) {
+    *out = NULL;
+    dw_status status = check_name(birth->name, err);
+    if (status == DW_OK) status = check_arguments(birth->arguments, err);
+    if (status == DW_OK) status = dw_runtime_admit_actor(runtime, err);
+    if (status != DW_OK) return status;
+    dw_actor *actor = calloc(1, sizeof *actor);
+    if (!actor) {
+        dw_runtime_dismiss_actor(runtime);
+        return dw_fail(err, DW_E_NO_MEMORY, "no memory for an actor");
     }
-    *out = actor;
-    return DW_OK;
+    actor->runtime = runtime;
+    actor->program = dw_program_retain(program);
+    actor->priority = birth->priority;
+    snprintf(actor->name, sizeof actor->name, "%s", birth->name);
+    status = make_actor_parts(actor, birth, err);
+    if (status == DW_OK) *out = actor;
+    else dw_actor_destroy(actor);
+    return status;
 }
 
 dw_status dw_actor_create(dw_runtime *runtime, dw_program *program, const dw_actor_options *options, dw_actor **out, dw_error *err) {
     dw_actor *actor = NULL;
-    dw_status status = dw_actor_shell(runtime, program, options->name, options->arguments, options->observer, &actor, err);
+    const dw_actor_birth birth = {.name = options->name, .arguments = options->arguments, .observer = options->observer,
+                                  .owner = options->owner, .priority = options->priority};
+    *out = NULL;
+    dw_status status = dw_actor_shell(runtime, program, &birth, &actor, err);
     if (status != DW_OK) return status;
-    actor->priority = options->priority;
-    status = dw_runtime_owner(runtime, options->owner, &actor->owner, err);
     dw_wasi_state *wasi = &actor->image.wasi;
     wasi->birth_realtime_ns = options->birth_realtime_ns ? options->birth_realtime_ns : dw_os_realtime_ns();
     wasi->turn_realtime_ns = wasi->birth_realtime_ns;
     if (options->random_seed) memcpy(wasi->random_seed, options->random_seed, sizeof wasi->random_seed);
-    else if (status == DW_OK) status = dw_os_random(wasi->random_seed, sizeof wasi->random_seed, err);
+    else status = dw_os_random(wasi->random_seed, sizeof wasi->random_seed, err);
     if (status == DW_OK) status = dw_actor_live(actor, err); /* image 0 becomes the actor's image */
-    if (status != DW_OK) {
-        dw_actor_destroy(actor);
-        return status;
-    }
-    *out = actor;
-    return DW_OK;
+    if (status == DW_OK) *out = actor;
+    else dw_actor_destroy(actor);
+    return status;
 }
 
 void dw_actor_destroy(dw_actor *actor) {
@@ -93,11 +117,12 @@ void dw_actor_destroy(dw_actor *actor) {
     dw_actor_sessions_destroy(actor);
     dw_actor_image_deinit(&actor->image);
     dw_mailbox_deinit(&actor->mailbox);
+    dw_inbox_destroy(actor->inbox);
+    dw_door_destroy(actor->door);
     dw_handle_table_destroy(actor->handles);
-    dw_port_destroy(actor->port);
-    dw_writer_deinit(&actor->reply);
     dw_state_free_arguments(actor->arguments);
     dw_program_release(actor->program);
+    dw_runtime_dismiss_actor(actor->runtime);
     free(actor);
 }
 
@@ -113,7 +138,7 @@ dw_status dw_actor_usable(const dw_actor *actor, dw_error *err) {
 
 static dw_status write_output(void *context, int stream, const void *data, size_t size) {
     dw_actor *actor = context;
-    const dw_observer *observer = &actor->observer;
+    const dw_observer *observer = dw_door_observer(actor->door);
     if (stream == 1 && observer->on_text) observer->on_text(observer->context, data, size);
     if (stream == 2 && observer->on_log) observer->on_log(observer->context, DW_LOG_INFO, data, size);
     return DW_OK;
@@ -127,8 +152,9 @@ dw_status dw_actor_live(dw_actor *actor, dw_error *err) {
         .image = fresh ? NULL : &image,
         .wasi_state = actor->image.wasi,
         .wasi = {.arguments = (const char *const *)actor->arguments, .write = write_output, .context = actor},
-        .enter = dw_actor_enter,
-        .enter_context = actor,
+        .enter = dw_door_enter,
+        .enter_context = actor->door,
+        .memory_bytes_max = dw_runtime_memory_bytes_max(actor->runtime),
     };
     dw_instance *instance = NULL;
     dw_status status = dw_instance_create(actor->program, &options, &instance, err);
@@ -149,25 +175,25 @@ void dw_actor_drop_instance(dw_actor *actor) {
 
 /* --- looking ------------------------------------------------------------------------------------------------- */
 
-void dw_actor_observe(dw_actor *actor, const dw_observer *observer) { actor->observer = observer ? *observer : (dw_observer){0}; }
+void dw_actor_observe(dw_actor *actor, const dw_observer *observer) { dw_door_observe(actor->door, observer); }
 const char *dw_actor_name(const dw_actor *actor) { return actor->name; }
 uint64_t dw_actor_turns(const dw_actor *actor) { return actor->turns; }
 dw_program *dw_actor_program(const dw_actor *actor) { return actor->program; }
-size_t dw_actor_waiting(const dw_actor *actor) { return actor->mailbox.count; }
+size_t dw_actor_waiting(const dw_actor *actor) { return dw_inbox_waiting(actor->inbox); }
 dw_guest_memory *dw_actor_memory(dw_actor *actor) { return actor->instance ? dw_instance_memory(actor->instance) : NULL; }
 
 dw_session *dw_actor_session(const dw_actor *actor, size_t index) {
-    return index < actor->n_sessions ? actor->sessions[index]->session : NULL;
+    return index < actor->n_sessions ? actor->sessions[index]->shown.session : NULL;
 }
 
 dw_status dw_actor_send(dw_actor *actor, const void *body, size_t size, uint64_t realtime_ns, dw_error *err) {
-    return dw_mailbox_put(&actor->mailbox, body, size, realtime_ns ? realtime_ns : dw_os_realtime_ns(), err);
+    return dw_inbox_put(actor->inbox, body, size, realtime_ns ? realtime_ns : dw_os_realtime_ns(), err);
 }
 
 dw_status dw_actor_use_now(dw_actor *actor, dw_actor_use *out, dw_error *err) {
     *out = (dw_actor_use){.memory_bytes = actor->image.memory_bytes, .image_extents = actor->image.n_extents, .sessions = (uint32_t)actor->n_sessions};
     for (size_t i = 0; i < actor->n_sessions; i++) {
-        dw_session *session = actor->sessions[i]->session;
+        dw_session *session = actor->sessions[i]->shown.session;
         dw_session_use use;
         dw_status status = dw_session_use_now(session, &use, err);
         if (status != DW_OK) return status;
@@ -204,7 +230,7 @@ dw_status dw_actor_digest_of(dw_actor *actor, dw_actor_digest *out, dw_error *er
     if (status == DW_OK) status = dw_hasher_create(&tokens);
     dw_actor_sessions_keep(actor);
     for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) {
-        dw_session *session = actor->sessions[i]->session;
+        dw_session *session = actor->sessions[i]->shown.session;
         uint32_t n_tokens = 0;
         const int32_t *log = dw_session_tokens(session, &n_tokens);
         if (n_tokens) status = dw_hasher_update(tokens, log, n_tokens * sizeof *log);

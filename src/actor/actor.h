@@ -1,7 +1,7 @@
-/* actor.h: actors and the runtime they live in. One process, any number of actors, one turn at a time per actor.
+/* actor.h: actors. Any number of them live in a runtime (runtime.h), one turn at a time per actor.
  *
- *   runtime   the engine for programs, one device, the models that are open (each with its engine thread)
  *   actor     a named instance of a program with its mailbox, sessions and last committed image
+ *   inbox     messages that were sent and are not in the mailbox yet: from any thread, also while a turn runs
  *   image     the actor as its last committed turn left it: memory extents, globals, WASI state. Immutable once committed
  *   turn      one message handled: either everything of it is kept, or nothing (I2)
  *
@@ -16,60 +16,28 @@
  * 3. A turn's outputs (reply) are given out only after commit; streamed text goes to the observer at once.
  * 4. A message whose turn failed by the guest's own doing (trap, negative return, exit, time) is consumed and its status given to the sender;
  *    one whose turn was interrupted from outside (DW_E_CANCELLED) stays in the mailbox and is handled again.
- * Threads: each actor is used by one thread at a time, different actors of a runtime by different threads at once; dw_actor_interrupt and
- * dw_actor_stop by any thread. A runtime's functions by any thread; it is destroyed after all its actors.
+ * 5. Messages are handled in the order in which they were accepted. Whatever was accepted before a turn, a freeze or a fork begins, is
+ *    part of it. What waits, in inbox and mailbox together, is bounded.
+ * 6. A guest asks for something only while it handles a message: `enter` inside `_initialize` is DW_E_STATE.
+ * Threads: each actor is used by one thread at a time, different actors of a runtime by different threads at once. dw_actor_send,
+ * dw_actor_waiting, dw_actor_next_turn, dw_actor_interrupt and dw_actor_stop by any thread at any time; a turn that runs blocks none of them.
  */
 #ifndef DW_ACTOR_ACTOR_H
 #define DW_ACTOR_ACTOR_H
 
 #include "base/base.h"
 #include "checkpoint/checkpoint.h"
-#include "device/device.h"
+#include "door/door.h"
 #include "model/model.h"
+#include "runtime/runtime.h"
 #include "wasm/wasm.h"
-
-/* --- runtime ------------------------------------------------------------------------------------------------- */
-
-typedef struct dw_runtime dw_runtime;
-
-typedef struct dw_runtime_options {
-    const char *device;        /* "cpu", "vulkan", ...; NULL = "cpu" */
-    unsigned threads;          /* of the device; 0 = all */
-    const char *cache_folder;  /* compiled programs, program sources by hash; NULL = dw_os_cache_folder */
-    uint32_t context_tokens, sessions_max; /* of each model; 0 = the model module's defaults */
-    bool repack;               /* dw_model_options.repack, of each model */
-    uint64_t kv_bytes_max;     /* of each model's KV rows; 0 = no bound */
-    dw_kv_type kv_type;        /* of each model's KV rows */
-} dw_runtime_options;
-
-dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out, dw_error *err) DW_MUST_USE;
-void dw_runtime_destroy(dw_runtime *runtime); /* after its actors */
-
-/* Opens a model and starts its engine, while actors run. `name` is what guests open it by; the first one is the default. */
-dw_status dw_runtime_add_model(dw_runtime *runtime, const char *name, const char *path, dw_error *err) DW_MUST_USE;
-dw_model *dw_runtime_model(dw_runtime *runtime, const char *name); /* NULL name: the default; NULL when there is none. Borrowed */
-dw_device *dw_runtime_device(dw_runtime *runtime);
-/* Prepares the program at `path` and keeps its source in the cache folder under its hash, so that a checkpoint finds it later. */
-dw_status dw_runtime_load_program(dw_runtime *runtime, const char *path, dw_program **out, dw_error *err) DW_MUST_USE;
-/* The program with this hash, from the cache folder; DW_E_NOT_FOUND says what to do. */
-dw_status dw_runtime_find_program(dw_runtime *runtime, const dw_hash *hash, dw_program **out, dw_error *err) DW_MUST_USE;
 
 /* --- actors -------------------------------------------------------------------------------------------------- */
 
 typedef struct dw_actor dw_actor;
 
-/* Who watches a turn. Called on the thread that runs it. */
-typedef struct dw_observer {
-    void (*on_text)(void *context, const char *text, size_t size);        /* emitted text, not yet committed */
-    void (*on_log)(void *context, int level, const char *text, size_t size);
-    void *context;
-} dw_observer;
-
-/* Numbers from here on are given to actors without an owner. */
-#define DW_OWNERS_END (UINT64_C(1) << 63)
-
 typedef struct dw_actor_options {
-    const char *name;                 /* 1..DW_ACTOR_NAME_BYTES_MAX bytes of letters, digits, "-_./" */
+    const char *name;                 /* 1..DW_ACTOR_NAME_BYTES_MAX bytes of letters, digits, "-_./"; no part between two "/" is empty, "." or ".." */
     uint64_t birth_realtime_ns;       /* 0 = now */
     const uint8_t *random_seed;       /* [32]; NULL = from the system */
     const dw_observer *observer;      /* of initialisation and of all turns; copied */
@@ -87,9 +55,9 @@ const char *dw_actor_name(const dw_actor *actor);
 uint64_t dw_actor_turns(const dw_actor *actor);       /* committed */
 dw_program *dw_actor_program(const dw_actor *actor);
 
-/* Puts a message into the mailbox. realtime_ns 0 = now; it is the time the guest will see. */
+/* Accepts a message. realtime_ns 0 = now; it is the time the guest will see. DW_E_FULL, DW_E_LIMIT. Any thread. */
 dw_status dw_actor_send(dw_actor *actor, const void *body, size_t size, uint64_t realtime_ns, dw_error *err) DW_MUST_USE;
-size_t dw_actor_waiting(const dw_actor *actor);       /* messages in the mailbox */
+size_t dw_actor_waiting(const dw_actor *actor);       /* messages accepted and not handled. Any thread */
 
 typedef struct dw_turn_result {
     dw_status status;           /* how the turn ended; DW_OK = committed */
@@ -107,10 +75,14 @@ typedef struct dw_turn_result {
 
 /* Handles the oldest message. Returns DW_E_NOT_FOUND when there is none; otherwise result->status, with the detail in err. */
 dw_status dw_actor_turn(dw_actor *actor, uint64_t deadline_ns, dw_turn_result *result, dw_error *err) DW_MUST_USE;
-/* Asks the guest to stop (DW_OP_INTERRUPTED becomes 1, its generations end early, as if by length). Any thread. */
-void dw_actor_interrupt(dw_actor *actor);
-/* Cuts the running turn: it ends with DW_E_CANCELLED and its message stays. Any thread. */
-void dw_actor_stop(dw_actor *actor);
+/* The number by which the turn that runs is interrupted or stopped; while none runs, the next one's. Each call of dw_actor_turn that begins a
+ * turn has one of its own, also when it handles the same message again; it is not the number of committed turns. Any thread. */
+uint64_t dw_actor_next_turn(const dw_actor *actor);
+/* Asks the guest to stop (DW_OP_INTERRUPTED becomes 1, its generations end early, as if by length). Any thread. DW_E_NOT_FOUND, and nothing
+ * happens, when this is not the turn that runs or, while none runs, the next one: what comes late hits nobody. */
+dw_status dw_actor_interrupt(dw_actor *actor, uint64_t turn) DW_MUST_USE;
+/* Cuts the turn: it ends with DW_E_CANCELLED and its message stays. Any thread. As above. */
+dw_status dw_actor_stop(dw_actor *actor, uint64_t turn) DW_MUST_USE;
 
 /* --- freeze, thaw, fork -------------------------------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "actor/actor_internal.h"
+#include "os/os.h"
 
 /* --- the actor section: u32 version, u32 flags, u16 handle clock, u32 n, n x (u32 size, bytes): arguments --------- */
 
@@ -35,7 +36,7 @@ dw_status dw_state_encode_actor(const dw_actor *actor, uint8_t **out, size_t *si
 
 static dw_status read_argument(dw_reader *reader, char **out) {
     uint32_t length = dw_read_u32(reader);
-    if (reader->status == DW_OK && length > ARGUMENT_BYTES_MAX) return DW_E_CORRUPT;
+    if (reader->status == DW_OK && length > DW_ACTOR_ARGUMENT_BYTES_MAX) return DW_E_CORRUPT;
     const uint8_t *bytes = dw_read_bytes(reader, length);
     if (reader->status != DW_OK) return reader->status;
     if (length && memchr(bytes, 0, length)) return DW_E_CORRUPT;
@@ -45,14 +46,14 @@ static dw_status read_argument(dw_reader *reader, char **out) {
     return DW_OK;
 }
 
-dw_status dw_state_decode_actor(const void *data, uint64_t size, actor_section *out, dw_error *err) {
-    *out = (actor_section){0};
+dw_status dw_state_decode_actor(const void *data, uint64_t size, dw_actor_section *out, dw_error *err) {
+    *out = (dw_actor_section){0};
     dw_reader reader;
     dw_reader_init(&reader, data, size);
     uint32_t version = dw_read_u32(&reader), flags = dw_read_u32(&reader), clock = dw_read_u32(&reader), n = dw_read_u32(&reader);
     dw_status status = reader.status;
     if (status == DW_OK && version != ACTOR_SECTION_VERSION) return dw_fail_at(err, DW_E_VERSION, 0, "actor section of version %u", version);
-    if (status == DW_OK && (flags > ACTOR_INITIALIZED || clock > UINT16_MAX || n > ARGUMENTS_MAX)) status = DW_E_CORRUPT;
+    if (status == DW_OK && (flags > ACTOR_INITIALIZED || clock > UINT16_MAX || n > DW_ACTOR_ARGUMENTS_MAX)) status = DW_E_CORRUPT;
     if (status == DW_OK) {
         out->arguments = calloc(n + 1u, sizeof *out->arguments);
         if (!out->arguments) status = DW_E_NO_MEMORY;
@@ -73,10 +74,10 @@ dw_status dw_state_decode_actor(const void *data, uint64_t size, actor_section *
 
 static dw_status rows_of(void *context, size_t session, uint32_t layer, int which, const void **out, uint64_t *bytes) {
     dw_actor *actor = context;
-    return dw_session_kv_view(actor->sessions[session]->session, layer, which, out, bytes);
+    return dw_session_kv_view(actor->sessions[session]->shown.session, layer, which, out, bytes);
 }
 
-static dw_status describe_session(const actor_session *from, dw_checkpoint_session *to, dw_error *err) {
+static dw_status describe_session(const dw_door_session *from, dw_checkpoint_session *to, dw_error *err) {
     dw_model *model = from->model->model;
     const dw_model_info *info = dw_model_info_view(model);
     *to = (dw_checkpoint_session){.handle = from->handle, .fast = dw_session_is_fast(from->session), .n_layers = info->n_layers,
@@ -93,10 +94,11 @@ dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_repor
     size_t mailbox_bytes = 0, section_bytes = 0;
     dw_checkpoint_session sessions[DW_SESSIONS_PER_ACTOR_MAX];
     dw_status status = dw_actor_usable(actor, err);
+    if (status == DW_OK) status = dw_inbox_drain(actor->inbox, &actor->mailbox, err);
     if (status == DW_OK) status = dw_actor_live(actor, err);
     if (status != DW_OK) return status;
     dw_actor_sessions_keep(actor);
-    for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) status = describe_session(actor->sessions[i], &sessions[i], err);
+    for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) status = describe_session(&actor->sessions[i]->shown, &sessions[i], err);
     if (status != DW_OK) goto out;
     if (dw_state_encode_mailbox(&actor->mailbox, &mailbox_section, &mailbox_bytes) != DW_OK ||
         dw_state_encode_actor(actor, &section, &section_bytes) != DW_OK) {
@@ -151,22 +153,23 @@ static dw_status check_program(const dw_checkpoint_state *state, const dw_progra
     return DW_OK;
 }
 
-/* The model of the runtime that this session's rows belong to. The reason given is that of the default model. */
-static dw_status find_model(dw_runtime *runtime, const dw_checkpoint_session *session, runtime_model **out, bool *exact, dw_error *err) {
-    size_t n_models = dw_runtime_n_models(runtime);
-    if (n_models == 0) {
-        return dw_fail(err, DW_E_NOT_FOUND, "the checkpoint holds a session with model '%s' and no model is open: name one with --model", session->model_name);
-    }
+/* The model of the runtime that this session's rows belong to, to be released. The reason given is that of the default model. */
+static dw_status take_fitting_model(dw_runtime *runtime, const dw_checkpoint_session *session, dw_model_entry **out, bool *exact,
+                                    dw_error *err) {
+    dw_model_entry *models[DW_RUNTIME_MODELS_MAX];
+    size_t n_models = dw_runtime_take_models(runtime, models);
     dw_status first = DW_OK;
+    *out = NULL;
     for (size_t i = 0; i < n_models; i++) {
-        dw_status status = dw_checkpoint_session_fits(session, runtime->models[i].model, exact, i == 0 ? err : NULL);
-        if (status == DW_OK) {
-            *out = &runtime->models[i];
-            return DW_OK;
-        }
+        dw_status status = *out ? DW_E_MISMATCH : dw_checkpoint_session_fits(session, models[i]->model, exact, i == 0 ? err : NULL);
         if (i == 0) first = status;
+        if (status == DW_OK) *out = models[i];
+        else dw_model_entry_release(models[i]);
     }
-    return first;
+    if (*out) return DW_OK;
+    if (n_models > 0) return first;
+    return dw_fail(err, DW_E_NOT_FOUND, "the checkpoint holds a session with model '%s' and no model is open: name one with --model",
+                   session->model_name);
 }
 
 static dw_status check_tokens(const dw_checkpoint_session *session, const dw_model_info *info, dw_error *err) {
@@ -182,40 +185,54 @@ static dw_status check_tokens(const dw_checkpoint_session *session, const dw_mod
     return DW_OK;
 }
 
-static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t index, dw_thaw_report *report, dw_error *err) {
+/* What the profile of this model says about an exact continuation. */
+static void note_difference(const dw_checkpoint_session *from, const dw_model *model, dw_thaw_report *report) {
+    char here[DW_PROFILE_BYTES];
+    if (!report->exact) return;
+    dw_model_profile(model, here);
+    snprintf(report->profile_difference, sizeof report->profile_difference, "frozen with %s; here %s", from->profile, here);
+    report->exact = false;
+}
+
+static dw_status restore_session(const dw_actor *actor, dw_checkpoint *checkpoint, size_t index, dw_model *model, dw_session **out,
+                                 dw_error *err) {
     const dw_checkpoint_session *from = &dw_checkpoint_view(checkpoint)->sessions[index];
-    runtime_model *model = NULL;
-    dw_session *session = NULL;
-    actor_session *added = NULL;
-    bool exact = false;
-    if (from->handle == 0) return dw_fail(err, DW_E_CORRUPT, "session.0: no session has this handle");
-    dw_status status = find_model(actor->runtime, from, &model, &exact, err);
-    if (status == DW_OK) status = check_tokens(from, dw_model_info_view(model->model), err);
-    if (status != DW_OK) return status;
-    if (!exact && report->exact) {
-        char here[DW_PROFILE_BYTES];
-        dw_model_profile(model->model, here);
-        snprintf(report->profile_difference, sizeof report->profile_difference, "frozen with %s; here %s", from->profile, here);
-        report->exact = false;
-    }
     dw_kv_source *sources = calloc(from->n_layers, sizeof *sources);
     if (!sources) return dw_fail(err, DW_E_NO_MEMORY, "no memory to thaw a session");
-    status = dw_checkpoint_kv_sources(checkpoint, index, sources, from->n_layers);
+    dw_status status = dw_checkpoint_kv_sources(checkpoint, index, sources, from->n_layers);
     if (status == DW_OK) {
         dw_session_image image = {.tokens = from->tokens, .n_tokens = from->n_tokens, .n_rows = from->n_rows,
-                                  .backing = dw_checkpoint_backing(checkpoint), .layers = sources, .sampler = from->sampler, .fast = from->fast,
-                                  .owner = actor->owner, .priority = actor->priority};
-        status = dw_model_restore_session(model->model, &image, &session, err);
+                                  .backing = dw_checkpoint_backing(checkpoint), .layers = sources, .sampler = from->sampler,
+                                  .fast = from->fast, .owner = actor->owner, .priority = actor->priority};
+        status = dw_model_restore_session(model, &image, out, err);
     }
     free(sources);
+    return status;
+}
+
+static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t index, dw_thaw_report *report, dw_error *err) {
+    const dw_checkpoint_session *from = &dw_checkpoint_view(checkpoint)->sessions[index];
+    dw_model_entry *model = NULL;
+    dw_session *session = NULL;
+    dw_held_session *added = NULL;
+    bool exact = false;
+    if (from->handle == 0) return dw_fail(err, DW_E_CORRUPT, "session.0: no session has this handle");
+    dw_status status = take_fitting_model(actor->runtime, from, &model, &exact, err);
     if (status != DW_OK) return status;
-    status = dw_actor_add_session(actor, session, model, from->handle, &added);
-    if (status != DW_OK) return dw_fail(err, status, "session.%u: its handle cannot be taken", from->handle);
+    const dw_model_info *info = dw_model_info_view(model->model);
+    status = check_tokens(from, info, err);
+    if (status == DW_OK && !exact) note_difference(from, model->model, report);
+    if (status == DW_OK) status = restore_session(actor, checkpoint, index, model->model, &session, err);
+    if (status != DW_OK) {
+        dw_model_entry_release(model);
+        return status;
+    }
     report->tokens += from->n_tokens;
     report->tokens_reused += from->n_rows;
     report->tokens_pending += from->n_tokens - from->n_rows;
-    report->kv_bytes += (uint64_t)from->n_rows * dw_model_info_view(model->model)->kv_bytes_per_token;
-    return DW_OK;
+    report->kv_bytes += (uint64_t)from->n_rows * info->kv_bytes_per_token;
+    status = dw_actor_add_session(actor, session, model, from->handle, &added);
+    return status == DW_OK ? DW_OK : dw_fail(err, status, "session.%u: its handle cannot be taken", from->handle);
 }
 
 /* Maps everything of a checked checkpoint into an actor without state. */
@@ -225,6 +242,7 @@ static dw_status thaw_state(dw_actor *actor, dw_checkpoint *checkpoint, dw_thaw_
                              .tables = state->tables, .n_tables = state->n_tables, .wasi = state->wasi};
     dw_status status = dw_actor_image_over(&actor->image, dw_checkpoint_backing(checkpoint), dw_checkpoint_memory_offset(checkpoint), &values, err);
     if (status == DW_OK) status = dw_state_decode_mailbox(state->mailbox, state->mailbox_bytes, &actor->mailbox, err);
+    if (status == DW_OK) dw_inbox_adopt(actor->inbox, &actor->mailbox);
     for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++) status = thaw_session(actor, checkpoint, i, report, err);
     if (status != DW_OK) return status;
     actor->turns = state->turn;
@@ -237,20 +255,16 @@ static dw_status thaw_state(dw_actor *actor, dw_checkpoint *checkpoint, dw_thaw_
 static dw_status thaw_checked(dw_runtime *runtime, dw_checkpoint *checkpoint, const dw_thaw_options *options, dw_program *program, dw_actor **out,
                               dw_thaw_report *report, dw_error *err) {
     const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
-    actor_section section = {0};
+    dw_actor_section section = {0};
     dw_actor *actor = NULL;
     uint64_t start = dw_os_monotonic_ns();
     dw_status status = check_program(state, program, err);
     if (status == DW_OK) status = dw_state_decode_actor(state->actor, state->actor_bytes, &section, err);
-    if (status == DW_OK) {
-        status = dw_actor_shell(runtime, program, options->name ? options->name : state->actor_name, (const char *const *)section.arguments,
-                                options->observer, &actor, err);
-    }
-    if (status == DW_OK) {
-        actor->initialized = section.initialized;
-        actor->priority = options->priority;
-        status = dw_runtime_owner(runtime, options->owner, &actor->owner, err);
-    }
+    const dw_actor_birth birth = {.name = options->name ? options->name : state->actor_name,
+                                  .arguments = (const char *const *)section.arguments, .observer = options->observer,
+                                  .owner = options->owner, .priority = options->priority};
+    if (status == DW_OK) status = dw_actor_shell(runtime, program, &birth, &actor, err);
+    if (status == DW_OK) actor->initialized = section.initialized;
     if (status == DW_OK) status = thaw_state(actor, checkpoint, report, err);
     if (status == DW_OK) dw_handle_set_clock(actor->handles, section.clock);
     dw_state_free_arguments(section.arguments);
@@ -299,19 +313,36 @@ dw_status dw_actor_thaw(dw_runtime *runtime, const char *path, const dw_thaw_opt
 static dw_status fork_sessions(dw_actor *actor, dw_actor *child, dw_fork_report *report, dw_error *err) {
     dw_status status = DW_OK;
     for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) {
-        const actor_session *from = actor->sessions[i];
-        actor_session *added = NULL;
+        const dw_door_session *from = &actor->sessions[i]->shown;
+        dw_held_session *added = NULL;
         dw_session *session = NULL;
         uint32_t n_tokens = 0;
         status = dw_session_fork(from->session, &session, err);
         if (status != DW_OK) break;
-        status = dw_actor_add_session(child, session, from->model, from->handle, &added);
-        if (status != DW_OK) return dw_fail(err, status, "a fork's session cannot take its handle");
         dw_session_tokens(session, &n_tokens);
         report->tokens += n_tokens;
         report->kv_bytes += (uint64_t)dw_session_rows(session) * dw_model_info_view(from->model->model)->kv_bytes_per_token;
+        status = dw_actor_add_session(child, session, dw_model_entry_retain(from->model), from->handle, &added);
+        if (status != DW_OK) return dw_fail(err, status, "a fork's session cannot take its handle");
     }
     return status;
+}
+
+static dw_status fork_state(dw_actor *actor, dw_actor *child, dw_fork_report *report, dw_error *err) {
+    child->initialized = actor->initialized;
+    child->turns = actor->turns;
+    child->has_parent = actor->has_parent;
+    child->parent = actor->parent;
+    dw_status status = dw_actor_image_clone(&actor->image, &child->image, err);
+    if (status == DW_OK && dw_mailbox_clone(&actor->mailbox, &child->mailbox) != DW_OK) {
+        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a mailbox");
+    }
+    if (status != DW_OK) return status;
+    dw_inbox_adopt(child->inbox, &child->mailbox);
+    status = fork_sessions(actor, child, report, err);
+    if (status != DW_OK) return status;
+    dw_handle_set_clock(child->handles, dw_handle_clock(actor->handles));
+    return dw_actor_live(child, err);
 }
 
 dw_status dw_actor_fork(dw_actor *actor, const char *name, dw_actor **out, dw_fork_report *report, dw_error *err) {
@@ -319,21 +350,13 @@ dw_status dw_actor_fork(dw_actor *actor, const char *name, dw_actor **out, dw_fo
     dw_actor *child = NULL;
     *out = NULL;
     uint64_t start = dw_os_monotonic_ns();
+    const dw_actor_birth birth = {.name = name, .arguments = (const char *const *)actor->arguments,
+                                  .observer = dw_door_observer(actor->door), .parents_owner = actor->owner, .priority = actor->priority};
     dw_status status = dw_actor_usable(actor, err);
+    if (status == DW_OK) status = dw_inbox_drain(actor->inbox, &actor->mailbox, err);
+    if (status == DW_OK) status = dw_actor_shell(actor->runtime, actor->program, &birth, &child, err);
     if (status != DW_OK) return status;
-    status = dw_actor_shell(actor->runtime, actor->program, name, (const char *const *)actor->arguments, &actor->observer, &child, err);
-    if (status != DW_OK) return status;
-    child->initialized = actor->initialized;
-    child->turns = actor->turns;
-    child->owner = actor->owner;
-    child->priority = actor->priority;
-    child->has_parent = actor->has_parent;
-    child->parent = actor->parent;
-    status = dw_actor_image_clone(&actor->image, &child->image, err);
-    if (status == DW_OK && dw_mailbox_clone(&actor->mailbox, &child->mailbox) != DW_OK) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a mailbox");
-    if (status == DW_OK) status = fork_sessions(actor, child, &own, err);
-    if (status == DW_OK) dw_handle_set_clock(child->handles, dw_handle_clock(actor->handles));
-    if (status == DW_OK) status = dw_actor_live(child, err);
+    status = fork_state(actor, child, &own, err);
     if (status != DW_OK) {
         dw_actor_destroy(child);
         return status;

@@ -1,16 +1,21 @@
-/* mailbox.c: the messages of an actor that wait, in order of arrival. */
+/* mailbox.c: see mailbox.h. */
+#include "actor/mailbox.h"
+
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include "actor/actor_internal.h"
 
-static message *slot(const mailbox *box, uint32_t index) { return &box->items[(box->first + index) % box->capacity]; }
+static dw_message *mailbox_slot(const dw_mailbox *box, uint32_t index) {
+    return &box->items[(box->first + index) % box->capacity];
+}
 
-static dw_status make_room(mailbox *box) {
-    if (box->count < box->capacity) return DW_OK;
-    uint32_t capacity = box->capacity ? 2 * box->capacity : 8;
-    message *grown = calloc(capacity, sizeof *grown);
+dw_status dw_mailbox_reserve(dw_mailbox *box, uint32_t n) {
+    if (n <= box->capacity - box->count) return DW_OK;
+    uint32_t capacity = box->capacity ? box->capacity : 8;
+    while (capacity - box->count < n) capacity *= 2;
+    dw_message *grown = calloc(capacity, sizeof *grown);
     if (!grown) return DW_E_NO_MEMORY;
-    for (uint32_t i = 0; i < box->count; i++) grown[i] = *slot(box, i);
+    for (uint32_t i = 0; i < box->count; i++) grown[i] = *mailbox_slot(box, i);
     free(box->items);
     box->items = grown;
     box->capacity = capacity;
@@ -18,53 +23,47 @@ static dw_status make_room(mailbox *box) {
     return DW_OK;
 }
 
-static dw_status append(mailbox *box, uint64_t id, const void *body, size_t size, uint64_t realtime_ns) {
-    dw_status status = make_room(box);
+void dw_mailbox_put(dw_mailbox *box, dw_message message) {
+    assert(box->count < box->capacity);
+    *mailbox_slot(box, box->count) = message;
+    box->count++;
+    box->bytes += message.size;
+    if (message.id > box->next_id) box->next_id = message.id;
+}
+
+static dw_status put_copy(dw_mailbox *box, uint64_t id, const void *body, uint32_t size, uint64_t realtime_ns) {
+    dw_status status = dw_mailbox_reserve(box, 1);
     if (status != DW_OK) return status;
     uint8_t *copy = malloc(size ? size : 1);
     if (!copy) return DW_E_NO_MEMORY;
     if (size) memcpy(copy, body, size);
-    *slot(box, box->count) = (message){.id = id, .realtime_ns = realtime_ns, .body = copy, .size = (uint32_t)size};
-    box->count++;
-    box->bytes += size;
+    dw_mailbox_put(box, (dw_message){.id = id, .realtime_ns = realtime_ns, .body = copy, .size = size});
     return DW_OK;
 }
 
-dw_status dw_mailbox_put(mailbox *box, const void *body, size_t size, uint64_t realtime_ns, dw_error *err) {
-    if (size > DW_MESSAGE_BYTES_MAX) {
-        return dw_fail(err, DW_E_LIMIT, "a message of %zu bytes is above the limit of %llu", size, (unsigned long long)DW_MESSAGE_BYTES_MAX);
-    }
-    if (box->count >= DW_MAILBOX_MESSAGES_MAX || box->bytes + size > DW_MAILBOX_BYTES_MAX) {
-        return dw_fail(err, DW_E_FULL, "the mailbox is full (%u messages, %llu bytes)", box->count, (unsigned long long)box->bytes);
-    }
-    dw_status status = append(box, box->next_id + 1, body, size, realtime_ns);
-    if (status != DW_OK) return dw_fail(err, status, "no memory for a message of %zu bytes", size);
-    box->next_id++;
-    return DW_OK;
-}
+const dw_message *dw_mailbox_first(const dw_mailbox *box) { return box->count ? mailbox_slot(box, 0) : NULL; }
 
-const message *dw_mailbox_first(const mailbox *box) { return box->count ? slot(box, 0) : NULL; }
-
-void dw_mailbox_drop_first(mailbox *box) {
-    message *first = slot(box, 0);
+void dw_mailbox_drop_first(dw_mailbox *box) {
+    dw_message *first = mailbox_slot(box, 0);
+    assert(box->count > 0);
     box->bytes -= first->size;
     free(first->body);
-    *first = (message){0};
+    *first = (dw_message){0};
     box->first = (box->first + 1) % box->capacity;
     box->count--;
 }
 
-void dw_mailbox_deinit(mailbox *box) {
+void dw_mailbox_deinit(dw_mailbox *box) {
     while (box->count) dw_mailbox_drop_first(box);
     free(box->items);
-    *box = (mailbox){0};
+    *box = (dw_mailbox){0};
 }
 
-dw_status dw_mailbox_clone(const mailbox *box, mailbox *out) {
-    *out = (mailbox){.next_id = box->next_id};
+dw_status dw_mailbox_clone(const dw_mailbox *box, dw_mailbox *out) {
+    *out = (dw_mailbox){.next_id = box->next_id};
     for (uint32_t i = 0; i < box->count; i++) {
-        const message *from = slot(box, i);
-        dw_status status = append(out, from->id, from->body, from->size, from->realtime_ns);
+        const dw_message *from = mailbox_slot(box, i);
+        dw_status status = put_copy(out, from->id, from->body, from->size, from->realtime_ns);
         if (status != DW_OK) {
             dw_mailbox_deinit(out);
             return status;
@@ -77,14 +76,14 @@ dw_status dw_mailbox_clone(const mailbox *box, mailbox *out) {
 
 enum { MAILBOX_SECTION_VERSION = 1 };
 
-dw_status dw_state_encode_mailbox(const mailbox *box, uint8_t **out, size_t *size) {
+dw_status dw_state_encode_mailbox(const dw_mailbox *box, uint8_t **out, size_t *size) {
     dw_writer writer;
     dw_writer_init(&writer);
     dw_write_u32(&writer, MAILBOX_SECTION_VERSION);
     dw_write_u64(&writer, box->next_id);
     dw_write_u32(&writer, box->count);
     for (uint32_t i = 0; i < box->count; i++) {
-        const message *from = slot(box, i);
+        const dw_message *from = mailbox_slot(box, i);
         dw_write_u64(&writer, from->id);
         dw_write_u64(&writer, from->realtime_ns);
         dw_write_u32(&writer, from->size);
@@ -93,8 +92,8 @@ dw_status dw_state_encode_mailbox(const mailbox *box, uint8_t **out, size_t *siz
     return dw_writer_finish(&writer, out, size);
 }
 
-dw_status dw_state_decode_mailbox(const void *data, uint64_t size, mailbox *out, dw_error *err) {
-    *out = (mailbox){0};
+dw_status dw_state_decode_mailbox(const void *data, uint64_t size, dw_mailbox *out, dw_error *err) {
+    *out = (dw_mailbox){0};
     dw_reader reader;
     dw_reader_init(&reader, data, size);
     uint32_t version = dw_read_u32(&reader);
@@ -111,7 +110,7 @@ dw_status dw_state_decode_mailbox(const void *data, uint64_t size, mailbox *out,
         status = reader.status;
         bool sane = id > last_id && id <= next_id && bytes <= DW_MESSAGE_BYTES_MAX && out->bytes + bytes <= DW_MAILBOX_BYTES_MAX;
         if (status == DW_OK && !sane) status = DW_E_CORRUPT;
-        if (status == DW_OK) status = append(out, id, body, bytes, realtime_ns);
+        if (status == DW_OK) status = put_copy(out, id, body, bytes, realtime_ns);
         last_id = id;
     }
     if (status == DW_OK && dw_reader_left(&reader) != 0) status = DW_E_CORRUPT;

@@ -2,50 +2,46 @@
 #include <stdlib.h>
 #include <string.h>
 #include "actor/actor_internal.h"
+#include "os/os.h"
 
-static void begin(dw_actor *actor, const message *current, uint64_t deadline_ns, dw_turn_result *result) {
+static dw_park *park_of(const dw_actor *actor) { return dw_door_park(actor->door); }
+
+static void begin_turn(dw_actor *actor, const dw_message *current, uint64_t deadline_ns) {
     actor->in_turn = true;
-    actor->current = *current;
-    actor->turn_deadline_ns = deadline_ns;
-    actor->result = result;
-    dw_writer_deinit(&actor->reply);
-    dw_writer_init(&actor->reply);
+    dw_park_begin(park_of(actor), deadline_ns);
     dw_actor_sessions_begin(actor);
     dw_wasi_begin_turn(dw_instance_wasi(actor->instance), current->realtime_ns);
 }
 
-/* dw_actor_stop may come from any thread: it sees the instance only under the lock, while it is in a call. */
-static void set_running(dw_actor *actor, dw_instance *instance) {
-    dw_os_mutex_lock(actor->port->mutex);
-    actor->running = instance;
-    if (instance && atomic_load(&actor->stopped)) dw_instance_interrupt(instance);
-    dw_os_mutex_unlock(actor->port->mutex);
+static void cut_guest(void *context) { dw_instance_interrupt(context); }
+
+/* What a fresh instance owes before its first message. The door is closed: actor.h rule 6. */
+static dw_status initialize_guest(dw_actor *actor, dw_call_result *call, dw_error *err) {
+    return actor->initialized ? DW_OK : dw_instance_initialize(actor->instance, dw_park_deadline(park_of(actor)), call, err);
 }
 
-static void end(dw_actor *actor) {
-    atomic_store(&actor->interrupted, false);
-    atomic_store(&actor->stopped, false);
-    actor->in_turn = false;
-    actor->current = (message){0};
-    actor->result = NULL;
+static dw_status handle_message(dw_actor *actor, const dw_message *current, dw_call_result *call, dw_error *err) {
+    const dw_door_message message = {.body = current->body, .size = current->size, .turn = actor->turns + 1};
+    uint64_t deadline_ns = dw_park_deadline(park_of(actor));
+    bool command = !dw_program_info_view(actor->program)->has_receive;
+    dw_door_open(actor->door, &message);
+    dw_status status = command ? dw_instance_start_command(actor->instance, deadline_ns, call, err)
+                               : dw_instance_receive(actor->instance, deadline_ns, call, err);
+    dw_door_close(actor->door);
+    return status;
 }
 
-/* Runs the guest: what a fresh instance owes first, then the message. */
-static dw_status run_guest(dw_actor *actor, dw_turn_result *result, dw_error *err) {
+/* Runs the guest. From dw_park_end on nothing stops this turn any more. */
+static dw_status run_guest(dw_actor *actor, const dw_message *current, dw_turn_result *result, dw_error *err) {
     dw_call_result call = {0};
-    dw_status status = DW_OK;
-    set_running(actor, actor->instance);
-    if (!actor->initialized) status = dw_instance_initialize(actor->instance, actor->turn_deadline_ns, &call, err);
-    if (status == DW_OK) {
-        bool command = !dw_program_info_view(actor->program)->has_receive;
-        status = command ? dw_instance_start_command(actor->instance, actor->turn_deadline_ns, &call, err)
-                         : dw_instance_receive(actor->instance, actor->turn_deadline_ns, &call, err);
-    }
-    set_running(actor, NULL);
-    dw_actor_cancel_all(actor);
+    dw_park_cut_with(park_of(actor), cut_guest, actor->instance);
+    dw_status status = initialize_guest(actor, &call, err);
+    if (status == DW_OK) status = handle_message(actor, current, &call, err);
+    dw_park_cut_with(park_of(actor), NULL, NULL);
+    bool stopped = dw_park_end(park_of(actor));
     result->exit_code = call.exit_code;
     /* A stop that came as the guest returned: it is for this turn, and must not be left in the instance for the next one. */
-    if (status == DW_OK && atomic_load(&actor->stopped)) return dw_fail(err, DW_E_CANCELLED, "the turn was stopped");
+    if (status == DW_OK && stopped) return dw_fail(err, DW_E_CANCELLED, "the turn was stopped");
     if (status == DW_OK && call.value < 0) {
         const char *name = dw_status_name((dw_status)call.value);
         return dw_fail(err, DW_E_STATE, "the program gave this turn up with %d (%s)", call.value, name);
@@ -58,8 +54,8 @@ static dw_status commit(dw_actor *actor, dw_turn_result *result, dw_error *err) 
     uint64_t start = dw_os_monotonic_ns();
     uint8_t *reply = NULL;
     size_t reply_size = 0;
-    dw_write_u8(&actor->reply, 0); /* the NUL behind it */
-    dw_status status = dw_writer_finish(&actor->reply, &reply, &reply_size);
+    dw_write_u8(dw_door_reply(actor->door), 0); /* the NUL behind it */
+    dw_status status = dw_writer_finish(dw_door_reply(actor->door), &reply, &reply_size);
     if (status != DW_OK) return dw_fail(err, status, "no memory for the reply");
     status = dw_actor_image_commit(&actor->image, actor->instance, &result->dirty_bytes, err);
     if (status != DW_OK) {
@@ -69,7 +65,7 @@ static dw_status commit(dw_actor *actor, dw_turn_result *result, dw_error *err) 
     dw_actor_sessions_commit(actor);
     actor->initialized = true;
     actor->turns++;
-    dw_mailbox_drop_first(&actor->mailbox);
+    dw_inbox_handled(actor->inbox, &actor->mailbox);
     /* Tracking that cannot be renewed costs the instance, not the turn. */
     dw_error ignored;
     if (dw_region_mark(dw_instance_region(actor->instance), DW_DIRTY_AUTO, &ignored) != DW_OK) dw_actor_drop_instance(actor);
@@ -88,37 +84,39 @@ static void roll_back(dw_actor *actor, dw_status why) {
         actor->broken = true; /* better no actor than one that is not what it was */
         dw_log(DW_LOG_ERROR, "rollback", "actor=%s status=%s reason=%s", actor->name, dw_status_name(status), err.text);
     }
-    if (why != DW_E_CANCELLED && dw_status_kind_of(why) == DW_KIND_REFUSED) dw_mailbox_drop_first(&actor->mailbox);
+    if (why != DW_E_CANCELLED && dw_status_kind_of(why) == DW_KIND_REFUSED) dw_inbox_handled(actor->inbox, &actor->mailbox);
+}
+
+static void count_into(const dw_door_counts *counts, dw_turn_result *result) {
+    result->tokens_evaluated = counts->tokens_evaluated;
+    result->tokens_generated = counts->tokens_generated;
+    result->tokens_shared = counts->tokens_shared;
+    result->model_ns = counts->model_ns;
+    result->enters = counts->enters;
+    result->copied_bytes = counts->copied_bytes;
 }
 
 dw_status dw_actor_turn(dw_actor *actor, uint64_t deadline_ns, dw_turn_result *result, dw_error *err) {
     *result = (dw_turn_result){.status = DW_E_NOT_FOUND};
-    const message *current = dw_mailbox_first(&actor->mailbox);
-    if (!current) return dw_fail(err, DW_E_NOT_FOUND, "the mailbox is empty");
     dw_status status = dw_actor_usable(actor, err);
-    if (status == DW_OK) status = dw_actor_live(actor, err);
+    if (status == DW_OK) status = dw_inbox_drain(actor->inbox, &actor->mailbox, err);
     if (status != DW_OK) return result->status = status;
-    begin(actor, current, deadline_ns, result);
+    const dw_message *current = dw_mailbox_first(&actor->mailbox);
+    if (!current) return dw_fail(err, DW_E_NOT_FOUND, "the mailbox is empty");
+    status = dw_actor_live(actor, err);
+    if (status != DW_OK) return result->status = status;
+    begin_turn(actor, current, deadline_ns);
     uint64_t start = dw_os_monotonic_ns();
-    status = run_guest(actor, result, err);
+    status = run_guest(actor, current, result, err);
     result->run_ns = dw_os_monotonic_ns() - start;
+    const dw_door_counts counts = dw_door_counts_of(actor->door);
+    count_into(&counts, result);
     if (status == DW_OK) status = commit(actor, result, err);
     if (status != DW_OK) roll_back(actor, status);
-    end(actor);
+    actor->in_turn = false;
     return result->status = status;
 }
 
-void dw_actor_interrupt(dw_actor *actor) {
-    atomic_store(&actor->interrupted, true);
-    dw_os_mutex_lock(actor->port->mutex);
-    dw_os_condition_signal(actor->port->changed);
-    dw_os_mutex_unlock(actor->port->mutex);
-}
-
-void dw_actor_stop(dw_actor *actor) {
-    atomic_store(&actor->stopped, true);
-    dw_os_mutex_lock(actor->port->mutex);
-    if (actor->running) dw_instance_interrupt(actor->running);
-    dw_os_mutex_unlock(actor->port->mutex);
-    dw_actor_interrupt(actor);
-}
+uint64_t dw_actor_next_turn(const dw_actor *actor) { return dw_park_turn(park_of(actor)); }
+dw_status dw_actor_interrupt(dw_actor *actor, uint64_t turn) { return dw_park_interrupt(park_of(actor), turn); }
+dw_status dw_actor_stop(dw_actor *actor, uint64_t turn) { return dw_park_stop(park_of(actor), turn); }

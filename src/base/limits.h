@@ -43,6 +43,16 @@
 #define DW_MESSAGE_BYTES_MAX (UINT64_C(4) << 20)
 #define DW_MAILBOX_BYTES_MAX (UINT64_C(64) << 20)
 #define DW_SESSIONS_PER_ACTOR_MAX 64u
+#define DW_ACTOR_MEMORY_BYTES (UINT64_C(1) << 30)        /* linear memory of an actor where the runtime's options name no other bound */
+#define DW_ACTOR_ARGUMENTS_MAX 256u
+#define DW_ACTOR_ARGUMENT_BYTES_MAX 4096u
+
+/* Runtimes */
+#define DW_RUNTIME_ACTORS_MAX 65536u                     /* that live at the same time */
+#define DW_RUNTIME_PROGRAMS_MAX 256u                     /* that the registry remembers; actors may use more */
+#define DW_RUNTIME_MODELS_MAX 16u
+#define DW_RUNTIME_DEVICES_MAX 8u
+#define DW_MODEL_NAME_BYTES_MAX 127u
 
 /* Sessions and models */
 #define DW_CONTEXT_TOKENS_MAX (1u << 20)

@@ -13,6 +13,7 @@ struct dw_interrupter {
     dw_os_mutex *mutex;
     dw_os_condition *condition;
     dw_actor *actor;       /* whose turn is running, or NULL; under the mutex, as all below */
+    uint64_t turn;         /* its number */
     unsigned n_interrupts; /* in this turn */
     bool quit;
 };
@@ -30,8 +31,8 @@ static void watch_for_interrupts(void *argument) {
         (void)dw_os_condition_wait_until(i->condition, i->mutex, dw_os_monotonic_ns() + INTERRUPT_POLL_NS);
         if (!i->actor || !dw_os_interrupted(true)) continue;
         /* First politely: the answer ends as if by length and is kept. Then firmly: the turn is dropped. */
-        if (++i->n_interrupts == 1) dw_actor_interrupt(i->actor);
-        else dw_actor_stop(i->actor);
+        dw_status asked = ++i->n_interrupts == 1 ? dw_actor_interrupt(i->actor, i->turn) : dw_actor_stop(i->actor, i->turn);
+        if (asked != DW_OK) dw_log(DW_LOG_DEBUG, "interrupt", "turn=%llu is over", (unsigned long long)i->turn);
     }
     dw_os_mutex_unlock(i->mutex);
 }
@@ -60,6 +61,7 @@ static unsigned set_running(dw_watch *watch, dw_actor *actor) {
     dw_os_mutex_lock(i->mutex);
     unsigned count = i->n_interrupts;
     i->actor = actor;
+    i->turn = actor ? dw_actor_next_turn(actor) : 0;
     i->n_interrupts = 0;
     dw_os_condition_signal(i->condition);
     dw_os_mutex_unlock(i->mutex);

@@ -147,6 +147,8 @@ dw_status dw_os_mutex_create(dw_os_mutex **out, dw_error *err) DW_MUST_USE;
 void dw_os_mutex_destroy(dw_os_mutex *mutex);
 void dw_os_mutex_lock(dw_os_mutex *mutex);
 void dw_os_mutex_unlock(dw_os_mutex *mutex);
+/* Whether the calling thread holds it. For assertions: a function that says "lock held" asserts this. */
+bool dw_os_mutex_held(const dw_os_mutex *mutex);
 
 dw_status dw_os_condition_create(dw_os_condition **out, dw_error *err) DW_MUST_USE;
 void dw_os_condition_destroy(dw_os_condition *condition);

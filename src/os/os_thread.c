@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,11 @@ struct dw_os_thread {
 
 struct dw_os_mutex {
     pthread_mutex_t mutex;
+    _Atomic(const void *) owner; /* `this_thread` of the thread that holds it, NULL when nobody does */
 };
+
+/* Its address is another one in each thread. */
+static _Thread_local char this_thread;
 
 struct dw_os_condition {
     pthread_cond_t condition;
@@ -99,8 +104,25 @@ void dw_os_mutex_destroy(dw_os_mutex *mutex) {
     free(mutex);
 }
 
-void dw_os_mutex_lock(dw_os_mutex *mutex) { must(pthread_mutex_lock(&mutex->mutex)); }
-void dw_os_mutex_unlock(dw_os_mutex *mutex) { must(pthread_mutex_unlock(&mutex->mutex)); }
+static void set_owner(dw_os_mutex *mutex, const void *thread) {
+    atomic_store_explicit(&mutex->owner, thread, memory_order_relaxed);
+}
+
+void dw_os_mutex_lock(dw_os_mutex *mutex) {
+    must(pthread_mutex_lock(&mutex->mutex));
+    set_owner(mutex, &this_thread);
+}
+
+void dw_os_mutex_unlock(dw_os_mutex *mutex) {
+    assert(dw_os_mutex_held(mutex));
+    set_owner(mutex, NULL);
+    must(pthread_mutex_unlock(&mutex->mutex));
+}
+
+/* Only this thread ever stores its own address, so what another one stores meanwhile does not change the answer. */
+bool dw_os_mutex_held(const dw_os_mutex *mutex) {
+    return atomic_load_explicit(&mutex->owner, memory_order_relaxed) == &this_thread;
+}
 
 /* --- conditions ------------------------------------------------------------------------------------------------- */
 
@@ -124,7 +146,10 @@ void dw_os_condition_destroy(dw_os_condition *condition) {
 }
 
 void dw_os_condition_wait(dw_os_condition *condition, dw_os_mutex *mutex) {
+    assert(dw_os_mutex_held(mutex));
+    set_owner(mutex, NULL);
     must(pthread_cond_wait(&condition->condition, &mutex->mutex));
+    set_owner(mutex, &this_thread);
 }
 
 bool dw_os_condition_wait_until(dw_os_condition *condition, dw_os_mutex *mutex, uint64_t deadline_ns) {
@@ -132,7 +157,10 @@ bool dw_os_condition_wait_until(dw_os_condition *condition, dw_os_mutex *mutex, 
         dw_os_condition_wait(condition, mutex);
         return true;
     }
+    assert(dw_os_mutex_held(mutex));
+    set_owner(mutex, NULL);
     int failure = dw_os_sys_condition_wait_until(&condition->condition, &mutex->mutex, deadline_ns);
+    set_owner(mutex, &this_thread);
     if (failure == ETIMEDOUT) return false;
     must(failure);
     return true;

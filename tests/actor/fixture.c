@@ -12,7 +12,7 @@ int fixture_setup(void **state) {
     test_handle_traps(); /* before the first engine, whose handlers it has to see */
     snprintf(f->folder, sizeof f->folder, "%s/actor-tests", DW_TEST_BUILD);
     assert_ok(dw_os_make_folders(f->folder, &err), err);
-    dw_runtime_options options = {.cache_folder = f->folder};
+    dw_runtime_options options = {.cache_folder = f->folder, .memory_bytes_max = DW_GUEST_MEMORY_BYTES_MAX};
     assert_ok(dw_runtime_create(&options, &f->runtime, &err), err);
     assert_ok(dw_runtime_load_program(f->runtime, DW_TEST_PROGRAMS "/actor_probe.wasm", &f->probe, &err), err);
     *state = f;

@@ -180,9 +180,10 @@ static void cancel_and_deadline_end_what_is_outstanding(void **state) {
 /* Else memory.grow would fail for a guest that has done nothing wrong. */
 static void a_window_ends_with_its_request_and_not_with_the_completion(void **state) {
     talk t = talk_begin(*state, "windows");
-    dw_row row = {.index = DW_ROW_OF_LAST, .logits = t.logits};
-    fixture_put(t.actor, AT_ROW, &row, sizeof row);
+    const dw_row rows[] = {{.index = DW_ROW_OF_LAST, .logits = t.logits}, {.index = DW_ROW_OF_LAST, .logits = t.logits + 4096}};
+    fixture_put(t.actor, AT_ROW, rows, sizeof rows);
     dw_request records[] = {forward(&t, 0, 20), forward(&t, 20, 20)};
+    records[1].ptr1 += sizeof rows[0];
     raw_call head = {.n = 2, .capacity = 1, .wait = 1, .deadline = -1, .grow_behind = true};
     raw_answer answer;
     assert_int_equal(fixture_raw(t.actor, head, records, 2, &answer), DW_OK);
@@ -250,7 +251,7 @@ static void a_generation_interrupted_in_its_prompt_does_not_claim_it(void **stat
     request.ptr0 = t.logits;
     request.len0 = 900;
     raw_answer answer;
-    dw_actor_interrupt(t.actor); /* holds for the next turn */
+    assert_int_equal(dw_actor_interrupt(t.actor, dw_actor_next_turn(t.actor)), DW_OK); /* holds for the next turn */
     assert_int_equal(fixture_raw(t.actor, (raw_call){.n = 1, .capacity = 1, .wait = 1, .deadline = -1}, &request, 1, &answer), DW_OK);
     dw_completion length = fixture_request(t.actor, of_session(&t, DW_OP_SESSION_LENGTH, 0));
     /* On a busy machine the prompt may be done before the interruption is seen: then it is there, and may be claimed. */

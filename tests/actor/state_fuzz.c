@@ -10,7 +10,7 @@ static void require(int truth) {
 }
 
 static void check_mailbox(const uint8_t *data, size_t size) {
-    mailbox box;
+    dw_mailbox box;
     dw_error err;
     if (dw_state_decode_mailbox(data, size, &box, &err) != DW_OK) return;
     uint8_t *again = NULL;
@@ -22,7 +22,7 @@ static void check_mailbox(const uint8_t *data, size_t size) {
 }
 
 static void check_actor(const uint8_t *data, size_t size) {
-    actor_section section;
+    dw_actor_section section;
     dw_error err;
     if (dw_state_decode_actor(data, size, &section, &err) != DW_OK) return;
     dw_actor actor = {.initialized = section.initialized, .arguments = section.arguments};

@@ -39,7 +39,8 @@ static void a_turn_that_ends_badly_leaves_nothing_behind(void **state) {
 static void stop_soon(void *argument) {
     uint64_t until = dw_os_monotonic_ns() + 30 * UINT64_C(1000000);
     while (dw_os_monotonic_ns() < until) {}
-    dw_actor_stop(argument);
+    dw_actor *actor = argument;
+    assert_int_equal(dw_actor_stop(actor, dw_actor_next_turn(actor)), DW_OK);
 }
 
 static void a_stopped_turn_keeps_its_message_and_is_handled_again(void **state) {
@@ -79,7 +80,7 @@ static void hear(void *context, const char *text, size_t size) {
     (void)text;
     (void)size;
     if (l->n_texts++ > 0) return;
-    if (l->stops) dw_actor_stop(l->actor);
+    if (l->stops) assert_int_equal(dw_actor_stop(l->actor, dw_actor_next_turn(l->actor)), DW_OK);
     for (unsigned i = 0; i < l->sends; i++) assert_ok(dw_actor_send(l->actor, "s1", 2, 5000000000, &err), err);
 }
 
@@ -123,6 +124,55 @@ static void a_turn_keeps_its_message_while_others_arrive(void **state) {
     assert_int_equal(answer.completions[1].result0, 36 + sizeof records);
     assert_int_equal(dw_actor_waiting(actor), 100);
     dw_actor_destroy(actor);
+}
+
+/* Sends while a turn runs, and ends it then: what was accepted is there afterwards, also in a fork and in a checkpoint. */
+static void send_and_stop(void *argument) {
+    dw_actor *actor = argument;
+    dw_error err = {0};
+    for (int i = 0; i < 20; i++) assert_ok(dw_actor_send(actor, "s1", 2, 5000000000, &err), err);
+    while (dw_actor_stop(actor, 1) != DW_OK) {}
+}
+
+static void messages_are_accepted_while_a_turn_runs_on_another_thread(void **state) {
+    fixture *f = *state;
+    dw_actor *actor = fixture_actor(f, "busy-inbox"), *fork = NULL, *thawed = NULL;
+    dw_error err = {0};
+    dw_turn_result result;
+    dw_os_thread *thread = NULL;
+    char path[512];
+    fixture_path(f, "busy-inbox.drift", path);
+    assert_ok(dw_actor_send(actor, "l", 1, 5000000000, &err), err); /* runs until it is stopped */
+    assert_int_equal(dw_actor_next_turn(actor), 1);
+    assert_ok(dw_os_thread_create("sender", 0, send_and_stop, actor, &thread, &err), err);
+    assert_int_equal(dw_actor_turn(actor, UINT64_MAX, &result, &err), DW_E_CANCELLED);
+    dw_os_thread_join(thread);
+    assert_int_equal(dw_actor_next_turn(actor), 2);
+    assert_int_equal(dw_actor_stop(actor, 1), DW_E_NOT_FOUND);
+    assert_int_equal(dw_actor_waiting(actor), 21);
+    assert_ok(dw_actor_send(actor, "s2", 2, 5000000000, &err), err);
+    assert_ok(dw_actor_fork(actor, "busy-inbox-fork", &fork, NULL, &err), err);
+    assert_int_equal(dw_actor_waiting(fork), 22);
+    assert_ok(dw_actor_send(actor, "s3", 2, 5000000000, &err), err);
+    assert_ok(dw_actor_freeze(actor, path, NULL, &err), err);
+    assert_ok(dw_actor_thaw(f->runtime, path, NULL, &thawed, NULL, &err), err);
+    assert_int_equal(dw_actor_waiting(thawed), 23);
+    dw_actor_destroy(actor);
+    dw_actor_destroy(fork);
+    dw_actor_destroy(thawed);
+}
+
+static void names_of_actors_lead_nowhere_else(void **state) {
+    static const char *const good[] = {"a", "a/b", "...", "a..b/.c/..d", "A-b_c.9/x"};
+    static const char *const bad[] = {"", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/..", "a/../b", "./a", "a/./b", "a b", "a\\b", "\x1b[2J"};
+    fixture *f = *state;
+    dw_error err = {0};
+    dw_actor *actor = NULL;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) dw_actor_destroy(fixture_actor(f, good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        dw_status status = dw_actor_create(f->runtime, f->probe, &(dw_actor_options){.name = bad[i]}, &actor, &err);
+        if (status != DW_E_INVALID) fail_msg("'%s': %s", bad[i], dw_status_name(status));
+    }
 }
 
 static void arguments_that_a_checkpoint_cannot_hold_are_refused_at_birth(void **state) {
@@ -313,6 +363,8 @@ int main(void) {
         cmocka_unit_test(a_stop_that_comes_as_the_guest_returns_cuts_this_turn_and_not_the_next),
         cmocka_unit_test(a_stop_ends_a_turn_between_two_requests_of_one_call),
         cmocka_unit_test(a_turn_keeps_its_message_while_others_arrive),
+        cmocka_unit_test(messages_are_accepted_while_a_turn_runs_on_another_thread),
+        cmocka_unit_test(names_of_actors_lead_nowhere_else),
         cmocka_unit_test(arguments_that_a_checkpoint_cannot_hold_are_refused_at_birth),
         cmocka_unit_test(an_actor_that_is_moved_about_equals_one_that_is_not),
         cmocka_unit_test(parent_and_fork_do_not_see_each_other),

@@ -5,7 +5,7 @@ import struct
 import driftwood
 from driftwood import REFUSED, USAGE
 
-MODEL = pathlib.Path(__file__).parent.parent / "model" / "corpus" / "whole_model.gguf"
+MODEL = pathlib.Path(__file__).parent.parent / "model" / "weights" / "corpus" / "whole_model.gguf"
 SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
 

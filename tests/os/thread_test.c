@@ -46,6 +46,41 @@ static void mutex_keeps_threads_apart(void **state) {
     drop_shared(&shared);
 }
 
+typedef struct holder {
+    shared_state *shared;
+    bool before, inside, after;
+} holder;
+
+static void ask_who_holds(void *argument) {
+    holder *h = argument;
+    h->before = dw_os_mutex_held(h->shared->mutex);
+    dw_os_mutex_lock(h->shared->mutex);
+    h->inside = dw_os_mutex_held(h->shared->mutex);
+    h->shared->go = true;
+    dw_os_condition_signal(h->shared->condition);
+    dw_os_mutex_unlock(h->shared->mutex);
+    h->after = dw_os_mutex_held(h->shared->mutex);
+}
+
+static void only_the_thread_that_locked_holds_a_mutex(void **state) {
+    (void)state;
+    shared_state shared;
+    holder other = {.shared = &shared, .before = true, .after = true};
+    dw_os_thread *thread;
+    set_up_shared(&shared);
+    assert_false(dw_os_mutex_held(shared.mutex));
+    dw_os_mutex_lock(shared.mutex);
+    assert_true(dw_os_mutex_held(shared.mutex));
+    assert_ok(dw_os_thread_create("holder", 0, ask_who_holds, &other, &thread, &err), err);
+    while (!shared.go) dw_os_condition_wait(shared.condition, shared.mutex); /* gives it to the other and takes it back */
+    assert_true(dw_os_mutex_held(shared.mutex));
+    dw_os_mutex_unlock(shared.mutex);
+    assert_false(dw_os_mutex_held(shared.mutex));
+    dw_os_thread_join(thread);
+    assert_true(!other.before && other.inside && !other.after);
+    drop_shared(&shared);
+}
+
 static void wait_for_go(void *argument) {
     shared_state *shared = argument;
     dw_os_mutex_lock(shared->mutex);
@@ -106,6 +141,7 @@ static void thread_has_the_stack_it_was_given(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mutex_keeps_threads_apart),
+        cmocka_unit_test(only_the_thread_that_locked_holds_a_mutex),
         cmocka_unit_test(broadcast_wakes_all_who_wait),
         cmocka_unit_test(wait_ends_at_its_deadline_and_not_before),
         cmocka_unit_test(thread_has_the_stack_it_was_given),

@@ -137,7 +137,7 @@ def check(root):
     for name, size in asserted.items():
         if header.structs[name][0] != int(size):
             wrong.append(f"{name}: this script reads {header.structs[name][0]} bytes, guest.h asserts {size}")
-    for path in ("tests/programs/fake_host.c", "src/actor/operations.c"):
+    for path in ("tests/programs/fake_host.c", "src/door/operations.c"):
         known = (root / path).read_text()
         wrong += [f"{path} does not know {name}" for name, _, _, _ in header.operations if name not in known]
     stops = re.search(r"DW_STOP_STRINGS_MAX (\d+)", (root / "src/base/limits.h").read_text()).group(1)

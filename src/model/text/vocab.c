@@ -25,8 +25,7 @@ struct dw_vocab {
     const dw_gguf *gguf;      /* borrowed until loaded */
     uint32_t n_tokens;
     dw_os_thread *thread;
-    dw_os_mutex *mutex;
-    dw_os_condition *loaded;
+    dw_gate *gate;            /* opens when the vocabulary is loaded */
     _Atomic int state;        /* LOADED: everything below is there, and constant */
     dw_status status;
     dw_error error;
@@ -113,10 +112,10 @@ static void run(void *argument) {
     vocab->status = load(vocab, &vocab->error);
     dw_log(DW_LOG_DEBUG, "vocabulary", "tokens=%u status=%s ms=%" PRIu64, vocab->n_tokens, dw_status_name(vocab->status),
            (dw_os_monotonic_ns() - begin_ns) / 1000000);
-    dw_os_mutex_lock(vocab->mutex);
+    dw_gate_lock(vocab->gate);
     atomic_store_explicit(&vocab->state, LOADED, memory_order_release);
-    dw_os_condition_broadcast(vocab->loaded);
-    dw_os_mutex_unlock(vocab->mutex);
+    dw_gate_wake(vocab->gate);
+    dw_gate_unlock(vocab->gate);
 }
 
 dw_status dw_vocab_create(const dw_gguf *gguf, dw_vocab **out, dw_error *err) {
@@ -129,8 +128,7 @@ dw_status dw_vocab_create(const dw_gguf *gguf, dw_vocab **out, dw_error *err) {
     vocab->gguf = gguf;
     vocab->n_tokens = n_tokens;
     quiet_llama();
-    status = dw_os_mutex_create(&vocab->mutex, err);
-    if (status == DW_OK) status = dw_os_condition_create(&vocab->loaded, err);
+    status = dw_gate_create(&vocab->gate, err);
     if (status == DW_OK) status = dw_os_thread_create("vocabulary", stack_bytes, run, vocab, &vocab->thread, err);
     if (status == DW_OK) *out = vocab;
     else dw_vocab_destroy(vocab);
@@ -141,20 +139,27 @@ void dw_vocab_destroy(dw_vocab *vocab) {
     if (!vocab) return;
     dw_os_thread_join(vocab->thread);
     dw_llama_vocabulary_free(vocab->vocab);
-    if (vocab->loaded) dw_os_condition_destroy(vocab->loaded);
-    if (vocab->mutex) dw_os_mutex_destroy(vocab->mutex);
+    dw_gate_destroy(vocab->gate);
     free(vocab);
 }
 
-dw_status dw_vocab_wait(dw_vocab *vocab, dw_error *err) {
-    if (atomic_load_explicit(&vocab->state, memory_order_acquire) != LOADED) {
-        dw_os_mutex_lock(vocab->mutex);
-        while (atomic_load_explicit(&vocab->state, memory_order_relaxed) != LOADED) dw_os_condition_wait(vocab->loaded, vocab->mutex);
-        dw_os_mutex_unlock(vocab->mutex);
+static bool is_loaded(void *context) {
+    const dw_vocab *vocab = context;
+    return atomic_load_explicit(&vocab->state, memory_order_acquire) == LOADED;
+}
+
+dw_status dw_vocab_wait_in_turn(dw_vocab *vocab, dw_park *park, dw_error *err) {
+    if (!is_loaded(vocab)) {
+        dw_gate_lock(vocab->gate);
+        dw_status status = dw_gate_wait(vocab->gate, park, is_loaded, vocab);
+        dw_gate_unlock(vocab->gate);
+        if (status != DW_OK) return dw_fail(err, status, "the turn ended before the vocabulary was loaded");
     }
     if (vocab->status != DW_OK && err) *err = vocab->error;
     return vocab->status;
 }
+
+dw_status dw_vocab_wait(dw_vocab *vocab, dw_error *err) { return dw_vocab_wait_in_turn(vocab, NULL, err); }
 
 /* --- text and tokens --------------------------------------------------------------------------------------------- */
 

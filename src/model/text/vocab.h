@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include "base/base.h"
 #include "model/gguf/gguf.h"
+#include "park/park.h"
 
 typedef struct dw_vocab dw_vocab;
 
@@ -18,6 +19,9 @@ dw_status dw_vocab_create(const dw_gguf *gguf, dw_vocab **out, dw_error *err) DW
 void dw_vocab_destroy(dw_vocab *vocab); /* waits for the loader */
 /* Waits until it is loaded; tells whether that worked. */
 dw_status dw_vocab_wait(dw_vocab *vocab, dw_error *err) DW_MUST_USE;
+/* The same in a turn, at the actor's park (park.h): its deadline or a stop end the wait with DW_E_DEADLINE, DW_E_CANCELLED. The functions
+ * below wait without end, so a turn calls this one before them. */
+dw_status dw_vocab_wait_in_turn(dw_vocab *vocab, dw_park *park, dw_error *err) DW_MUST_USE;
 
 /* text[length] -> tokens. add_special: BOS etc. as the model wants; parse_special: control tokens in the text become tokens (never for
  * untrusted text). *n = tokens needed; DW_E_FULL when capacity is too small (nothing written). DW_E_LIMIT for text above

@@ -3,11 +3,12 @@
  * The pages from the first to the last tensor are one window: lent, wrapped by the device, computed on, and given back, all while the guest
  * is parked in this call (I5). */
 #include <string.h>
-#include "actor/actor_internal.h"
 #include "device/compute.h"
+#include "door/door_internal.h"
+#include "os/os.h"
 
 typedef struct compute_plan {
-    compute_device *compute;
+    dw_device_entry *device; /* one user of it */
     dw_compute_tensor tensors[DW_COMPUTE_TENSORS_MAX];
     dw_compute_node nodes[DW_COMPUTE_NODES_MAX];
     uint32_t n_tensors, n_nodes;
@@ -15,19 +16,19 @@ typedef struct compute_plan {
 } compute_plan;
 
 /* Copies the options; a program that knows fewer fields gets zeros for the others. */
-static dw_status read_options(const dw_guest_memory *memory, const dw_request *request, dw_compute_options *out) {
+static dw_status read_compute_options(dw_door *door, const dw_request *request, dw_compute_options *out) {
     memset(out, 0, sizeof *out);
     if (request->len0 != sizeof *out) return DW_E_INVALID;
-    dw_status status = dw_guest_read(memory, request->ptr0, out, sizeof *out);
+    dw_status status = dw_door_read(door, request->ptr0, out, sizeof *out);
     if (status != DW_OK) return status;
     if (out->size != sizeof *out) return DW_E_INVALID;
     if (out->n_tensors == 0 || out->n_nodes == 0) return DW_E_INVALID;
     return out->n_tensors > DW_COMPUTE_TENSORS_MAX || out->n_nodes > DW_COMPUTE_NODES_MAX ? DW_E_LIMIT : DW_OK;
 }
 
-static dw_status read_tensors(const dw_guest_memory *memory, const dw_compute_options *options, compute_plan *plan) {
+static dw_status read_tensors(dw_door *door, const dw_compute_options *options, compute_plan *plan) {
     dw_tensor given[DW_COMPUTE_TENSORS_MAX];
-    dw_status status = dw_guest_read(memory, options->tensors, given, options->n_tensors * sizeof given[0]);
+    dw_status status = dw_door_read(door, options->tensors, given, options->n_tensors * sizeof given[0]);
     plan->first = UINT64_MAX;
     for (uint32_t i = 0; i < options->n_tensors && status == DW_OK; i++) {
         if (given[i].ptr % DW_TENSOR_ALIGN) return DW_E_INVALID;
@@ -35,7 +36,7 @@ static dw_status read_tensors(const dw_guest_memory *memory, const dw_compute_op
         uint64_t bytes = 0;
         void *ignored;
         status = dw_compute_tensor_bytes(&plan->tensors[i], &bytes);
-        if (status == DW_OK) status = dw_guest_view(memory, given[i].ptr, bytes, 1, &ignored);
+        if (status == DW_OK) status = dw_door_view(door, given[i].ptr, bytes, 1, &ignored);
         plan->first = dw_min_u64(plan->first, given[i].ptr);
         plan->end = dw_max_u64(plan->end, given[i].ptr + bytes);
     }
@@ -43,21 +44,21 @@ static dw_status read_tensors(const dw_guest_memory *memory, const dw_compute_op
     return status;
 }
 
-static dw_status read_plan(dw_actor *actor, const dw_guest_memory *memory, const dw_request *request, compute_plan *plan) {
+static dw_status read_plan(dw_door *door, const dw_request *request, compute_plan *plan) {
     dw_compute_options options;
     char name[32];
-    dw_status status = read_options(memory, request, &options);
+    dw_status status = read_compute_options(door, request, &options);
     if (status != DW_OK) return status;
     if (options.device_len > sizeof name) return DW_E_NOT_FOUND;
-    status = dw_guest_read(memory, options.device, name, options.device_len);
-    if (status == DW_OK) status = read_tensors(memory, &options, plan);
+    status = dw_door_read(door, options.device, name, options.device_len);
+    if (status == DW_OK) status = read_tensors(door, &options, plan);
     if (status == DW_OK) {
         _Static_assert(sizeof(dw_node) == sizeof(dw_compute_node), "a node is the same four numbers for guest and host");
         plan->n_nodes = options.n_nodes;
-        status = dw_guest_read(memory, options.nodes, plan->nodes, options.n_nodes * sizeof plan->nodes[0]);
+        status = dw_door_read(door, options.nodes, plan->nodes, options.n_nodes * sizeof plan->nodes[0]);
     }
-    if (status == DW_OK) status = dw_runtime_compute_device(actor->runtime, name, options.device_len, &plan->compute, NULL);
-    return status;
+    if (status != DW_OK) return status;
+    return dw_runtime_take_device(door->options.runtime, door->port->park, name, options.device_len, &plan->device, NULL);
 }
 
 /* What the device writes bypasses page tracking (I1), also what it wrote before it failed: the outputs are dirty. */
@@ -86,34 +87,47 @@ static dw_status check_work(const compute_plan *plan) {
     return sum > DW_COMPUTE_MULTIPLIES_MAX ? DW_E_LIMIT : DW_OK;
 }
 
-dw_status dw_compute_operation(dw_actor *actor, dw_guest_memory *memory, operation *op) {
-    compute_plan plan = {0};
-    dw_status status = read_plan(actor, memory, &op->request, &plan);
-    if (status != DW_OK) return status;
-    dw_region *region = dw_guest_region(memory);
-    uint64_t align = dw_max_u64(dw_device_info_view(plan.compute->device)->wrap_align_bytes, dw_os_page_bytes());
-    plan.first = dw_round_down_u64(plan.first, align);
-    if (!dw_round_up_u64(plan.end, align, &plan.end) || plan.end > dw_guest_size(memory)) return DW_E_RANGE;
-    for (uint32_t i = 0; i < plan.n_tensors; i++) plan.tensors[i].offset -= plan.first;
-    status = check_work(&plan);
-    if (status == DW_OK) status = touch_outputs(region, &plan);
-    if (status != DW_OK) return status;
+/* Rounds the window outwards to what device and region want; tensors count from its beginning. */
+static dw_status place_window(const dw_door *door, compute_plan *plan) {
+    uint64_t align = dw_max_u64(dw_device_info_view(plan->device->device)->wrap_align_bytes, dw_os_page_bytes());
+    plan->first = dw_round_down_u64(plan->first, align);
+    if (!dw_round_up_u64(plan->end, align, &plan->end) || plan->end > dw_guest_size(door->memory)) return DW_E_RANGE;
+    for (uint32_t i = 0; i < plan->n_tensors; i++) plan->tensors[i].offset -= plan->first;
+    return DW_OK;
+}
 
+static dw_status compute_in_window(dw_door *door, const compute_plan *plan, bool copy, dw_compute_report *report) {
+    dw_region *region = dw_guest_region(door->memory);
     dw_window window = {0};
-    status = dw_region_lend(region, plan.first, plan.end - plan.first, &window, NULL);
+    dw_status status = dw_region_lend(region, plan->first, plan->end - plan->first, &window, NULL);
     if (status != DW_OK) return status;
-    dw_compute_request request = {.window = (uint8_t *)dw_region_base(region) + plan.first, .window_bytes = plan.end - plan.first,
-                                  .tensors = plan.tensors, .n_tensors = plan.n_tensors, .nodes = plan.nodes, .n_nodes = plan.n_nodes,
-                                  .copy = (op->request.flags & DW_FLAG_COPY) != 0};
-    dw_compute_report report = {0};
+    dw_compute_request request = {.window = (uint8_t *)dw_region_base(region) + plan->first, .window_bytes = plan->end - plan->first,
+                                  .tensors = plan->tensors, .n_tensors = plan->n_tensors, .nodes = plan->nodes,
+                                  .n_nodes = plan->n_nodes, .copy = copy};
     dw_error err;
-    dw_os_mutex_lock(plan.compute->mutex); /* of actors on other threads, one after the other */
-    status = dw_compute_run(plan.compute->device, &request, &report, &err);
-    dw_os_mutex_unlock(plan.compute->mutex);
-    if (status != DW_OK) dw_log(DW_LOG_WARN, "compute", "actor=%s status=%s reason=%s", actor->name, dw_status_name(status), err.text);
+    status = dw_device_entry_begin(plan->device, door->port->park); /* actors on other threads compute there too */
+    if (status == DW_OK) {
+        status = dw_compute_run(plan->device->device, &request, report, &err);
+        dw_device_entry_end(plan->device);
+        if (status != DW_OK) {
+            dw_log(DW_LOG_WARN, "compute", "actor=%s status=%s reason=%s", door->options.name, dw_status_name(status), err.text);
+        }
+    }
     dw_status returned = dw_region_return(region, window);
+    return status == DW_OK ? returned : status;
+}
+
+dw_status dw_compute_operation(dw_door *door, dw_operation *op) {
+    compute_plan plan = {0};
+    dw_compute_report report = {0};
+    dw_status status = read_plan(door, &op->request, &plan);
+    if (status == DW_OK) status = place_window(door, &plan);
+    if (status == DW_OK) status = check_work(&plan);
+    if (status == DW_OK) status = touch_outputs(dw_guest_region(door->memory), &plan);
+    if (status == DW_OK) status = compute_in_window(door, &plan, (op->request.flags & DW_FLAG_COPY) != 0, &report);
     op->completion.result1 = report.compute_ns;
     op->completion.result2 = report.copied_bytes;
-    actor->result->copied_bytes += report.copied_bytes;
-    return status == DW_OK ? returned : status;
+    door->counts.copied_bytes += report.copied_bytes;
+    dw_device_entry_release(plan.device);
+    return status;
 }

@@ -138,6 +138,26 @@ static void a_computation_without_end_is_refused(void **state) {
     dw_actor_destroy(actor);
 }
 
+static void a_program_that_initialises_itself_cannot_ask_for_anything(void **state) {
+    fixture *f = *state;
+    dw_error err = {0};
+    dw_program *program = NULL;
+    dw_actor *actor = NULL;
+    dw_turn_result result;
+    int32_t told = 0;
+    assert_ok(dw_runtime_load_program(f->runtime, DW_TEST_PROGRAMS "/door_early.wasm", &program, &err), err);
+    assert_ok(dw_actor_create(f->runtime, program, &(dw_actor_options){.name = "early"}, &actor, &err), err);
+    for (int i = 0; i < 2; i++) { /* the first turn initialises, the second does not */
+        assert_ok(fixture_turn(actor, "", 0, &result, &err), err);
+        assert_int_equal(result.reply_size, sizeof told);
+        memcpy(&told, result.reply, sizeof told);
+        assert_int_equal(told, DW_E_STATE);
+        free(result.reply);
+    }
+    dw_actor_destroy(actor);
+    dw_program_release(program);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_call_that_is_wrong_is_refused_as_a_whole),
@@ -146,6 +166,7 @@ int main(void) {
         cmocka_unit_test(nasty_records_harm_nobody),
         cmocka_unit_test(a_computation_without_end_is_refused),
         cmocka_unit_test(growing_to_the_end_of_memory_harms_nobody),
+        cmocka_unit_test(a_program_that_initialises_itself_cannot_ask_for_anything),
     };
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }
