@@ -1,4 +1,5 @@
-/* actor.c: making, unmaking and looking at actors. Turns are in turn.c, freeze and thaw in freeze.c; the guest's requests in src/door. */
+/* actor.c: making, unmaking and looking at actors. Turns are in turn.c, freeze and thaw in freeze.c; the guest's
+ * requests in src/door. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ static dw_status check_name(const char *name, dw_error *err) {
         return dw_fail(err, DW_E_INVALID, "an actor's name has 1 to %u bytes", DW_ACTOR_NAME_BYTES_MAX);
     }
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./";
-    if (strspn(name, allowed) != length) return dw_fail(err, DW_E_INVALID, "an actor's name has letters, digits and -_./ only");
+    if (strspn(name, allowed) != length)
+        return dw_fail(err, DW_E_INVALID, "an actor's name has letters, digits and -_./ only");
     for (const char *part = name;;) {
         size_t size = strcspn(part, "/");
         if (!is_name_part(part, size)) {
@@ -30,7 +32,8 @@ static dw_status check_name(const char *name, dw_error *err) {
 /* What cannot be frozen must not come to life. */
 static dw_status check_arguments(const char *const *arguments, dw_error *err) {
     for (size_t i = 0; arguments && arguments[i]; i++) {
-        if (i == DW_ACTOR_ARGUMENTS_MAX) return dw_fail(err, DW_E_LIMIT, "an actor has at most %u arguments", DW_ACTOR_ARGUMENTS_MAX);
+        if (i == DW_ACTOR_ARGUMENTS_MAX)
+            return dw_fail(err, DW_E_LIMIT, "an actor has at most %u arguments", DW_ACTOR_ARGUMENTS_MAX);
         if (strlen(arguments[i]) > DW_ACTOR_ARGUMENT_BYTES_MAX) {
             return dw_fail(err, DW_E_LIMIT, "an argument has at most %u bytes", DW_ACTOR_ARGUMENT_BYTES_MAX);
         }
@@ -67,12 +70,17 @@ static dw_status make_actor_parts(dw_actor *actor, const dw_actor_birth *birth, 
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory for an actor");
     }
     if (status != DW_OK) return status;
-    dw_door_options door = {.runtime = actor->runtime, .name = actor->name, .owner = actor->owner, .priority = actor->priority,
-                            .observer = birth->observer, .sessions = dw_actor_sessions_for_door(actor)};
+    dw_door_options door = {.runtime = actor->runtime,
+                            .name = actor->name,
+                            .owner = actor->owner,
+                            .priority = actor->priority,
+                            .observer = birth->observer,
+                            .sessions = dw_actor_sessions_for_door(actor)};
     return dw_door_create(&door, &actor->door, err);
 }
 
-dw_status dw_actor_shell(dw_runtime *runtime, dw_program *program, const dw_actor_birth *birth, dw_actor **out, dw_error *err) {
+dw_status dw_actor_shell(dw_runtime *runtime, dw_program *program, const dw_actor_birth *birth, dw_actor **out,
+                         dw_error *err) {
     *out = NULL;
     dw_status status = check_name(birth->name, err);
     if (status == DW_OK) status = check_arguments(birth->arguments, err);
@@ -93,7 +101,8 @@ dw_status dw_actor_shell(dw_runtime *runtime, dw_program *program, const dw_acto
     return status;
 }
 
-dw_status dw_actor_create(dw_runtime *runtime, dw_program *program, const dw_actor_options *options, dw_actor **out, dw_error *err) {
+dw_status dw_actor_create(dw_runtime *runtime, dw_program *program, const dw_actor_options *options, dw_actor **out,
+                          dw_error *err) {
     dw_actor *actor = NULL;
     const dw_actor_birth birth = {.name = options->name, .arguments = options->arguments, .observer = options->observer,
                                   .owner = options->owner, .priority = options->priority};
@@ -129,7 +138,9 @@ void dw_actor_destroy(dw_actor *actor) {
 dw_status dw_actor_usable(const dw_actor *actor, dw_error *err) {
     if (actor->in_turn) return dw_fail(err, DW_E_BUSY, "a turn of this actor is running");
     if (actor->broken) {
-        return dw_fail(err, DW_E_STATE, "the sessions of this actor could not be put back after a turn that failed: thaw its last checkpoint");
+        return dw_fail(
+            err, DW_E_STATE,
+            "the sessions of this actor could not be put back after a turn that failed: thaw its last checkpoint");
     }
     return DW_OK;
 }
@@ -146,7 +157,8 @@ static dw_status write_output(void *context, int stream, const void *data, size_
 
 dw_status dw_actor_live(dw_actor *actor, dw_error *err) {
     if (actor->instance) return DW_OK;
-    bool fresh = actor->image.n_extents == 0 && actor->image.memory_bytes == 0 && actor->turns == 0 && !actor->image.globals;
+    bool fresh =
+        actor->image.n_extents == 0 && actor->image.memory_bytes == 0 && actor->turns == 0 && !actor->image.globals;
     dw_image image = dw_actor_image_view(&actor->image);
     dw_instance_options options = {
         .image = fresh ? NULL : &image,
@@ -180,7 +192,9 @@ const char *dw_actor_name(const dw_actor *actor) { return actor->name; }
 uint64_t dw_actor_turns(const dw_actor *actor) { return actor->turns; }
 dw_program *dw_actor_program(const dw_actor *actor) { return actor->program; }
 size_t dw_actor_waiting(const dw_actor *actor) { return dw_inbox_waiting(actor->inbox); }
-dw_guest_memory *dw_actor_memory(dw_actor *actor) { return actor->instance ? dw_instance_memory(actor->instance) : NULL; }
+dw_guest_memory *dw_actor_memory(dw_actor *actor) {
+    return actor->instance ? dw_instance_memory(actor->instance) : NULL;
+}
 
 dw_session *dw_actor_session(const dw_actor *actor, size_t index) {
     return index < actor->n_sessions ? actor->sessions[index]->shown.session : NULL;
@@ -191,7 +205,9 @@ dw_status dw_actor_send(dw_actor *actor, const void *body, size_t size, uint64_t
 }
 
 dw_status dw_actor_use_now(dw_actor *actor, dw_actor_use *out, dw_error *err) {
-    *out = (dw_actor_use){.memory_bytes = actor->image.memory_bytes, .image_extents = actor->image.n_extents, .sessions = (uint32_t)actor->n_sessions};
+    *out = (dw_actor_use){.memory_bytes = actor->image.memory_bytes,
+                          .image_extents = actor->image.n_extents,
+                          .sessions = (uint32_t)actor->n_sessions};
     for (size_t i = 0; i < actor->n_sessions; i++) {
         dw_session *session = actor->sessions[i]->shown.session;
         dw_session_use use;
@@ -225,7 +241,8 @@ dw_status dw_actor_digest_of(dw_actor *actor, dw_actor_digest *out, dw_error *er
     dw_hasher *kv = NULL, *tokens = NULL;
     dw_status status = dw_actor_live(actor, err);
     if (status != DW_OK) return status;
-    status = dw_hash_of(dw_region_base(dw_instance_region(actor->instance)), (size_t)actor->image.memory_bytes, &out->memory);
+    status = dw_hash_of(dw_region_base(dw_instance_region(actor->instance)), (size_t)actor->image.memory_bytes,
+                        &out->memory);
     if (status == DW_OK) status = dw_hasher_create(&kv);
     if (status == DW_OK) status = dw_hasher_create(&tokens);
     dw_actor_sessions_keep(actor);

@@ -2,25 +2,31 @@
  *
  *   actor     a named instance of a program with its mailbox, sessions and last committed image
  *   inbox     messages that were sent and are not in the mailbox yet: from any thread, also while a turn runs
- *   image     the actor as its last committed turn left it: memory extents, globals, WASI state. Immutable once committed
+ *   image     the actor as its last committed turn left it: memory extents, globals, WASI state. Immutable once
+ *             committed
  *   turn      one message handled: either everything of it is kept, or nothing (I2)
  *
- * How a turn stays atomic: the live instance runs on private pages. At commit the pages that were written are appended to the actor's
- * page log (a memory object) and the image's extents point there from then on: cost follows change (I8), and what older images
- * refer to is never overwritten, so a fork just takes the image. A turn that ends badly drops the instance; the next turn restores
- * the image. Sessions are put back by their lengths; one that is cut below the length it had at the turn's beginning is saved first, by a fork.
+ * How a turn stays atomic: the live instance runs on private pages. At commit the pages that were written are appended
+ * to the actor's page log (a memory object) and the image's extents point there from then on: cost follows change (I8),
+ * and what older images refer to is never overwritten, so a fork just takes the image. A turn that ends badly drops the
+ * instance; the next turn restores the image. Sessions are put back by their lengths; one that is cut below the length
+ * it had at the turn's beginning is saved first, by a fork.
  *
  * Rules
- * 1. All state of an actor is in its image, its sessions, its mailbox and its counters: freeze writes these and nothing else is needed to go on.
- * 2. Time and random come from the message and the actor's own state, so a turn is a function of (state, message, its time) and the model.
+ * 1. All state of an actor is in its image, its sessions, its mailbox and its counters: freeze writes these and nothing
+ *    else is needed to go on.
+ * 2. Time and random come from the message and the actor's own state, so a turn is a function of (state, message, its
+ *    time) and the model.
  * 3. A turn's outputs (reply) are given out only after commit; streamed text goes to the observer at once.
- * 4. A message whose turn failed by the guest's own doing (trap, negative return, exit, time) is consumed and its status given to the sender;
- *    one whose turn was interrupted from outside (DW_E_CANCELLED) stays in the mailbox and is handled again.
- * 5. Messages are handled in the order in which they were accepted. Whatever was accepted before a turn, a freeze or a fork begins, is
- *    part of it. What waits, in inbox and mailbox together, is bounded.
+ * 4. A message whose turn failed by the guest's own doing (trap, negative return, exit, time) is consumed and its
+ *    status given to the sender; one whose turn was interrupted from outside (DW_E_CANCELLED) stays in the mailbox and
+ *    is handled again.
+ * 5. Messages are handled in the order in which they were accepted. Whatever was accepted before a turn, a freeze or a
+ *    fork begins, is part of it. What waits, in inbox and mailbox together, is bounded.
  * 6. A guest asks for something only while it handles a message: `enter` inside `_initialize` is DW_E_STATE.
- * Threads: each actor is used by one thread at a time, different actors of a runtime by different threads at once. dw_actor_send,
- * dw_actor_waiting, dw_actor_next_turn, dw_actor_interrupt and dw_actor_stop by any thread at any time; a turn that runs blocks none of them.
+ * Threads: each actor is used by one thread at a time, different actors of a runtime by different threads at once.
+ * dw_actor_send, dw_actor_waiting, dw_actor_next_turn, dw_actor_interrupt and dw_actor_stop by any thread at any time;
+ * a turn that runs blocks none of them.
  */
 #ifndef DW_ACTOR_ACTOR_H
 #define DW_ACTOR_ACTOR_H
@@ -37,17 +43,21 @@
 typedef struct dw_actor dw_actor;
 
 typedef struct dw_actor_options {
-    const char *name;                 /* 1..DW_ACTOR_NAME_BYTES_MAX bytes of letters, digits, "-_./"; no part between two "/" is empty, "." or ".." */
+    /* 1..DW_ACTOR_NAME_BYTES_MAX bytes of letters, digits, "-_./"; no part between two "/" is empty, "." or "..". */
+    const char *name;
     uint64_t birth_realtime_ns;       /* 0 = now */
     const uint8_t *random_seed;       /* [32]; NULL = from the system */
     const dw_observer *observer;      /* of initialisation and of all turns; copied */
-    const char *const *arguments;     /* of the program (argv); NULL = its name. Part of the actor: the same again after a thaw */
-    uint64_t owner;                   /* whose sessions share prefixes (model.h); below DW_OWNERS_END; 0 = an owner of its own, with its forks */
+    /* Of the program (argv); NULL = its name. Part of the actor: the same again after a thaw. */
+    const char *const *arguments;
+    /* Whose sessions share prefixes (session.h); below DW_OWNERS_END; 0 = an owner of its own, with its forks. */
+    uint64_t owner;
     dw_priority priority;             /* of its sessions and embeddings */
 } dw_actor_options;
 
 /* The first turn of a fresh actor also runs the program's initialisation. Retains the program. */
-dw_status dw_actor_create(dw_runtime *runtime, dw_program *program, const dw_actor_options *options, dw_actor **out, dw_error *err) DW_MUST_USE;
+dw_status dw_actor_create(dw_runtime *runtime, dw_program *program, const dw_actor_options *options, dw_actor **out,
+                          dw_error *err) DW_MUST_USE;
 void dw_actor_destroy(dw_actor *actor);
 void dw_actor_observe(dw_actor *actor, const dw_observer *observer);
 
@@ -56,7 +66,8 @@ uint64_t dw_actor_turns(const dw_actor *actor);       /* committed */
 dw_program *dw_actor_program(const dw_actor *actor);
 
 /* Accepts a message. realtime_ns 0 = now; it is the time the guest will see. DW_E_FULL, DW_E_LIMIT. Any thread. */
-dw_status dw_actor_send(dw_actor *actor, const void *body, size_t size, uint64_t realtime_ns, dw_error *err) DW_MUST_USE;
+dw_status dw_actor_send(dw_actor *actor, const void *body, size_t size, uint64_t realtime_ns,
+                        dw_error *err) DW_MUST_USE;
 size_t dw_actor_waiting(const dw_actor *actor);       /* messages accepted and not handled. Any thread */
 
 typedef struct dw_turn_result {
@@ -73,26 +84,36 @@ typedef struct dw_turn_result {
     uint64_t copied_bytes;      /* tensor bytes that had to be copied between guest and device (I1) */
 } dw_turn_result;
 
-/* Handles the oldest message. Returns DW_E_NOT_FOUND when there is none; otherwise result->status, with the detail in err. */
+/* Handles the oldest message. Returns DW_E_NOT_FOUND when there is none; otherwise result->status, with the detail in
+ * err. */
 dw_status dw_actor_turn(dw_actor *actor, uint64_t deadline_ns, dw_turn_result *result, dw_error *err) DW_MUST_USE;
-/* The number by which the turn that runs is interrupted or stopped; while none runs, the next one's. Each call of dw_actor_turn that begins a
- * turn has one of its own, also when it handles the same message again; it is not the number of committed turns. Any thread. */
+/* The number by which the turn that runs is interrupted or stopped; while none runs, the next one's. Each call of
+ * dw_actor_turn that begins a turn has one of its own, also when it handles the same message again; it is not the
+ * number of committed turns. Any thread. */
 uint64_t dw_actor_next_turn(const dw_actor *actor);
-/* Asks the guest to stop (DW_OP_INTERRUPTED becomes 1, its generations end early, as if by length). Any thread. DW_E_NOT_FOUND, and nothing
- * happens, when this is not the turn that runs or, while none runs, the next one: what comes late hits nobody. */
+/* Asks the guest to stop (DW_OP_INTERRUPTED becomes 1, its generations end early, as if by length). Any thread.
+ * DW_E_NOT_FOUND, and nothing happens, when this is not the turn that runs or, while none runs, the next one: what
+ * comes late hits nobody. */
 dw_status dw_actor_interrupt(dw_actor *actor, uint64_t turn) DW_MUST_USE;
 /* Cuts the turn: it ends with DW_E_CANCELLED and its message stays. Any thread. As above. */
 dw_status dw_actor_stop(dw_actor *actor, uint64_t turn) DW_MUST_USE;
 
 /* --- freeze, thaw, fork -------------------------------------------------------------------------------------- */
 
-dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_report *report, dw_error *err) DW_MUST_USE;
+typedef struct dw_freeze_options {
+    bool without_program; /* the file then needs the program beside it, where it was never run */
+} dw_freeze_options;
+
+/* Options and report may be NULL. A program whose source is not in the cache folder any more is left out of the file, as the report says. */
+dw_status dw_actor_freeze(dw_actor *actor, const char *path, const dw_freeze_options *options, dw_checkpoint_report *report,
+                          dw_error *err) DW_MUST_USE;
 
 typedef struct dw_thaw_options {
     const dw_observer *observer;
     const char *name;            /* NULL: the name in the checkpoint */
-    dw_program *program;         /* NULL: found by hash */
-    uint64_t owner;              /* as in dw_actor_options: a checkpoint does not say whose it is, nor what was granted */
+    dw_program *program;         /* NULL: found by hash, or taken from the checkpoint */
+    bool keep_grants;            /* the file is trusted: sessions that were granted (session.h) are again */
+    uint64_t owner;              /* as in dw_actor_options: a checkpoint does not say whose it is */
     dw_priority priority;
 } dw_thaw_options;
 
@@ -105,17 +126,21 @@ typedef struct dw_thaw_report {
     char profile_difference[2 * DW_PROFILE_BYTES + 32]; /* why not exact; "" otherwise */
 } dw_thaw_report;
 
-/* A live actor from a file. Everything is checked before anything of it runs; the reason of a refusal names the section or condition. */
-dw_status dw_actor_thaw(dw_runtime *runtime, const char *path, const dw_thaw_options *options, dw_actor **out, dw_thaw_report *report,
-                        dw_error *err) DW_MUST_USE;
+/* A live actor from a file. Everything is checked before anything of it runs; the reason of a refusal names the section
+ * or condition. */
+dw_status dw_actor_thaw(dw_runtime *runtime, const char *path, const dw_thaw_options *options, dw_actor **out,
+                        dw_thaw_report *report, dw_error *err) DW_MUST_USE;
 
 typedef struct dw_fork_report { uint64_t ns; uint32_t tokens; uint64_t kv_bytes; } dw_fork_report;
-/* A second actor with the same past: memory, sessions, mailbox. Its random state is the parent's too. Costs maps, not copies. */
-dw_status dw_actor_fork(dw_actor *actor, const char *name, dw_actor **out, dw_fork_report *report, dw_error *err) DW_MUST_USE;
+/* A second actor with the same past: memory, sessions, mailbox. Its random state is the parent's too. Costs maps, not
+ * copies. */
+dw_status dw_actor_fork(dw_actor *actor, const char *name, dw_actor **out, dw_fork_report *report,
+                        dw_error *err) DW_MUST_USE;
 
 /* --- looking inside ------------------------------------------------------------------------------------------ */
 
-/* Hashes over the committed memory, over all KV rows (in session, layer, K/V order) and over all token logs: for comparing actors. */
+/* Hashes over the committed memory, over all KV rows (in session, layer, K/V order) and over all token logs: for
+ * comparing actors. */
 typedef struct dw_actor_digest { dw_hash memory, kv, tokens; } dw_actor_digest;
 dw_status dw_actor_digest_of(dw_actor *actor, dw_actor_digest *out, dw_error *err) DW_MUST_USE;
 

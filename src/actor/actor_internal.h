@@ -34,7 +34,8 @@ struct dw_actor {
     bool broken;                  /* a rollback failed (no memory): refuses turns, freezing and forking from then on */
     dw_instance *instance;        /* live, or NULL: restored from the image when needed */
     dw_handle_table *handles;     /* of dw_held_session */
-    dw_held_session *sessions[DW_SESSIONS_PER_ACTOR_MAX]; /* in the order they were opened; closed ones leave at commit */
+    /* In the order in which they were opened; closed ones leave at commit. */
+    dw_held_session *sessions[DW_SESSIONS_PER_ACTOR_MAX];
     size_t n_sessions;
     dw_inbox *inbox;
     dw_mailbox mailbox;
@@ -57,7 +58,8 @@ typedef struct dw_actor_birth {
     dw_priority priority;
 } dw_actor_birth;
 
-dw_status dw_actor_shell(dw_runtime *runtime, dw_program *program, const dw_actor_birth *birth, dw_actor **out, dw_error *err) DW_MUST_USE;
+dw_status dw_actor_shell(dw_runtime *runtime, dw_program *program, const dw_actor_birth *birth, dw_actor **out,
+                         dw_error *err) DW_MUST_USE;
 /* DW_E_BUSY inside a turn, DW_E_STATE when broken. */
 dw_status dw_actor_usable(const dw_actor *actor, dw_error *err) DW_MUST_USE;
 /* The live instance, restored from the image if need be, its region marked. */
@@ -67,7 +69,8 @@ void dw_actor_drop_instance(dw_actor *actor);
 /* sessions.c */
 /* As the door wants it. */
 dw_door_sessions dw_actor_sessions_for_door(dw_actor *actor);
-/* Takes session and model over, also when it fails. handle_or_0: the number it has to have again, or 0 for a new one. */
+/* Takes session and model over, also when it fails. handle_or_0: the number it has to have again, or 0 for a new
+ * one. */
 dw_status dw_actor_add_session(dw_actor *actor, dw_session *session, dw_model_entry *model, dw_handle handle_or_0,
                                dw_held_session **out) DW_MUST_USE;
 void dw_actor_sessions_begin(dw_actor *actor);
@@ -78,7 +81,8 @@ void dw_actor_sessions_keep(dw_actor *actor);
 void dw_actor_sessions_let_go(dw_actor *actor);
 void dw_actor_sessions_destroy(dw_actor *actor);
 
-/* freeze.c: the section of a checkpoint that only this module understands, beside that of the mailbox. Untrusted when read. */
+/* freeze.c: the section of a checkpoint that only this module understands, beside that of the mailbox. Untrusted when
+ * read. */
 typedef struct dw_actor_section { bool initialized; uint16_t clock; char **arguments; } dw_actor_section;
 dw_status dw_state_encode_actor(const dw_actor *actor, uint8_t **out, size_t *size) DW_MUST_USE;
 dw_status dw_state_decode_actor(const void *data, uint64_t size, dw_actor_section *out, dw_error *err) DW_MUST_USE;

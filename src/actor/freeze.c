@@ -1,7 +1,8 @@
 /* freeze.c: an actor to a checkpoint and back, and a second actor with the same past.
  *
- * Freeze hands the checkpoint module views of live memory; thaw maps the file's pages; fork maps the parent's. The two sections that only
- * this module understands (mailbox, actor) are encoded here and in mailbox.c, and are untrusted when they come back. */
+ * Freeze hands the checkpoint module views of live memory; thaw maps the file's pages; fork maps the parent's. The two
+ * sections that only this module understands (mailbox, actor) are encoded here and in mailbox.c, and are untrusted when
+ * they come back. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,10 +51,13 @@ dw_status dw_state_decode_actor(const void *data, uint64_t size, dw_actor_sectio
     *out = (dw_actor_section){0};
     dw_reader reader;
     dw_reader_init(&reader, data, size);
-    uint32_t version = dw_read_u32(&reader), flags = dw_read_u32(&reader), clock = dw_read_u32(&reader), n = dw_read_u32(&reader);
+    uint32_t version = dw_read_u32(&reader), flags = dw_read_u32(&reader), clock = dw_read_u32(&reader),
+             n = dw_read_u32(&reader);
     dw_status status = reader.status;
-    if (status == DW_OK && version != ACTOR_SECTION_VERSION) return dw_fail_at(err, DW_E_VERSION, 0, "actor section of version %u", version);
-    if (status == DW_OK && (flags > ACTOR_INITIALIZED || clock > UINT16_MAX || n > DW_ACTOR_ARGUMENTS_MAX)) status = DW_E_CORRUPT;
+    if (status == DW_OK && version != ACTOR_SECTION_VERSION)
+        return dw_fail_at(err, DW_E_VERSION, 0, "actor section of version %u", version);
+    if (status == DW_OK && (flags > ACTOR_INITIALIZED || clock > UINT16_MAX || n > DW_ACTOR_ARGUMENTS_MAX))
+        status = DW_E_CORRUPT;
     if (status == DW_OK) {
         out->arguments = calloc(n + 1u, sizeof *out->arguments);
         if (!out->arguments) status = DW_E_NO_MEMORY;
@@ -72,7 +76,8 @@ dw_status dw_state_decode_actor(const void *data, uint64_t size, dw_actor_sectio
 
 /* --- freeze -------------------------------------------------------------------------------------------------- */
 
-static dw_status rows_of(void *context, size_t session, uint32_t layer, int which, const void **out, uint64_t *bytes) {
+static dw_status rows_for_checkpoint(void *context, size_t session, uint32_t layer, int which, const void **out,
+                                     uint64_t *bytes) {
     dw_actor *actor = context;
     return dw_session_kv_view(actor->sessions[session]->shown.session, layer, which, out, bytes);
 }
@@ -80,41 +85,71 @@ static dw_status rows_of(void *context, size_t session, uint32_t layer, int whic
 static dw_status describe_session(const dw_door_session *from, dw_checkpoint_session *to, dw_error *err) {
     dw_model *model = from->model->model;
     const dw_model_info *info = dw_model_info_view(model);
-    *to = (dw_checkpoint_session){.handle = from->handle, .fast = dw_session_is_fast(from->session), .n_layers = info->n_layers,
-                                  .n_heads_kv = info->n_heads_kv, .head_dim = info->head_dim, .kv_type = info->kv_type,
-                                  .n_rows = dw_session_rows(from->session), .sampler = dw_session_sampler_state(from->session)};
+    *to = (dw_checkpoint_session){.handle = from->handle,
+                                  .fast = dw_session_is_fast(from->session),
+                                  .n_layers = info->n_layers,
+                                  .n_heads_kv = info->n_heads_kv,
+                                  .head_dim = info->head_dim,
+                                  .kv_type = info->kv_type,
+                                  .n_rows = dw_session_rows(from->session),
+                                  .n_prefilled = dw_session_prefilled(from->session),
+                                  .granted = dw_session_is_granted(from->session),
+                                  .sampler = dw_session_sampler_state(from->session)};
     to->tokens = dw_session_tokens(from->session, &to->n_tokens);
     snprintf(to->model_name, sizeof to->model_name, "%s", from->model->name);
     dw_model_profile(model, to->profile);
-    return dw_model_fingerprint_of(model, &to->model, err);
+    return dw_model_fingerprint_of(model, DW_FINGERPRINT_TENSORS, &to->model, err);
 }
 
-dw_status dw_actor_freeze(dw_actor *actor, const char *path, dw_checkpoint_report *report, dw_error *err) {
-    uint8_t *mailbox_section = NULL, *section = NULL;
-    size_t mailbox_bytes = 0, section_bytes = 0;
+/* The program's source, or nothing where it cannot be had: the checkpoint is good without. */
+static void read_program(dw_actor *actor, uint8_t **out, size_t *size) {
+    dw_error why;
+    const dw_hash *hash = &dw_program_info_view(actor->program)->hash;
+    if (dw_runtime_program_source(actor->runtime, hash, out, size, &why) == DW_OK) return;
+    dw_log(DW_LOG_WARN, "program_not_in_checkpoint", "actor=%s reason=\"%s\"", actor->name, why.text);
+}
+
+dw_status dw_actor_freeze(dw_actor *actor, const char *path, const dw_freeze_options *options, dw_checkpoint_report *report, dw_error *err) {
+    uint8_t *mailbox_section = NULL, *section = NULL, *program = NULL;
+    size_t mailbox_bytes = 0, section_bytes = 0, program_bytes = 0;
     dw_checkpoint_session sessions[DW_SESSIONS_PER_ACTOR_MAX];
     dw_status status = dw_actor_usable(actor, err);
     if (status == DW_OK) status = dw_inbox_drain(actor->inbox, &actor->mailbox, err);
     if (status == DW_OK) status = dw_actor_live(actor, err);
     if (status != DW_OK) return status;
     dw_actor_sessions_keep(actor);
-    for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) status = describe_session(&actor->sessions[i]->shown, &sessions[i], err);
+    for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++)
+        status = describe_session(&actor->sessions[i]->shown, &sessions[i], err);
     if (status != DW_OK) goto out;
+    if (!options || !options->without_program) read_program(actor, &program, &program_bytes);
     if (dw_state_encode_mailbox(&actor->mailbox, &mailbox_section, &mailbox_bytes) != DW_OK ||
         dw_state_encode_actor(actor, &section, &section_bytes) != DW_OK) {
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory to freeze an actor");
     } else {
-        dw_checkpoint_state state = {
-            .program = dw_program_info_view(actor->program)->hash, .abi_version = DW_ABI_VERSION, .turn = actor->turns,
-            .has_parent = actor->has_parent, .parent = actor->parent, .created_ns = dw_os_realtime_ns(),
-            .memory = dw_region_base(dw_instance_region(actor->instance)), .memory_bytes = actor->image.memory_bytes,
-            .globals = actor->image.globals, .n_globals = actor->image.n_globals,
-            .tables = actor->image.tables, .n_tables = actor->image.n_tables, .wasi = actor->image.wasi,
-            .sessions = sessions, .n_sessions = actor->n_sessions, .mailbox = mailbox_section, .mailbox_bytes = mailbox_bytes,
-            .actor = section, .actor_bytes = section_bytes};
+        dw_checkpoint_state state = {.program = dw_program_info_view(actor->program)->hash,
+                                     .program_source = program,
+                                     .program_bytes = program_bytes,
+                                     .abi_version = DW_ABI_VERSION,
+                                     .turn = actor->turns,
+                                     .has_parent = actor->has_parent,
+                                     .parent = actor->parent,
+                                     .created_ns = dw_os_realtime_ns(),
+                                     .memory = dw_region_base(dw_instance_region(actor->instance)),
+                                     .memory_bytes = actor->image.memory_bytes,
+                                     .globals = actor->image.globals,
+                                     .n_globals = actor->image.n_globals,
+                                     .tables = actor->image.tables,
+                                     .n_tables = actor->image.n_tables,
+                                     .wasi = actor->image.wasi,
+                                     .sessions = sessions,
+                                     .n_sessions = actor->n_sessions,
+                                     .mailbox = mailbox_section,
+                                     .mailbox_bytes = mailbox_bytes,
+                                     .actor = section,
+                                     .actor_bytes = section_bytes};
         snprintf(state.actor_name, sizeof state.actor_name, "%s", actor->name);
         dw_checkpoint_report own = {0};
-        status = dw_checkpoint_write(path, &state, rows_of, actor, &own, err);
+        status = dw_checkpoint_write(path, &state, rows_for_checkpoint, actor, &own, err);
         if (status == DW_OK) {
             actor->has_parent = true;
             actor->parent = own.identity;
@@ -125,6 +160,7 @@ out:
     dw_actor_sessions_let_go(actor);
     free(mailbox_section);
     free(section);
+    free(program);
     return status;
 }
 
@@ -139,47 +175,55 @@ static dw_status check_program(const dw_checkpoint_state *state, const dw_progra
         return dw_fail(err, DW_E_MISMATCH, "the checkpoint is of program %.16s..., not of %.16s...", wanted, given);
     }
     if (state->abi_version > DW_ABI_VERSION) {
-        return dw_fail(err, DW_E_VERSION, "the checkpoint uses guest ABI %u, this build knows %d", state->abi_version, DW_ABI_VERSION);
+        return dw_fail(err, DW_E_VERSION, "the checkpoint uses guest ABI %u, this build knows %d", state->abi_version,
+                       DW_ABI_VERSION);
     }
     if (state->n_globals != info->n_globals) {
-        return dw_fail(err, DW_E_CORRUPT, "globals: %zu in the checkpoint, %u in the program", state->n_globals, info->n_globals);
+        return dw_fail(err, DW_E_CORRUPT, "globals: %zu in the checkpoint, %u in the program", state->n_globals,
+                       info->n_globals);
     }
     if (state->n_tables != info->n_tables) {
-        return dw_fail(err, DW_E_CORRUPT, "tables: %zu in the checkpoint, the program's code changes %u", state->n_tables, info->n_tables);
+        return dw_fail(err, DW_E_CORRUPT, "tables: %zu in the checkpoint, the program's code changes %u",
+                       state->n_tables, info->n_tables);
     }
     if (state->memory_bytes < info->image_bytes || state->memory_bytes > info->memory_max_bytes) {
-        return dw_fail(err, DW_E_CORRUPT, "memory.0: %llu bytes do not fit the program", (unsigned long long)state->memory_bytes);
+        return dw_fail(err, DW_E_CORRUPT, "memory.0: %llu bytes do not fit the program",
+                       (unsigned long long)state->memory_bytes);
     }
     return DW_OK;
 }
 
-/* The model of the runtime that this session's rows belong to, to be released. The reason given is that of the default model. */
-static dw_status take_fitting_model(dw_runtime *runtime, const dw_checkpoint_session *session, dw_model_entry **out, bool *exact,
-                                    dw_error *err) {
+/* The model of the runtime that this session's rows belong to, to be released. The reason given is that of the default
+ * model. */
+static dw_status take_fitting_model(dw_runtime *runtime, const dw_checkpoint_session *session, dw_model_entry **out,
+                                    bool *exact, dw_error *err) {
     dw_model_entry *models[DW_RUNTIME_MODELS_MAX];
     size_t n_models = dw_runtime_take_models(runtime, models);
     dw_status first = DW_OK;
     *out = NULL;
     for (size_t i = 0; i < n_models; i++) {
-        dw_status status = *out ? DW_E_MISMATCH : dw_checkpoint_session_fits(session, models[i]->model, exact, i == 0 ? err : NULL);
+        dw_status status =
+            *out ? DW_E_MISMATCH : dw_checkpoint_session_fits(session, models[i]->model, exact, i == 0 ? err : NULL);
         if (i == 0) first = status;
         if (status == DW_OK) *out = models[i];
         else dw_model_entry_release(models[i]);
     }
     if (*out) return DW_OK;
     if (n_models > 0) return first;
-    return dw_fail(err, DW_E_NOT_FOUND, "the checkpoint holds a session with model '%s' and no model is open: name one with --model",
+    return dw_fail(err, DW_E_NOT_FOUND,
+                   "the checkpoint holds a session with model '%s' and no model is open: name one with --model",
                    session->model_name);
 }
 
-static dw_status check_tokens(const dw_checkpoint_session *session, const dw_model_info *info, dw_error *err) {
+static dw_status check_frozen_tokens(const dw_checkpoint_session *session, const dw_model_info *info, dw_error *err) {
     if (session->n_tokens > info->context_tokens) {
-        return dw_fail(err, DW_E_LIMIT, "session %u holds %u tokens, a session here has room for %u: raise --context", session->handle, session->n_tokens,
-                       info->context_tokens);
+        return dw_fail(err, DW_E_LIMIT, "session %u holds %u tokens, a session here has room for %u: raise --context",
+                       session->handle, session->n_tokens, info->context_tokens);
     }
     for (uint32_t i = 0; i < session->n_tokens; i++) {
         if (session->tokens[i] < 0 || (uint32_t)session->tokens[i] >= info->n_vocab) {
-            return dw_fail(err, DW_E_CORRUPT, "tokens.%u: token %d at %u is outside the vocabulary", session->handle, session->tokens[i], i);
+            return dw_fail(err, DW_E_CORRUPT, "tokens.%u: token %d at %u is outside the vocabulary", session->handle,
+                           session->tokens[i], i);
         }
     }
     return DW_OK;
@@ -190,27 +234,42 @@ static void note_difference(const dw_checkpoint_session *from, const dw_model *m
     char here[DW_PROFILE_BYTES];
     if (!report->exact) return;
     dw_model_profile(model, here);
-    snprintf(report->profile_difference, sizeof report->profile_difference, "frozen with %s; here %s", from->profile, here);
+    snprintf(report->profile_difference, sizeof report->profile_difference, "frozen with %s; here %s", from->profile,
+             here);
     report->exact = false;
 }
 
-static dw_status restore_session(const dw_actor *actor, dw_checkpoint *checkpoint, size_t index, dw_model *model, dw_session **out,
-                                 dw_error *err) {
+/* Under which a session of a checkpoint is taken: its rows have the bits that would be computed here; its grants are
+ * believed. */
+typedef struct dw_thaw_terms { bool exact, keep_grants; } dw_thaw_terms;
+
+static dw_status restore_session(const dw_actor *actor, dw_checkpoint *checkpoint, size_t index, dw_model *model,
+                                 const dw_thaw_terms *terms,
+                                 dw_session **out, dw_error *err) {
     const dw_checkpoint_session *from = &dw_checkpoint_view(checkpoint)->sessions[index];
     dw_kv_source *sources = calloc(from->n_layers, sizeof *sources);
     if (!sources) return dw_fail(err, DW_E_NO_MEMORY, "no memory to thaw a session");
     dw_status status = dw_checkpoint_kv_sources(checkpoint, index, sources, from->n_layers);
     if (status == DW_OK) {
-        dw_session_image image = {.tokens = from->tokens, .n_tokens = from->n_tokens, .n_rows = from->n_rows,
-                                  .backing = dw_checkpoint_backing(checkpoint), .layers = sources, .sampler = from->sampler,
-                                  .fast = from->fast, .owner = actor->owner, .priority = actor->priority};
+        dw_session_image image = {.tokens = from->tokens,
+                                  .n_tokens = from->n_tokens,
+                                  .n_rows = from->n_rows,
+                                  .backing = dw_checkpoint_backing(checkpoint),
+                                  .layers = sources,
+                                  .sampler = from->sampler,
+                                  .fast = from->fast,
+                                  .granted = from->granted && terms->keep_grants,
+                                  .n_prefilled = terms->exact ? from->n_prefilled : 0,
+                                  .owner = actor->owner,
+                                  .priority = actor->priority};
         status = dw_model_restore_session(model, &image, out, err);
     }
     free(sources);
     return status;
 }
 
-static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t index, dw_thaw_report *report, dw_error *err) {
+static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t index, bool keep_grants,
+                              dw_thaw_report *report, dw_error *err) {
     const dw_checkpoint_session *from = &dw_checkpoint_view(checkpoint)->sessions[index];
     dw_model_entry *model = NULL;
     dw_session *session = NULL;
@@ -220,9 +279,10 @@ static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t
     dw_status status = take_fitting_model(actor->runtime, from, &model, &exact, err);
     if (status != DW_OK) return status;
     const dw_model_info *info = dw_model_info_view(model->model);
-    status = check_tokens(from, info, err);
+    status = check_frozen_tokens(from, info, err);
     if (status == DW_OK && !exact) note_difference(from, model->model, report);
-    if (status == DW_OK) status = restore_session(actor, checkpoint, index, model->model, &session, err);
+    const dw_thaw_terms terms = {exact, keep_grants};
+    if (status == DW_OK) status = restore_session(actor, checkpoint, index, model->model, &terms, &session, err);
     if (status != DW_OK) {
         dw_model_entry_release(model);
         return status;
@@ -236,14 +296,21 @@ static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t
 }
 
 /* Maps everything of a checked checkpoint into an actor without state. */
-static dw_status thaw_state(dw_actor *actor, dw_checkpoint *checkpoint, dw_thaw_report *report, dw_error *err) {
+static dw_status thaw_state(dw_actor *actor, dw_checkpoint *checkpoint, bool keep_grants, dw_thaw_report *report,
+                            dw_error *err) {
     const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
-    const dw_image values = {.memory_bytes = state->memory_bytes, .globals = state->globals, .n_globals = state->n_globals,
-                             .tables = state->tables, .n_tables = state->n_tables, .wasi = state->wasi};
-    dw_status status = dw_actor_image_over(&actor->image, dw_checkpoint_backing(checkpoint), dw_checkpoint_memory_offset(checkpoint), &values, err);
+    const dw_image values = {.memory_bytes = state->memory_bytes,
+                             .globals = state->globals,
+                             .n_globals = state->n_globals,
+                             .tables = state->tables,
+                             .n_tables = state->n_tables,
+                             .wasi = state->wasi};
+    dw_status status = dw_actor_image_over(&actor->image, dw_checkpoint_backing(checkpoint),
+                                           dw_checkpoint_memory_offset(checkpoint), &values, err);
     if (status == DW_OK) status = dw_state_decode_mailbox(state->mailbox, state->mailbox_bytes, &actor->mailbox, err);
     if (status == DW_OK) dw_inbox_adopt(actor->inbox, &actor->mailbox);
-    for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++) status = thaw_session(actor, checkpoint, i, report, err);
+    for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++)
+        status = thaw_session(actor, checkpoint, i, keep_grants, report, err);
     if (status != DW_OK) return status;
     actor->turns = state->turn;
     actor->has_parent = true;
@@ -252,8 +319,8 @@ static dw_status thaw_state(dw_actor *actor, dw_checkpoint *checkpoint, dw_thaw_
     return dw_actor_live(actor, err);
 }
 
-static dw_status thaw_checked(dw_runtime *runtime, dw_checkpoint *checkpoint, const dw_thaw_options *options, dw_program *program, dw_actor **out,
-                              dw_thaw_report *report, dw_error *err) {
+static dw_status thaw_checked(dw_runtime *runtime, dw_checkpoint *checkpoint, const dw_thaw_options *options,
+                              dw_program *program, dw_actor **out, dw_thaw_report *report, dw_error *err) {
     const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
     dw_actor_section section = {0};
     dw_actor *actor = NULL;
@@ -265,7 +332,7 @@ static dw_status thaw_checked(dw_runtime *runtime, dw_checkpoint *checkpoint, co
                                   .owner = options->owner, .priority = options->priority};
     if (status == DW_OK) status = dw_actor_shell(runtime, program, &birth, &actor, err);
     if (status == DW_OK) actor->initialized = section.initialized;
-    if (status == DW_OK) status = thaw_state(actor, checkpoint, report, err);
+    if (status == DW_OK) status = thaw_state(actor, checkpoint, options->keep_grants, report, err);
     if (status == DW_OK) dw_handle_set_clock(actor->handles, section.clock);
     dw_state_free_arguments(section.arguments);
     if (status != DW_OK) {
@@ -277,8 +344,16 @@ static dw_status thaw_checked(dw_runtime *runtime, dw_checkpoint *checkpoint, co
     return DW_OK;
 }
 
-dw_status dw_actor_thaw(dw_runtime *runtime, const char *path, const dw_thaw_options *options, dw_actor **out, dw_thaw_report *report,
-                        dw_error *err) {
+/* The program that the file holds, or else the one of that hash that was run here. */
+static dw_status program_of_checkpoint(dw_runtime *runtime, const dw_checkpoint_state *state, dw_program **out,
+                                       dw_error *err) {
+    if (state->program_bytes == 0) return dw_runtime_find_program(runtime, &state->program, out, err);
+    return dw_runtime_adopt_program(runtime, state->program_source, (size_t)state->program_bytes, "section program", out,
+                                    err);
+}
+
+dw_status dw_actor_thaw(dw_runtime *runtime, const char *path, const dw_thaw_options *options, dw_actor **out,
+                        dw_thaw_report *report, dw_error *err) {
     static const dw_thaw_options defaults;
     dw_thaw_report own;
     dw_checkpoint *checkpoint = NULL;
@@ -299,10 +374,11 @@ dw_status dw_actor_thaw(dw_runtime *runtime, const char *path, const dw_thaw_opt
     }
     if (status == DW_OK) {
         if (options->program) program = dw_program_retain(options->program);
-        else status = dw_runtime_find_program(runtime, &dw_checkpoint_view(checkpoint)->program, &program, err);
+        else status = program_of_checkpoint(runtime, dw_checkpoint_view(checkpoint), &program, err);
     }
     if (status == DW_OK) status = thaw_checked(runtime, checkpoint, options, program, out, report, err);
-    if (status != DW_OK && checkpoint) dw_error_prefix(err, status, "%s", path); /* dw_checkpoint_open names the file itself */
+    /* dw_checkpoint_open names the file itself */
+    if (status != DW_OK && checkpoint) dw_error_prefix(err, status, "%s", path);
     dw_program_release(program);
     dw_checkpoint_close(checkpoint);
     return status;
@@ -321,7 +397,8 @@ static dw_status fork_sessions(dw_actor *actor, dw_actor *child, dw_fork_report 
         if (status != DW_OK) break;
         dw_session_tokens(session, &n_tokens);
         report->tokens += n_tokens;
-        report->kv_bytes += (uint64_t)dw_session_rows(session) * dw_model_info_view(from->model->model)->kv_bytes_per_token;
+        report->kv_bytes +=
+            (uint64_t)dw_session_rows(session) * dw_model_info_view(from->model->model)->kv_bytes_per_token;
         status = dw_actor_add_session(child, session, dw_model_entry_retain(from->model), from->handle, &added);
         if (status != DW_OK) return dw_fail(err, status, "a fork's session cannot take its handle");
     }
@@ -350,8 +427,11 @@ dw_status dw_actor_fork(dw_actor *actor, const char *name, dw_actor **out, dw_fo
     dw_actor *child = NULL;
     *out = NULL;
     uint64_t start = dw_os_monotonic_ns();
-    const dw_actor_birth birth = {.name = name, .arguments = (const char *const *)actor->arguments,
-                                  .observer = dw_door_observer(actor->door), .parents_owner = actor->owner, .priority = actor->priority};
+    const dw_actor_birth birth = {.name = name,
+                                  .arguments = (const char *const *)actor->arguments,
+                                  .observer = dw_door_observer(actor->door),
+                                  .parents_owner = actor->owner,
+                                  .priority = actor->priority};
     dw_status status = dw_actor_usable(actor, err);
     if (status == DW_OK) status = dw_inbox_drain(actor->inbox, &actor->mailbox, err);
     if (status == DW_OK) status = dw_actor_shell(actor->runtime, actor->program, &birth, &child, err);

@@ -72,7 +72,8 @@ dw_status dw_mailbox_clone(const dw_mailbox *box, dw_mailbox *out) {
     return DW_OK;
 }
 
-/* --- the checkpoint's mailbox section: u32 version, u64 next_id, u32 count, count x (u64 id, u64 realtime_ns, u32 size, bytes) --- */
+/* --- the checkpoint's mailbox section: u32 version, u64 next_id, u32 count, --------------------------------------
+ * --- count x (u64 id, u64 realtime_ns, u32 size, bytes) ---------------------------------------------------------- */
 
 enum { MAILBOX_SECTION_VERSION = 1 };
 
@@ -100,15 +101,18 @@ dw_status dw_state_decode_mailbox(const void *data, uint64_t size, dw_mailbox *o
     uint64_t next_id = dw_read_u64(&reader);
     uint32_t count = dw_read_u32(&reader);
     dw_status status = reader.status;
-    if (status == DW_OK && version != MAILBOX_SECTION_VERSION) return dw_fail_at(err, DW_E_VERSION, 0, "mailbox section of version %u", version);
-    if (status == DW_OK && count > DW_MAILBOX_MESSAGES_MAX) return dw_fail_at(err, DW_E_CORRUPT, 12, "mailbox section of %u messages", count);
+    if (status == DW_OK && version != MAILBOX_SECTION_VERSION)
+        return dw_fail_at(err, DW_E_VERSION, 0, "mailbox section of version %u", version);
+    if (status == DW_OK && count > DW_MAILBOX_MESSAGES_MAX)
+        return dw_fail_at(err, DW_E_CORRUPT, 12, "mailbox section of %u messages", count);
     uint64_t last_id = 0;
     for (uint32_t i = 0; i < count && status == DW_OK; i++) {
         uint64_t id = dw_read_u64(&reader), realtime_ns = dw_read_u64(&reader);
         uint32_t bytes = dw_read_u32(&reader);
         const uint8_t *body = dw_read_bytes(&reader, bytes);
         status = reader.status;
-        bool sane = id > last_id && id <= next_id && bytes <= DW_MESSAGE_BYTES_MAX && out->bytes + bytes <= DW_MAILBOX_BYTES_MAX;
+        bool sane = id > last_id && id <= next_id && bytes <= DW_MESSAGE_BYTES_MAX &&
+                    out->bytes + bytes <= DW_MAILBOX_BYTES_MAX;
         if (status == DW_OK && !sane) status = DW_E_CORRUPT;
         if (status == DW_OK) status = put_copy(out, id, body, bytes, realtime_ns);
         last_id = id;

@@ -1,4 +1,5 @@
-/* mailbox.h: the messages of an actor that wait, in order of arrival. Part of the actor's state: freeze and fork carry it.
+/* mailbox.h: the messages of an actor that wait, in order of arrival. Part of the actor's state: freeze and fork carry
+ * it.
  *
  * Rules
  * 1. Numbers of messages rise; next_id is the last one that was given.

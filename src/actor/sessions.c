@@ -1,8 +1,8 @@
 /* sessions.c: an actor's sessions, and how a turn that ends badly puts them back.
  *
- * At the beginning of a turn only three numbers of each session are noted: length, rows, sampler state. Rolling back is a rewind then,
- * since rows are append-only. Only where the turn cuts a log below its old length would rows be lost: before that the session
- * is saved by a fork, which shares all pages. A closed session stays until commit. */
+ * At the beginning of a turn only three numbers of each session are noted: length, rows, sampler state. Rolling back is
+ * a rewind then, since rows are append-only. Only where the turn cuts a log below its old length would rows be lost:
+ * before that the session is saved by a fork, which shares all pages. A closed session stays until commit. */
 #include <stdlib.h>
 #include <string.h>
 #include "actor/actor_internal.h"
@@ -104,8 +104,8 @@ void dw_actor_sessions_commit(dw_actor *actor) {
     actor->n_sessions = kept;
 }
 
-/* Back to the noted numbers. Tokens that were pending at the beginning may have got rows since: these go too, because the shape
- * in which a row is computed belongs to its bits (session.h rule 2). */
+/* Back to the noted numbers. Tokens that were pending at the beginning may have got rows since: these go too, because
+ * the shape in which a row is computed belongs to its bits (session.h rule 2). */
 static dw_status restore_numbers(dw_held_session *session, dw_error *err) {
     if (session->saved) {
         dw_session_destroy(session->shown.session);
@@ -122,7 +122,8 @@ dw_status dw_actor_sessions_rollback(dw_actor *actor, dw_error *err) {
     size_t kept = 0;
     for (size_t i = 0; i < actor->n_sessions; i++) { /* handles first: a closed one may have to take its slot back */
         dw_held_session *session = actor->sessions[i];
-        if (session->opened && !session->closed) dw_handle_close(actor->handles, DW_HANDLE_SESSION, session->shown.handle);
+        if (session->opened && !session->closed)
+            dw_handle_close(actor->handles, DW_HANDLE_SESSION, session->shown.handle);
     }
     for (size_t i = 0; i < actor->n_sessions; i++) {
         dw_held_session *session = actor->sessions[i];

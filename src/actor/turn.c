@@ -17,7 +17,8 @@ static void cut_guest(void *context) { dw_instance_interrupt(context); }
 
 /* What a fresh instance owes before its first message. The door is closed: actor.h rule 6. */
 static dw_status initialize_guest(dw_actor *actor, dw_call_result *call, dw_error *err) {
-    return actor->initialized ? DW_OK : dw_instance_initialize(actor->instance, dw_park_deadline(park_of(actor)), call, err);
+    return actor->initialized ? DW_OK
+                              : dw_instance_initialize(actor->instance, dw_park_deadline(park_of(actor)), call, err);
 }
 
 static dw_status handle_message(dw_actor *actor, const dw_message *current, dw_call_result *call, dw_error *err) {
@@ -40,7 +41,8 @@ static dw_status run_guest(dw_actor *actor, const dw_message *current, dw_turn_r
     dw_park_cut_with(park_of(actor), NULL, NULL);
     bool stopped = dw_park_end(park_of(actor));
     result->exit_code = call.exit_code;
-    /* A stop that came as the guest returned: it is for this turn, and must not be left in the instance for the next one. */
+    /* A stop that came as the guest returned: it is for this turn, and must not be left in the instance for the next
+     * one. */
     if (status == DW_OK && stopped) return dw_fail(err, DW_E_CANCELLED, "the turn was stopped");
     if (status == DW_OK && call.value < 0) {
         const char *name = dw_status_name((dw_status)call.value);
@@ -68,7 +70,8 @@ static dw_status commit(dw_actor *actor, dw_turn_result *result, dw_error *err) 
     dw_inbox_handled(actor->inbox, &actor->mailbox);
     /* Tracking that cannot be renewed costs the instance, not the turn. */
     dw_error ignored;
-    if (dw_region_mark(dw_instance_region(actor->instance), DW_DIRTY_AUTO, &ignored) != DW_OK) dw_actor_drop_instance(actor);
+    if (dw_region_mark(dw_instance_region(actor->instance), DW_DIRTY_AUTO, &ignored) != DW_OK)
+        dw_actor_drop_instance(actor);
     result->turn = actor->turns;
     result->reply = (char *)reply;
     result->reply_size = reply_size - 1;
@@ -84,7 +87,8 @@ static void roll_back(dw_actor *actor, dw_status why) {
         actor->broken = true; /* better no actor than one that is not what it was */
         dw_log(DW_LOG_ERROR, "rollback", "actor=%s status=%s reason=%s", actor->name, dw_status_name(status), err.text);
     }
-    if (why != DW_E_CANCELLED && dw_status_kind_of(why) == DW_KIND_REFUSED) dw_inbox_handled(actor->inbox, &actor->mailbox);
+    if (why != DW_E_CANCELLED && dw_status_kind_of(why) == DW_KIND_REFUSED)
+        dw_inbox_handled(actor->inbox, &actor->mailbox);
 }
 
 static void count_into(const dw_door_counts *counts, dw_turn_result *result) {

@@ -27,7 +27,7 @@
 #define DW_ENTER_REQUESTS_MAX 1024u                      /* in one enter() call */
 #define DW_OUTSTANDING_MAX 1024u                         /* of one actor */
 #define DW_OUTSTANDING_BYTES_MAX (UINT64_C(64) << 20)    /* that the host keeps for these: copies, results, text */
-#define DW_COMPUTE_MULTIPLIES_MAX (UINT64_C(1) << 40)    /* in one compute request, which nothing can end early: 10,000 x 10,000 x 10,000 */
+#define DW_COMPUTE_MULTIPLIES_MAX (UINT64_C(1) << 40)    /* in one compute request, since nothing ends an operation early: 10,000 x 10,000 x 10,000 */
 #define DW_TURN_TOKENS_MAX 65536u                        /* tokens in one forward, sync or embed request */
 #define DW_EMBED_TEXTS_MAX 1024u                         /* texts in one embed request */
 #define DW_TEXT_BYTES_MAX (UINT64_C(4) << 20)            /* text in one tokenize/emit/reply/embed request */

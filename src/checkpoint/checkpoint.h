@@ -1,4 +1,4 @@
-/* checkpoint.h: one actor at a turn boundary, as a file: the `.drift` format, versions 1 and 2.
+/* checkpoint.h: one actor at a turn boundary, as a file: the `.drift` format, version 3. Versions 1 and 2 are read.
  *
  * docs/drift-format.md is the whole specification. In short: a .drift is a valid safetensors file: 8 bytes little-endian header length, a
  * JSON header padded with spaces so that data starts on a multiple of DW_DRIFT_PAGE_BYTES, then the sections (safetensors: tensors) in this
@@ -9,15 +9,17 @@
  *   table.<i>                  I32    [elements padded]                  functions in table i of those that the code changes
  *   per session <s> (its handle, decimal), in the order of the metadata's "sessions":
  *     tokens.<s>               I32    [n padded]                         the session's token log
+ *     logits.<s>               F32    [n padded]                         of the last row, when the next step is a draw from them
  *     kv.<s>.k.<l>, .v.<l>     F16    [rows padded, n_heads_kv, head_dim] rows of layer l: K then V of layer 0, of layer 1, ...; BF16 likewise;
  *                              U8     [rows padded, row bytes]           of Q8_0, for which safetensors has no dtype
  *   mailbox                    U8     [bytes padded]                     messages not yet handled (written by src/actor)
  *   actor                      U8     [bytes padded]                     the rest of the actor's state (written by src/actor)
+ *   program                    U8     [bytes padded]                     the program's source module, or nothing
  *
  * `__metadata__` (all strings) begins with "hash.header": SHA-256 of the length prefix and the whole header with these 64 digits replaced
- * by '0'. It is the checkpoint's identity, since it covers everything else. Then "format" = "drift", "version" = "1", or "2" where a session's rows are not F16, "program", "abi",
- * "actor.name", "turn", "parent" (identity of the checkpoint this one came from, or ""), "created_ns", "memory.bytes", "mailbox.bytes",
- * "actor.bytes", "globals", "tables" (only when there are any), "wasi", "sessions", per session "session.<s>" (JSON text: model fingerprint, profile, counts, geometry, KV type,
+ * by '0'. It is the checkpoint's identity, since it covers everything else. Then "format" = "drift", "version" = "3", "base" (reserved: "" of a whole checkpoint),
+ * "program", "abi", "actor.name", "turn", "parent" (identity of the checkpoint this one came from, or ""), "created_ns", "memory.bytes", "mailbox.bytes",
+ * "actor.bytes", "program.bytes", "globals", "tables" (only when there are any), "wasi", "sessions", per session "session.<s>" (JSON text: model fingerprint, profile, counts, geometry, KV type,
  * sampler), and per section "hash.<section>" = SHA-256 of its bytes, padding included.
  *
  * Rules
@@ -41,22 +43,29 @@
 #include "region/region.h"
 #include "wasm/wasm.h"
 
-enum { DW_DRIFT_VERSION = 2 }; /* the newest; a file without sessions of other KV types than F16 is of version 1 */
+enum { DW_DRIFT_VERSION = 3 }; /* the newest, which is written */
 
 typedef struct dw_checkpoint_session {
     dw_handle handle;              /* under which the guest knows the session */
     dw_model_fingerprint model;
+    dw_fingerprint_kind fingerprint_kind; /* to write: DW_FINGERPRINT_TENSORS; when read: as the file's version has it */
     char model_name[128];          /* for people: what is not plain UTF-8 text is written as '?' */
     char profile[DW_PROFILE_BYTES];
     bool fast;
+    bool granted;                  /* its rows could be given to sessions of any owner (session.h). false in files before version 3 */
     uint32_t n_tokens, n_rows, n_layers, n_heads_kv, head_dim;
+    uint32_t n_prefilled;          /* leading rows that were evaluated in prefill chunks alone, at most n_rows. 0 in files before version 3 */
+    uint32_t n_logits;             /* of the last row, or 0: then the row is evaluated again before a draw. Not 0 only where n_rows == n_tokens */
     dw_kv_type kv_type;
     dw_sampler_state sampler;
     const int32_t *tokens;         /* [n_tokens]; to write: borrowed; when read: in the mapped file */
+    const float *logits;           /* [n_logits] likewise; no NaN, no +inf */
 } dw_checkpoint_session;
 
 typedef struct dw_checkpoint_state {
-    dw_hash program;
+    uint32_t version;              /* of the format, as the file says; what is written is always DW_DRIFT_VERSION */
+    dw_hash program;               /* SHA-256 of its source */
+    const void *program_source; uint64_t program_bytes; /* 0: the file does not hold it */
     uint32_t abi_version;
     char actor_name[DW_ACTOR_NAME_BYTES_MAX + 1]; /* not empty, UTF-8 without control characters */
     uint64_t turn;                 /* turns committed so far */
@@ -79,7 +88,7 @@ typedef dw_status (*dw_checkpoint_rows)(void *context, size_t session, uint32_t 
 
 typedef struct dw_checkpoint_report {
     dw_hash identity;
-    uint64_t file_bytes, occupied_bytes, kv_bytes;
+    uint64_t file_bytes, occupied_bytes, kv_bytes, program_bytes;
     uint64_t write_ns, hash_ns, sync_ns;
 } dw_checkpoint_report;
 

@@ -29,7 +29,7 @@ enum { DW_DRIFT_HEADER_BEGIN_BYTES = sizeof DW_DRIFT_HEADER_BEGIN - 1, DW_DRIFT_
 
 /* --- layout -------------------------------------------------------------------------------------------------- */
 
-typedef enum dw_drift_kind { DW_DRIFT_MEMORY, DW_DRIFT_TABLE, DW_DRIFT_TOKENS, DW_DRIFT_K, DW_DRIFT_V, DW_DRIFT_MAILBOX, DW_DRIFT_ACTOR } dw_drift_kind;
+typedef enum dw_drift_kind { DW_DRIFT_MEMORY, DW_DRIFT_TABLE, DW_DRIFT_TOKENS, DW_DRIFT_LOGITS, DW_DRIFT_K, DW_DRIFT_V, DW_DRIFT_MAILBOX, DW_DRIFT_ACTOR, DW_DRIFT_PROGRAM } dw_drift_kind;
 
 typedef struct dw_drift_part { dw_drift_kind kind; uint32_t table, session, layer; } dw_drift_part; /* what section i is */
 
@@ -53,9 +53,8 @@ void dw_drift_layout_deinit(dw_drift_layout *layout);
 /* Index of layer 0 K of a session; layer l's K is 2 * l further, its V one behind that. */
 size_t dw_drift_first_kv(const dw_checkpoint_state *state, size_t session);
 uint64_t dw_drift_row_bytes(const dw_checkpoint_session *session);
-/* The one version that a state is written in: the lowest that can say it. */
-enum { DW_DRIFT_VERSION_F16 = 1 };
-uint32_t dw_drift_version_of(const dw_checkpoint_state *state);
+/* What each version brought (docs/drift-format.md). Before DW_DRIFT_VERSION_WHOLE a file had the lowest version that could say its state. */
+enum { DW_DRIFT_VERSION_F16 = 1, DW_DRIFT_VERSION_KV_TYPES = 2, DW_DRIFT_VERSION_WHOLE = 3 };
 
 /* --- metadata ------------------------------------------------------------------------------------------------ */
 
@@ -89,6 +88,7 @@ bool dw_drift_is_clean(const char *text);
 /* Copies at most size - 1 bytes; what would make the text unclean becomes '?', a character that was cut in two included. */
 void dw_drift_clean(const char *text, char *out, size_t size);
 bool dw_drift_is_zero(const void *data, size_t size); /* true for no bytes */
+bool dw_drift_is_bad_logit(float logit); /* NaN or +inf; -inf means never */
 /* Text from a file made fit for an error message: what is not printable ASCII becomes '?', and it is cut. */
 enum { DW_DRIFT_PRINTABLE_BYTES = 49 };
 const char *dw_drift_printable(const char *text, char out[DW_DRIFT_PRINTABLE_BYTES]);

@@ -37,7 +37,7 @@ static dw_status check_geometry(const dw_checkpoint_session *session, const dw_m
 dw_status dw_checkpoint_session_fits(const dw_checkpoint_session *session, dw_model *model, bool *exact, dw_error *err) {
     dw_model_fingerprint ours;
     *exact = false;
-    dw_status status = dw_model_fingerprint_of(model, &ours, err);
+    dw_status status = dw_model_fingerprint_of(model, session->fingerprint_kind, &ours, err);
     if (status != DW_OK) return status;
     status = check_hash("tokenizers", &session->model.tokenizer, &ours.tokenizer, err);
     if (status == DW_OK) status = check_hash("weights", &session->model.weights, &ours.weights, err);

@@ -1,7 +1,7 @@
 /* layout.c: the rules that a checkpoint's state must keep, and the sections that follow from it.
  *
- * Order of the sections: memory.0; the tables; then for each session, in the order of `sessions`: tokens, then K and V of layer 0, of layer 1, ...
- * (the order of areas in a KV slot); then mailbox, actor. */
+ * Order of the sections: memory.0; the tables; then for each session, in the order of `sessions`: tokens, logits where it has some, then K and V
+ * of layer 0, of layer 1, ...; then mailbox, actor, and from version 3 on program. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,19 +9,12 @@
 
 #include "checkpoint/drift.h"
 
-enum { TOKEN_BYTES = 4, TABLE_ELEMENT_BYTES = 4 };
+enum { TOKEN_BYTES = 4, TABLE_ELEMENT_BYTES = 4, LOGIT_BYTES = 4 };
 
 /* --- rules ------------------------------------------------------------------------------------------------------- */
 
 uint64_t dw_drift_row_bytes(const dw_checkpoint_session *session) {
     return dw_kv_row_bytes(session->kv_type, session->n_heads_kv, session->head_dim);
-}
-
-uint32_t dw_drift_version_of(const dw_checkpoint_state *state) {
-    for (size_t i = 0; i < state->n_sessions; i++) {
-        if (state->sessions[i].kv_type != DW_KV_F16) return DW_DRIFT_VERSION;
-    }
-    return DW_DRIFT_VERSION_F16;
 }
 
 /* Rows are padded to a number of rows whose bytes are whole pages: page / gcd(row, page) rows. The page is a power of two, so the
@@ -57,6 +50,12 @@ static dw_status check_session(const dw_checkpoint_session *session, dw_status s
         return dw_fail(err, DW_E_LIMIT, "session.%" PRIu32 ": %" PRIu32 " tokens, more than %u", handle, session->n_tokens, DW_CONTEXT_TOKENS_MAX);
     if (session->n_rows > session->n_tokens)
         return dw_fail(err, status, "session.%" PRIu32 ": %" PRIu32 " rows of only %" PRIu32 " tokens", handle, session->n_rows, session->n_tokens);
+    if (session->n_prefilled > session->n_rows)
+        return dw_fail(err, status, "session.%" PRIu32 ": %" PRIu32 " prefilled rows of only %" PRIu32, handle, session->n_prefilled, session->n_rows);
+    if (session->n_logits > DW_VOCAB_TOKENS_MAX)
+        return dw_fail(err, DW_E_LIMIT, "session.%" PRIu32 ": %" PRIu32 " logits, more than %u", handle, session->n_logits, DW_VOCAB_TOKENS_MAX);
+    if (session->n_logits > 0 && (session->n_rows == 0 || session->n_rows != session->n_tokens))
+        return dw_fail(err, status, "session.%" PRIu32 ": logits of a last row that is not there", handle);
     return check_geometry(session, status, err);
 }
 
@@ -109,6 +108,8 @@ dw_status dw_drift_check_state(const dw_checkpoint_state *state, dw_status statu
     if (state->mailbox_bytes > DW_DRIFT_STATE_BYTES_MAX || state->actor_bytes > DW_DRIFT_STATE_BYTES_MAX)
         return dw_fail(err, DW_E_LIMIT, "mailbox.bytes and actor.bytes: %" PRIu64 " and %" PRIu64 ", more than %" PRIu64, state->mailbox_bytes,
                        state->actor_bytes, DW_DRIFT_STATE_BYTES_MAX);
+    if (state->program_bytes > DW_PROGRAM_BYTES_MAX)
+        return dw_fail(err, DW_E_LIMIT, "program.bytes: %" PRIu64 ", more than %" PRIu64, state->program_bytes, DW_PROGRAM_BYTES_MAX);
     dw_status checked = check_globals(state, status, err);
     if (checked == DW_OK) checked = check_tables(state, err);
     if (checked == DW_OK) checked = check_sessions(state, status, err);
@@ -122,10 +123,10 @@ dw_status dw_drift_check_state(const dw_checkpoint_state *state, dw_status statu
 
 enum { SECTIONS_OF_ACTOR = 3 }; /* memory.0, mailbox, actor */
 
-static size_t sections_of_session(const dw_checkpoint_session *session) { return 1 + 2 * (size_t)session->n_layers; }
+static size_t sections_of_session(const dw_checkpoint_session *session) { return 1u + (session->n_logits > 0 ? 1u : 0u) + 2 * (size_t)session->n_layers; }
 
 size_t dw_drift_count_sections(const dw_checkpoint_state *state) {
-    size_t n = SECTIONS_OF_ACTOR + state->n_tables;
+    size_t n = SECTIONS_OF_ACTOR + (state->version >= DW_DRIFT_VERSION_WHOLE ? 1u : 0u) + state->n_tables;
     for (size_t i = 0; i < state->n_sessions; i++) n += sections_of_session(&state->sessions[i]);
     return n;
 }
@@ -133,7 +134,7 @@ size_t dw_drift_count_sections(const dw_checkpoint_state *state) {
 size_t dw_drift_first_kv(const dw_checkpoint_state *state, size_t session) {
     size_t index = 1 + state->n_tables; /* behind memory.0 */
     for (size_t i = 0; i < session; i++) index += sections_of_session(&state->sessions[i]);
-    return index + 1; /* behind tokens */
+    return index + 1 + (state->sessions[session].n_logits > 0 ? 1u : 0u); /* behind tokens and logits */
 }
 
 /* Appends a section of `n_units` units of `unit_bytes`, padded to pages, and gives it for its name and shape. None of the products
@@ -178,6 +179,12 @@ static void add_session(dw_drift_layout *layout, const dw_checkpoint_session *se
     dw_checkpoint_section *tokens = add_section(layout, part, "I32", (uint64_t)session->n_tokens * TOKEN_BYTES, DW_DRIFT_PAGE_BYTES);
     (void)snprintf(tokens->name, sizeof tokens->name, "tokens.%" PRIu32, session->handle);
     tokens->shape[0] = tokens->bytes / TOKEN_BYTES;
+    if (session->n_logits > 0) {
+        part.kind = DW_DRIFT_LOGITS;
+        dw_checkpoint_section *logits = add_section(layout, part, "F32", (uint64_t)session->n_logits * LOGIT_BYTES, DW_DRIFT_PAGE_BYTES);
+        (void)snprintf(logits->name, sizeof logits->name, "logits.%" PRIu32, session->handle);
+        logits->shape[0] = logits->bytes / LOGIT_BYTES;
+    }
     for (part.layer = 0; part.layer < session->n_layers; part.layer++) {
         part.kind = DW_DRIFT_K;
         add_kv(layout, session, part);
@@ -200,6 +207,7 @@ dw_status dw_drift_layout_init(dw_drift_layout *layout, const dw_checkpoint_stat
     for (size_t i = 0; i < state->n_sessions; i++) add_session(layout, &state->sessions[i], (uint32_t)i);
     add_bytes(layout, DW_DRIFT_MAILBOX, "mailbox", state->mailbox_bytes);
     add_bytes(layout, DW_DRIFT_ACTOR, "actor", state->actor_bytes);
+    if (state->version >= DW_DRIFT_VERSION_WHOLE) add_bytes(layout, DW_DRIFT_PROGRAM, "program", state->program_bytes);
     dw_drift_layout_place(layout, 0);
     return DW_OK;
 }

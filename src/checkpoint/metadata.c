@@ -63,7 +63,7 @@ static void put_wasi(putter *to, const dw_wasi_state *wasi) {
     put_inner(to, "wasi", &inner);
 }
 
-static void put_session(putter *to, const dw_checkpoint_session *session, uint32_t version) {
+static void put_session(putter *to, const dw_checkpoint_session *session) {
     putter inner = {.object = json_object()};
     char name[sizeof session->model_name];
     dw_drift_clean(session->model_name, name, sizeof name); /* a model file's odd name must not make an actor unfreezable */
@@ -75,10 +75,13 @@ static void put_session(putter *to, const dw_checkpoint_session *session, uint32
     put_text(&inner, "mode", session->fast ? "fast" : "exact");
     put_decimal(&inner, "tokens", session->n_tokens);
     put_decimal(&inner, "rows", session->n_rows);
+    put_decimal(&inner, "prefilled", session->n_prefilled);
+    put_decimal(&inner, "logits", session->n_logits);
+    put_text(&inner, "granted", session->granted ? "yes" : "no");
     put_decimal(&inner, "layers", session->n_layers);
     put_decimal(&inner, "heads_kv", session->n_heads_kv);
     put_decimal(&inner, "head_dim", session->head_dim);
-    if (version > DW_DRIFT_VERSION_F16) put_text(&inner, "kv_type", dw_kv_type_name(session->kv_type));
+    put_text(&inner, "kv_type", dw_kv_type_name(session->kv_type));
     put_decimal(&inner, "sampler_seed", session->sampler.seed);
     put_decimal(&inner, "sampler_counter", session->sampler.counter);
     char key[KEY_BYTES];
@@ -93,7 +96,7 @@ static void put_sessions(putter *to, const dw_checkpoint_state *state) {
     for (size_t i = 0; i < state->n_sessions; i++)
         used += (size_t)snprintf(handles + used, sizeof handles - used, "%s%" PRIu32, i ? " " : "", state->sessions[i].handle);
     put_text(to, "sessions", handles);
-    for (size_t i = 0; i < state->n_sessions; i++) put_session(to, &state->sessions[i], dw_drift_version_of(state));
+    for (size_t i = 0; i < state->n_sessions; i++) put_session(to, &state->sessions[i]);
 }
 
 /* "i32:00010000 f64:3ff0000000000000": type and bits as one number, most significant digit first. */
@@ -130,7 +133,8 @@ static void put_tables(putter *to, const dw_checkpoint_state *state) {
 dw_status dw_drift_metadata_write(json_t *metadata, const dw_checkpoint_state *state, dw_error *err) {
     putter to = {.object = metadata};
     put_text(&to, "format", "drift");
-    put_decimal(&to, "version", dw_drift_version_of(state));
+    put_decimal(&to, "version", DW_DRIFT_VERSION);
+    put_text(&to, "base", "");
     put_hash(&to, "program", &state->program);
     put_decimal(&to, "abi", state->abi_version);
     put_text(&to, "actor.name", state->actor_name);
@@ -141,6 +145,7 @@ dw_status dw_drift_metadata_write(json_t *metadata, const dw_checkpoint_state *s
     put_decimal(&to, "memory.bytes", state->memory_bytes);
     put_decimal(&to, "mailbox.bytes", state->mailbox_bytes);
     put_decimal(&to, "actor.bytes", state->actor_bytes);
+    put_decimal(&to, "program.bytes", state->program_bytes);
     put_globals(&to, state);
     put_tables(&to, state);
     put_wasi(&to, &state->wasi);
@@ -266,6 +271,13 @@ static void take_kv_type(taker *from, dw_kv_type *out) {
     if (from->status == DW_OK && !dw_kv_type_named(name, out)) taking_failed(from, "kv_type", "is not known to this version");
 }
 
+/* What version 3 added to a session. */
+static void take_sharing(taker *from, dw_checkpoint_session *session) {
+    session->n_prefilled = take_u32(from, "prefilled");
+    session->n_logits = take_u32(from, "logits");
+    session->granted = take_choice(from, "granted", "yes", "no");
+}
+
 static void take_session(taker *from, dw_checkpoint_session *session, uint32_t version) {
     char key[KEY_BYTES];
     session_key(session->handle, key);
@@ -279,10 +291,12 @@ static void take_session(taker *from, dw_checkpoint_session *session, uint32_t v
     session->fast = take_choice(&inner, "mode", "fast", "exact");
     session->n_tokens = take_u32(&inner, "tokens");
     session->n_rows = take_u32(&inner, "rows");
+    if (version >= DW_DRIFT_VERSION_WHOLE) take_sharing(&inner, session);
+    else session->fingerprint_kind = DW_FINGERPRINT_FILES;
     session->n_layers = take_u32(&inner, "layers");
     session->n_heads_kv = take_u32(&inner, "heads_kv");
     session->head_dim = take_u32(&inner, "head_dim");
-    if (version > DW_DRIFT_VERSION_F16) take_kv_type(&inner, &session->kv_type);
+    if (version >= DW_DRIFT_VERSION_KV_TYPES) take_kv_type(&inner, &session->kv_type);
     session->sampler.seed = take_decimal(&inner, "sampler_seed", UINT64_MAX);
     session->sampler.counter = take_decimal(&inner, "sampler_counter", UINT64_MAX);
     finish_inner(from, &inner);
@@ -405,11 +419,30 @@ static void take_parent(taker *from, dw_checkpoint_state *state) {
     else drop(from, "parent");
 }
 
+/* A delta would name the checkpoint that it changes. */
+static void take_base(taker *from) {
+    const char *text = look(from, "base");
+    if (text && *text != '\0') {
+        char shown[DW_DRIFT_PRINTABLE_BYTES];
+        from->status = dw_fail(from->err, DW_E_UNSUPPORTED, "header: only the changes to the checkpoint %s are in this file: this build reads whole ones",
+                               dw_drift_printable(text, shown));
+    }
+    drop(from, "base");
+}
+
+static bool all_rows_are_f16(const dw_checkpoint_state *state) {
+    for (size_t i = 0; i < state->n_sessions; i++) {
+        if (state->sessions[i].kv_type != DW_KV_F16) return false;
+    }
+    return true;
+}
+
 dw_status dw_drift_metadata_read(json_t *metadata, dw_drift_state *out, dw_error *err) {
     taker from = {.object = metadata, .where = "header", .err = err};
     dw_checkpoint_state *state = &out->state;
     *out = (dw_drift_state){0};
-    uint32_t version = take_format(&from);
+    uint32_t version = state->version = take_format(&from);
+    if (version >= DW_DRIFT_VERSION_WHOLE) take_base(&from);
     take_hex(&from, "program", state->program.bytes, DW_HASH_BYTES);
     state->abi_version = take_u32(&from, "abi");
     take_text(&from, "actor.name", state->actor_name, sizeof state->actor_name);
@@ -419,12 +452,15 @@ dw_status dw_drift_metadata_read(json_t *metadata, dw_drift_state *out, dw_error
     state->memory_bytes = take_decimal(&from, "memory.bytes", UINT64_MAX);
     state->mailbox_bytes = take_decimal(&from, "mailbox.bytes", UINT64_MAX);
     state->actor_bytes = take_decimal(&from, "actor.bytes", UINT64_MAX);
+    if (version >= DW_DRIFT_VERSION_WHOLE) state->program_bytes = take_decimal(&from, "program.bytes", UINT64_MAX);
     take_globals(&from, out);
     take_tables(&from, out);
     take_wasi(&from, &state->wasi);
     take_sessions(&from, out, version);
-    /* One spelling for one state: a file that needs version 2 says so, and no other. */
-    if (from.status == DW_OK && version != dw_drift_version_of(state)) taking_failed(&from, "version", "is higher than what is in the file needs");
+    /* One spelling for one state: of the older versions, a file that needs 2 says so, and no other. */
+    if (from.status == DW_OK && version == DW_DRIFT_VERSION_KV_TYPES && all_rows_are_f16(state)) {
+        taking_failed(&from, "version", "is higher than what is in the file needs");
+    }
     dw_status status = from.status;
     if (status == DW_OK) {
         status = dw_drift_check_state(state, DW_E_CORRUPT, err);

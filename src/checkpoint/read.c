@@ -132,6 +132,8 @@ static void attach_sections(dw_checkpoint *checkpoint) {
         case DW_DRIFT_MAILBOX: state->mailbox = data; break;
         case DW_DRIFT_ACTOR: state->actor = data; break;
         case DW_DRIFT_TOKENS: checkpoint->content.sessions[layout->parts[i].session].tokens = (const int32_t *)(const void *)data; break;
+        case DW_DRIFT_LOGITS: checkpoint->content.sessions[layout->parts[i].session].logits = (const float *)(const void *)data; break;
+        case DW_DRIFT_PROGRAM: state->program_source = state->program_bytes > 0 ? data : NULL; break;
         case DW_DRIFT_K:
         case DW_DRIFT_V: break; /* mapped by whoever thaws them */
         }
@@ -200,7 +202,7 @@ void dw_checkpoint_close(dw_checkpoint *checkpoint) {
 
 bool dw_checkpoint_is_verified(const dw_checkpoint *checkpoint) { return atomic_load(&checkpoint->verified); }
 const dw_checkpoint_state *dw_checkpoint_view(const dw_checkpoint *checkpoint) { return &checkpoint->content.state; }
-uint32_t dw_checkpoint_version(const dw_checkpoint *checkpoint) { return dw_drift_version_of(&checkpoint->content.state); }
+uint32_t dw_checkpoint_version(const dw_checkpoint *checkpoint) { return checkpoint->content.state.version; }
 const dw_hash *dw_checkpoint_identity(const dw_checkpoint *checkpoint) { return &checkpoint->identity; }
 uint64_t dw_checkpoint_file_bytes(const dw_checkpoint *checkpoint) { return checkpoint->source.size; }
 dw_backing *dw_checkpoint_backing(const dw_checkpoint *checkpoint) { return checkpoint->source.backing; }

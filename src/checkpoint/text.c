@@ -1,4 +1,5 @@
 /* text.c: the small texts of a header: numbers, hexadecimal, names; and runs of zeros. */
+#include <math.h>
 #include <string.h>
 
 #include "checkpoint/drift.h"
@@ -84,6 +85,8 @@ void dw_drift_clean(const char *text, char *out, size_t size) {
     }
     out[used] = '\0';
 }
+
+bool dw_drift_is_bad_logit(float logit) { return isnan(logit) || (isinf(logit) && logit > 0); }
 
 bool dw_drift_is_zero(const void *data, size_t size) {
     const uint8_t *bytes = data;

@@ -1,10 +1,11 @@
 /* verify.c: the hashes of all sections, and what only the sections' bytes can show: padding is zero, no token is negative, and no
- * function either, but for the -1 that stands for none.
+ * function either, but for the -1 that stands for none; logits are numbers to draw by; a program has the hash that the state names.
  *
  * Threads take sections in file order. A section that fails keeps later ones from being started, never earlier ones, so the section
  * that is told is the first bad one of the file, whatever the threads did. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "checkpoint/drift.h"
 
@@ -31,10 +32,38 @@ static bool is_bad_number(dw_drift_kind kind, const uint8_t *data) {
     return kind == DW_DRIFT_TOKENS || (data[0] & data[1] & data[2] & data[3]) != 0xFF;
 }
 
+static dw_status check_logits(const dw_checkpoint_section *section, uint64_t at, const uint8_t *data, size_t size, dw_error *err) {
+    for (size_t i = 0; i < size; i += sizeof(float)) {
+        float logit;
+        memcpy(&logit, data + i, sizeof logit);
+        if (dw_drift_is_bad_logit(logit))
+            return dw_fail_at(err, DW_E_CORRUPT, section->offset + at + i, "section %s: logit %" PRIu64 " is no number to draw by", section->name,
+                              (at + i) / sizeof logit);
+    }
+    return DW_OK;
+}
+
+/* The module's own hash: the section's also covers the padding. It was hashed already, so a second look at the file costs little. */
+static dw_status check_program(worker *self, const dw_checkpoint_section *section, dw_error *err) {
+    const dw_checkpoint *checkpoint = self->shared->checkpoint;
+    dw_status status = DW_OK;
+    dw_hash actual;
+    for (uint64_t at = 0; at < section->used_bytes && status == DW_OK; at += BUFFER_BYTES) {
+        size_t n = (size_t)dw_min_u64(BUFFER_BYTES, section->used_bytes - at);
+        status = dw_drift_read(&checkpoint->source, section->offset + at, self->buffer, n, err);
+        if (status == DW_OK) status = dw_hasher_update(self->hasher, self->buffer, n);
+    }
+    if (status == DW_OK) status = dw_hasher_finish(self->hasher, &actual);
+    if (status != DW_OK) return dw_fail(err, status, "section program: cannot be hashed");
+    if (dw_hash_equal(&actual, &checkpoint->content.state.program)) return DW_OK;
+    return dw_fail_at(err, DW_E_CORRUPT, section->offset, "section program: is another program than the checkpoint names");
+}
+
 /* Looks at bytes [at, at+size) of a section; `at` is a multiple of 4. */
 static dw_status check_bytes(const dw_drift_part *part, const dw_checkpoint_section *section, uint64_t at, const uint8_t *data, size_t size, dw_error *err) {
     size_t used = at >= section->used_bytes ? 0 : (size_t)dw_min_u64(size, section->used_bytes - at);
     if (!dw_drift_is_zero(data + used, size - used)) return dw_fail(err, DW_E_CORRUPT, "section %s: padding is not zero", section->name);
+    if (part->kind == DW_DRIFT_LOGITS) return check_logits(section, at, data, used, err);
     if (part->kind != DW_DRIFT_TOKENS && part->kind != DW_DRIFT_TABLE) return DW_OK;
     for (size_t i = 0; i < used; i += 4) {
         if (is_bad_number(part->kind, data + i))
@@ -63,8 +92,12 @@ static dw_status verify_section(worker *self, size_t index, dw_error *err) {
     if (status != DW_OK) return dw_fail(err, status, "section %s: cannot be hashed", section->name);
     if (!dw_hash_equal(&actual, &section->hash))
         return dw_fail_at(err, DW_E_HASH, section->offset, "section %s: its hash does not match, the file is damaged or was changed", section->name);
-    if (content != DW_OK) *err = content_error;
-    return content;
+    if (content != DW_OK) {
+        *err = content_error;
+        return content;
+    }
+    bool holds_program = checkpoint->layout.parts[index].kind == DW_DRIFT_PROGRAM && section->used_bytes > 0;
+    return holds_program ? check_program(self, section, err) : DW_OK;
 }
 
 /* Keeps the failure of the lowest section. */

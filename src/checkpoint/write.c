@@ -86,6 +86,11 @@ static dw_status section_data(writer *to, const dw_drift_part *part, const dw_ch
     case DW_DRIFT_MAILBOX: data = state->mailbox; break;
     case DW_DRIFT_ACTOR: data = state->actor; break;
     case DW_DRIFT_TOKENS: data = state->sessions[part->session].tokens; break;
+    case DW_DRIFT_LOGITS: data = state->sessions[part->session].logits; break;
+    case DW_DRIFT_PROGRAM:
+        data = state->program_source;
+        to->report.program_bytes = state->program_bytes;
+        break;
     case DW_DRIFT_K:
     case DW_DRIFT_V:
         if (to->rows) status = to->rows(to->context, part->session, part->layer, part->kind == DW_DRIFT_V, &data, &given);
@@ -132,6 +137,26 @@ static dw_status check_functions(const dw_checkpoint_state *state, dw_error *err
     return DW_OK;
 }
 
+static dw_status check_logits(const dw_checkpoint_state *state, dw_error *err) {
+    for (size_t i = 0; i < state->n_sessions; i++) {
+        const dw_checkpoint_session *session = &state->sessions[i];
+        for (uint32_t k = 0; session->logits && k < session->n_logits; k++) {
+            if (dw_drift_is_bad_logit(session->logits[k]))
+                return dw_fail(err, DW_E_INVALID, "section logits.%" PRIu32 ": logit %" PRIu32 " is no number to draw by", session->handle, k);
+        }
+    }
+    return DW_OK;
+}
+
+/* A program that is given is the one that the state names. */
+static dw_status check_program(const dw_checkpoint_state *state, dw_error *err) {
+    dw_hash hash;
+    if (state->program_bytes == 0 || !state->program_source) return DW_OK;
+    dw_status status = dw_hash_of(state->program_source, (size_t)state->program_bytes, &hash);
+    if (status != DW_OK) return dw_fail(err, status, "section program: cannot be hashed");
+    return dw_hash_equal(&hash, &state->program) ? DW_OK : dw_fail(err, DW_E_INVALID, "section program: is not the program of this state");
+}
+
 /* Writes the whole file and makes it durable. */
 static dw_status write_file(writer *to, dw_drift_layout *layout) {
     uint8_t *header = NULL;
@@ -170,8 +195,11 @@ static dw_status temporary_path(const char *path, char **out, dw_error *err) {
     return DW_OK;
 }
 
-dw_status dw_checkpoint_write(const char *path, const dw_checkpoint_state *state, dw_checkpoint_rows rows, void *context,
+dw_status dw_checkpoint_write(const char *path, const dw_checkpoint_state *given, dw_checkpoint_rows rows, void *context,
                               dw_checkpoint_report *report, dw_error *err) {
+    dw_checkpoint_state now = *given;
+    const dw_checkpoint_state *state = &now;
+    now.version = DW_DRIFT_VERSION;
     writer to = {.state = state, .rows = rows, .context = context, .file = DW_OS_FILE_NONE, .err = err};
     dw_drift_layout layout = {0};
     char *temporary = NULL;
@@ -179,7 +207,9 @@ dw_status dw_checkpoint_write(const char *path, const dw_checkpoint_state *state
     if (report) *report = (dw_checkpoint_report){0};
     dw_status status = dw_drift_check_state(state, DW_E_INVALID, err);
     if (status == DW_OK) status = check_tokens(state, err);
+    if (status == DW_OK) status = check_logits(state, err);
     if (status == DW_OK) status = check_functions(state, err);
+    if (status == DW_OK) status = check_program(state, err);
     if (status == DW_OK) status = dw_drift_layout_init(&layout, state, err);
     if (status == DW_OK) status = temporary_path(path, &temporary, err);
     if (status != DW_OK) goto out;

@@ -54,6 +54,9 @@ typedef struct dw_option {
 #define DW_OPTION_REPACK {"repack", DW_OPTION_FLAG, NULL, "copy weights into the layout this processor multiplies fastest, where it has one: faster, for memory as large as those weights"}
 #define DW_OPTION_KV {"kv", DW_OPTION_TEXT, "f16|bf16|q8_0", "type of the KV rows: f16 (default), bf16, or q8_0 in half the memory; a thaw takes the checkpoint's"}
 #define DW_OPTION_AT {"at", DW_OPTION_NUMBER, "NS", "the time the program sees for the first message, nanoseconds since 1970, each next one a second later (an actor's time never goes back); default now"}
+#define DW_OPTION_PROGRAM {"program", DW_OPTION_TEXT, "PATH|NAME", "the program, where neither the checkpoint holds it nor this machine has run it"}
+#define DW_OPTION_NO_PROGRAM {"no-program", DW_OPTION_FLAG, NULL, "leave the program out of the file; it is found by its hash where it was run before"}
+#define DW_OPTION_FORCE {"force", DW_OPTION_FLAG, NULL, "replace the file if it is there already"}
 #define DW_OPTION_END {NULL, DW_OPTION_FLAG, NULL, NULL}
 
 typedef struct dw_args dw_args;
@@ -139,6 +142,21 @@ dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, 
 dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *checkpoint, dw_runtime **out, dw_error *err) DW_MUST_USE;
 /* An actor's name from a file's: "a b/c.drift" -> "c". */
 void dw_name_from_path(const char *path, char out[DW_ACTOR_NAME_BYTES_MAX + 1]);
+
+/* --- actors and files (actors.c) ------------------------------------------------------------------------------- */
+
+/* A runtime with what the checkpoint needs, and the actor, live. `options` may be NULL; its program is the one that --program names.
+ * *runtime and *actor are the caller's, also when it failed. */
+dw_status dw_wake_actor(dw_cli *cli, const dw_args *args, const char *file, const dw_thaw_options *options, dw_runtime **runtime, dw_actor **actor,
+                        dw_thaw_report *report, dw_error *err) DW_MUST_USE;
+
+typedef enum dw_keep_mode {
+    DW_KEEP_NEW,   /* a file that is there is replaced with --force only */
+    DW_KEEP_AGAIN  /* the actor's own file */
+} dw_keep_mode;
+/* Freezes the actor into the file, as --no-program says. */
+dw_status dw_keep_actor(dw_cli *cli, const dw_args *args, dw_actor *actor, const char *file, dw_keep_mode mode, dw_checkpoint_report *report,
+                        dw_error *err) DW_MUST_USE;
 
 /* --- turns (turns.c) ------------------------------------------------------------------------------------------- */
 

@@ -116,7 +116,7 @@ static dw_status measure_fork(const dw_demo *demo, dw_actor *parent, dw_demo_for
 static dw_status freeze_row(dw_actor *actor, const char *file, dw_demo_row *row, dw_error *err) {
     dw_checkpoint_report report;
     uint64_t start = dw_os_monotonic_ns();
-    dw_status status = dw_actor_freeze(actor, file, &report, err);
+    dw_status status = dw_actor_freeze(actor, file, NULL, &report, err);
     row->freeze_ns = dw_os_monotonic_ns() - start;
     if (status != DW_OK) return status;
     row->kv_bytes = report.kv_bytes;

@@ -109,7 +109,7 @@ static dw_status freeze(talk *t, json_t **out, dw_error *err) {
     char size[DW_SIZE_TEXT_BYTES];
     dw_cli_heading(t->cli, "2. Frozen");
     dw_status status = dw_path_join(t->file, t->demo->folder, "demo.drift", err);
-    if (status == DW_OK) status = dw_actor_freeze(t->watch.actor, t->file, &report, err);
+    if (status == DW_OK) status = dw_actor_freeze(t->watch.actor, t->file, NULL, &report, err);
     if (status != DW_OK) return status;
     *out = dw_json_freeze(t->file, &report);
     dw_cli_say(t->cli, "  Its memory, its conversation and the model's attention state (KV cache) are in one file now:\n  %s (%s, %.1f ms)\n", t->file,

@@ -192,19 +192,101 @@ dw_status dw_find_program(dw_cli *cli, const char *name, char path[DW_PATH_BYTES
 
 /* --- runtime --------------------------------------------------------------------------------------------------- */
 
-static dw_status add_model(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime *runtime, dw_error *err) {
-    char path[DW_PATH_BYTES], name[DW_ACTOR_NAME_BYTES_MAX + 1];
-    const char *given = dw_args_text(args, "model");
-    if (need == DW_MODEL_NONE || (need == DW_MODEL_IF_THERE && given && strcmp(given, "none") == 0)) return DW_OK;
-    dw_status status = dw_find_model(cli, args, path, err);
-    if (status == DW_E_NOT_FOUND && need == DW_MODEL_IF_THERE && !given && !dw_os_environment("DRIFTWOOD_MODEL")) {
-        cli->hint[0] = '\0';
-        return DW_OK;
-    }
-    if (status != DW_OK) return status;
+static dw_status add_model_at(dw_runtime *runtime, const char *path, dw_error *err) {
+    char name[DW_ACTOR_NAME_BYTES_MAX + 1];
     dw_name_from_path(path, name);
-    status = dw_runtime_add_model(runtime, name, path, err);
+    return dw_runtime_add_model(runtime, name, path, err);
+}
+
+/* The first of the cache folder's models that can be opened: one that was downloaded half must not stop what does not need it. */
+static dw_status add_any_model(dw_cli *cli, dw_model_need need, dw_runtime *runtime, dw_error *err) {
+    char **models = NULL;
+    size_t count = 0;
+    dw_status status = dw_list_models(&models, &count, err), opened = DW_E_NOT_FOUND;
+    for (size_t i = 0; status == DW_OK && opened != DW_OK && i < count; i++) {
+        dw_error why;
+        opened = add_model_at(runtime, models[i], &why);
+        if (opened == DW_OK) break;
+        (void)fprintf(stderr, "driftwood: a model is passed over: %s\n", why.text);
+        *err = why;
+    }
+    dw_list_free(models, count);
+    if (status != DW_OK || opened == DW_OK || need == DW_MODEL_IF_THERE) return status;
+    if (count > 0) return opened;
+    dw_cli_hint(cli, "Run ./run once, which fetches Gemma 3 270M (225 MB), or name a GGUF file: --model PATH.gguf or DRIFTWOOD_MODEL=PATH.gguf.");
+    return dw_fail(err, DW_E_NOT_FOUND, "this needs a model, and there is none yet");
+}
+
+/* What --model or $DRIFTWOOD_MODEL say; NULL: nothing. */
+static const char *named_model(const dw_args *args) {
+    const char *name = dw_args_text(args, "model");
+    if (!name) name = dw_os_environment("DRIFTWOOD_MODEL");
+    return name && name[0] ? name : NULL;
+}
+
+static dw_status add_model(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime *runtime, dw_error *err) {
+    char path[DW_PATH_BYTES];
+    const char *name = named_model(args);
+    if (need == DW_MODEL_NONE || (need == DW_MODEL_IF_THERE && name && strcmp(name, "none") == 0)) return DW_OK;
+    if (!name) return add_any_model(cli, need, runtime, err);
+    dw_status status = find_named_model(cli, name, path, err);
+    if (status != DW_OK) return status;
+    status = add_model_at(runtime, path, err);
     if (status == DW_E_FORMAT || status == DW_E_TRUNCATED) dw_cli_hint(cli, "The file is no usable GGUF model. If it was downloaded, fetch it again.");
+    return status;
+}
+
+/* --- the models of a checkpoint ------------------------------------------------------------------------------------ */
+
+/* Whether the GGUF at `path` has the session's weights and tokens; false also when it cannot be read. */
+static bool is_model_of(const char *path, const dw_checkpoint_session *session) {
+    dw_gguf *gguf = NULL;
+    dw_gguf_string architecture = {0};
+    dw_model_fingerprint fingerprint;
+    char text[64] = "";
+    bool found = false;
+    dw_status status = dw_gguf_open(path, &gguf, NULL);
+    if (status == DW_OK) status = dw_gguf_get_string(gguf, "general.architecture", &architecture, &found, NULL);
+    if (status == DW_OK && found) (void)snprintf(text, sizeof text, "%.*s", (int)dw_min_u64(architecture.size, sizeof text - 1), architecture.data);
+    if (status == DW_OK) status = dw_fingerprint_find(gguf, text, false, session->fingerprint_kind, &fingerprint, NULL);
+    dw_gguf_close(gguf);
+    return status == DW_OK && dw_hash_equal(&fingerprint.weights, &session->model.weights) &&
+           dw_hash_equal(&fingerprint.tokenizer, &session->model.tokenizer);
+}
+
+/* Looks through the cache folder, files of the name that the checkpoint remembers first: hashing a model takes seconds the first time. */
+static dw_status find_model_of(dw_cli *cli, const dw_checkpoint_session *session, char path[DW_PATH_BYTES], dw_error *err) {
+    char **models = NULL, name[DW_ACTOR_NAME_BYTES_MAX + 1], weights[DW_HASH_HEX_BYTES];
+    size_t count = 0;
+    bool found = false;
+    dw_status status = dw_list_models(&models, &count, err);
+    for (int of_that_name = 1; status == DW_OK && !found && of_that_name >= 0; of_that_name--) {
+        for (size_t i = 0; i < count && !found; i++) {
+            dw_name_from_path(models[i], name);
+            if ((strcmp(name, session->model_name) == 0) != (of_that_name == 1)) continue;
+            found = is_model_of(models[i], session);
+            if (found) status = copy_path(path, models[i], err);
+        }
+    }
+    dw_list_free(models, count);
+    if (status != DW_OK || found) return status;
+    dw_hash_hex(&session->model.weights, weights);
+    dw_cli_hint(cli, "Name its GGUF file with --model PATH.gguf.");
+    return dw_fail(err, DW_E_NOT_FOUND, "a conversation in the checkpoint is with the model \"%.60s\" (weights %.12s...), which is not among the models here",
+                   session->model_name, weights);
+}
+
+/* The models of all sessions, each once. */
+static dw_status add_models_of(dw_cli *cli, const dw_checkpoint_state *state, dw_runtime *runtime, dw_error *err) {
+    char path[DW_PATH_BYTES];
+    dw_status status = DW_OK;
+    for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++) {
+        bool known = false;
+        for (size_t k = 0; k < i && !known; k++) known = dw_hash_equal(&state->sessions[k].model.weights, &state->sessions[i].model.weights);
+        if (known) continue;
+        status = find_model_of(cli, &state->sessions[i], path, err);
+        if (status == DW_OK) status = add_model_at(runtime, path, err);
+    }
     return status;
 }
 
@@ -218,49 +300,56 @@ static dw_status choose_kv_type(dw_cli *cli, const dw_args *args, dw_kv_type oth
     return strlen(text) < sizeof name && dw_kv_type_named(name, out) ? DW_OK : dw_cli_usage(cli, err, "--kv is f16, bf16 or q8_0, not \"%.20s\"", text);
 }
 
-static dw_status open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, dw_kv_type otherwise, dw_runtime **out, dw_error *err) {
-    dw_runtime *runtime = NULL;
+/* Without models. */
+static dw_status open_bare_runtime(dw_cli *cli, const dw_args *args, dw_kv_type otherwise, dw_runtime **out, dw_error *err) {
     *out = NULL;
     uint64_t threads = dw_args_number(args, "threads", 0);
     if (threads > 4096) return dw_cli_usage(cli, err, "--threads must be at most 4096");
     dw_runtime_options options = {.device = dw_args_text(args, "device"), .threads = (unsigned)threads, .repack = dw_args_flag(args, "repack")};
     dw_status status = dw_args_bytes(cli, args, "kv-budget", &options.kv_bytes_max, err);
     if (status == DW_OK) status = choose_kv_type(cli, args, otherwise, &options.kv_type, err);
-    if (status == DW_OK) status = dw_runtime_create(&options, &runtime, err);
+    if (status == DW_OK) status = dw_runtime_create(&options, out, err);
     if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood doctor` lists the devices of this machine.");
-    if (status == DW_OK) status = add_model(cli, args, need, runtime, err);
-    if (status != DW_OK) {
-        dw_runtime_destroy(runtime);
-        return status;
-    }
-    *out = runtime;
-    return DW_OK;
+    return status;
+}
+
+/* Takes *runtime away when what was wanted of it failed. */
+static dw_status settle(dw_runtime **runtime, dw_status status) {
+    if (status == DW_OK) return DW_OK;
+    dw_runtime_destroy(*runtime);
+    *runtime = NULL;
+    return status;
 }
 
 dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, dw_runtime **out, dw_error *err) {
-    return open_runtime(cli, args, need, DW_KV_F16, out, err);
+    dw_status status = open_bare_runtime(cli, args, DW_KV_F16, out, err);
+    if (status == DW_OK) status = add_model(cli, args, need, *out, err);
+    return settle(out, status);
+}
+
+/* Ready to use: tokenizer loaded, fingerprint known. */
+static dw_status await_model(dw_runtime *runtime, const dw_checkpoint_session *session, dw_error *err) {
+    dw_model *model = dw_runtime_model(runtime, NULL);
+    dw_model_fingerprint fingerprint;
+    if (!model) return DW_OK;
+    dw_status status = dw_vocab_wait(dw_model_vocab(model), err);
+    return status == DW_OK ? dw_model_fingerprint_of(model, session->fingerprint_kind, &fingerprint, err) : status;
 }
 
 dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *path, dw_runtime **out, dw_error *err) {
     dw_checkpoint *checkpoint = NULL;
     *out = NULL;
     dw_status status = dw_checkpoint_open(path, &checkpoint, err);
-    if (status != DW_OK) {
-        if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood freeze` makes a checkpoint, and so does /freeze in a chat.");
-        return status;
-    }
+    if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood freeze` makes a checkpoint, and so does /freeze in a chat.");
+    if (status != DW_OK) return status;
     const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
-    dw_model_need need = state->n_sessions > 0 ? DW_MODEL_NEEDED : DW_MODEL_IF_THERE;
-    dw_kv_type kv_type = state->n_sessions > 0 ? state->sessions[0].kv_type : DW_KV_F16; /* checked when a session is thawed */
-    dw_checkpoint_close(checkpoint);
-    status = open_runtime(cli, args, need, kv_type, out, err);
-    dw_model *model = status == DW_OK && need == DW_MODEL_NEEDED ? dw_runtime_model(*out, NULL) : NULL;
-    dw_model_fingerprint fingerprint;
-    if (model) status = dw_vocab_wait(dw_model_vocab(model), err);
-    if (model && status == DW_OK) status = dw_model_fingerprint_of(model, &fingerprint, err);
-    if (status != DW_OK) {
-        dw_runtime_destroy(*out);
-        *out = NULL;
+    const dw_checkpoint_session *first = state->n_sessions > 0 ? &state->sessions[0] : NULL;
+    status = open_bare_runtime(cli, args, first ? first->kv_type : DW_KV_F16, out, err); /* the type is checked when a session is thawed */
+    if (status == DW_OK) {
+        if (first && !named_model(args)) status = add_models_of(cli, state, *out, err);
+        else status = add_model(cli, args, first ? DW_MODEL_NEEDED : DW_MODEL_IF_THERE, *out, err);
     }
-    return status;
+    if (status == DW_OK && first) status = await_model(*out, first, err);
+    dw_checkpoint_close(checkpoint);
+    return settle(out, status);
 }

@@ -13,12 +13,11 @@ static dw_status run_ask(dw_cli *cli, const dw_args *args, dw_error *err) {
     dw_checkpoint_report frozen;
     dw_turn_result result = {0};
 
-    dw_status status = dw_open_runtime_for(cli, args, file, &runtime, err);
-    if (status == DW_OK) status = dw_actor_thaw(runtime, file, &options, &watch.actor, &thawed, err);
+    dw_status status = dw_wake_actor(cli, args, file, &options, &runtime, &watch.actor, &thawed, err);
     if (status == DW_OK) status = dw_take_turn(&watch, text, dw_args_number(args, "at", 0), &result, err);
     dw_say_reply(&watch, &result);
     /* Over the file that is mapped: the new one replaces the name, the old pages live on until we close them. */
-    if (status == DW_OK && !dry) status = dw_actor_freeze(watch.actor, file, &frozen, err);
+    if (status == DW_OK && !dry) status = dw_keep_actor(cli, args, watch.actor, file, DW_KEEP_AGAIN, &frozen, err);
     if (status != DW_OK) goto out;
     status = dw_cli_finish(cli, json_pack("{s:s, s:o, s:o, s:o}", "actor", dw_actor_name(watch.actor), "turn", dw_json_turn(&watch, text, &result), "thawed",
                                           dw_json_thaw(&thawed), "frozen", dry ? json_null() : dw_json_freeze(file, &frozen)), err);
@@ -31,6 +30,8 @@ out:
 
 static const dw_option options[] = {
     {"dry-run", DW_OPTION_FLAG, NULL, "leave the file as it is: the actor will not remember the question"},
+    DW_OPTION_PROGRAM,
+    DW_OPTION_NO_PROGRAM,
     DW_OPTION_AT,
     DW_OPTION_MODEL,
     DW_OPTION_DEVICE,

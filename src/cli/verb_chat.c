@@ -8,6 +8,7 @@
 
 typedef struct chat {
     dw_cli *cli;
+    const dw_args *args;
     dw_watch watch;
     json_t *turns;
     bool interactive;  /* somebody types: prompts, and no failure ends it */
@@ -23,7 +24,7 @@ static void complain(const chat *c, const dw_error *err) {
 
 static dw_status command_freeze(chat *c, const char *file, dw_error *err) {
     dw_checkpoint_report report;
-    dw_status status = dw_actor_freeze(c->watch.actor, file, &report, err);
+    dw_status status = dw_keep_actor(c->cli, c->args, c->watch.actor, file, DW_KEEP_NEW, &report, err);
     if (status == DW_OK) dw_say_freeze(c->cli, file, &report);
     return status;
 }
@@ -35,7 +36,7 @@ static dw_status command_fork(chat *c, const char *file, dw_error *err) {
     dw_checkpoint_report frozen;
     dw_name_from_path(file, name);
     dw_status status = dw_actor_fork(c->watch.actor, name, &child, &forked, err);
-    if (status == DW_OK) status = dw_actor_freeze(child, file, &frozen, err);
+    if (status == DW_OK) status = dw_keep_actor(c->cli, c->args, child, file, DW_KEEP_NEW, &frozen, err);
     dw_actor_destroy(child);
     if (status != DW_OK) return status;
     dw_cli_say(c->cli, "forked as %s in %.3f ms: %u tokens shared. ", name, dw_ms(forked.ns), forked.tokens);
@@ -141,13 +142,13 @@ static dw_status apply_setting(chat *c, const char *command, const char *value, 
     return status;
 }
 
-static dw_status begin(chat *c, const dw_args *args, dw_runtime *runtime, dw_error *err) {
+static dw_status begin(chat *c, const dw_args *args, dw_runtime **runtime, dw_error *err) {
     const char *thaw = dw_args_text(args, "thaw"), *program_name = dw_args_text(args, "program");
     dw_observer observer = dw_watch_observer(&c->watch);
     if (thaw) {
         dw_thaw_options options = {.observer = &observer};
         dw_thaw_report report;
-        dw_status status = dw_actor_thaw(runtime, thaw, &options, &c->watch.actor, &report, err);
+        dw_status status = dw_wake_actor(c->cli, args, thaw, &options, runtime, &c->watch.actor, &report, err);
         if (status == DW_OK && c->interactive) dw_say_thaw(c->cli, &report);
         return status;
     }
@@ -155,9 +156,10 @@ static dw_status begin(chat *c, const dw_args *args, dw_runtime *runtime, dw_err
     uint64_t at = dw_args_number(args, "at", 0);
     dw_program *program = NULL;
     dw_actor_options options = {.name = "chat", .birth_realtime_ns = at, .observer = &observer};
-    dw_status status = dw_find_program(c->cli, program_name ? program_name : "chat", path, err);
-    if (status == DW_OK) status = dw_runtime_load_program(runtime, path, &program, err);
-    if (status == DW_OK) status = dw_actor_create(runtime, program, &options, &c->watch.actor, err);
+    dw_status status = dw_open_runtime(c->cli, args, DW_MODEL_NEEDED, runtime, err);
+    if (status == DW_OK) status = dw_find_program(c->cli, program_name ? program_name : "chat", path, err);
+    if (status == DW_OK) status = dw_runtime_load_program(*runtime, path, &program, err);
+    if (status == DW_OK) status = dw_actor_create(*runtime, program, &options, &c->watch.actor, err);
     if (status == DW_OK) status = apply_setting(c, "/seed", dw_args_text(args, "seed"), at, err);
     if (status == DW_OK) status = apply_setting(c, "/temperature", dw_args_text(args, "temperature"), at, err);
     dw_program_release(program);
@@ -167,21 +169,22 @@ static dw_status begin(chat *c, const dw_args *args, dw_runtime *runtime, dw_err
 static dw_status run_chat(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *save = dw_args_text(args, "save");
     dw_runtime *runtime = NULL;
-    chat c = {.cli = cli, .turns = json_array(), .interactive = dw_os_is_terminal(0) && dw_os_is_terminal(1) && !cli->json};
+    chat c = {.cli = cli, .args = args, .turns = json_array(), .interactive = dw_os_is_terminal(0) && dw_os_is_terminal(1) && !cli->json};
     c.watch = (dw_watch){.cli = cli, .stream = true, .trim = true, .label = c.interactive ? "driftwood> " : NULL};
     dw_checkpoint_report report;
     json_t *frozen = NULL;
 
     dw_cli_progress(cli, "opening the model ...");
-    dw_status status = dw_open_runtime(cli, args, DW_MODEL_NEEDED, &runtime, err);
-    if (status == DW_OK) status = begin(&c, args, runtime, err);
+    dw_status status = begin(&c, args, &runtime, err);
     dw_cli_progress(cli, NULL);
     if (status == DW_OK) status = dw_watch_interrupts(&c.watch, err);
     if (status != DW_OK) goto out;
     greet(&c, runtime);
     status = converse(&c, dw_args_number(args, "at", 0), err);
     if (status == DW_OK && save) {
-        status = dw_actor_freeze(c.watch.actor, save, &report, err);
+        const char *thaw = dw_args_text(args, "thaw");
+        dw_keep_mode mode = thaw && strcmp(thaw, save) == 0 ? DW_KEEP_AGAIN : DW_KEEP_NEW;
+        status = dw_keep_actor(cli, args, c.watch.actor, save, mode, &report, err);
         if (status == DW_OK) frozen = dw_json_freeze(save, &report);
         if (status == DW_OK && c.interactive) dw_say_freeze(cli, save, &report);
     }
@@ -203,6 +206,8 @@ static const dw_option options[] = {
     {"seed", DW_OPTION_TEXT, "N", "draw answers differently"},
     {"temperature", DW_OPTION_TEXT, "X", "0 always takes the likeliest word; the program's own is moderate"},
     {"program", DW_OPTION_TEXT, "PATH|NAME", "another program to talk to; default chat"},
+    DW_OPTION_FORCE,
+    DW_OPTION_NO_PROGRAM,
     DW_OPTION_AT,
     DW_OPTION_MODEL,
     DW_OPTION_DEVICE,

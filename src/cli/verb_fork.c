@@ -12,10 +12,9 @@ static dw_status run_fork(dw_cli *cli, const dw_args *args, dw_error *err) {
     dw_checkpoint_report frozen;
 
     dw_name_from_path(to, name);
-    dw_status status = dw_open_runtime_for(cli, args, from, &runtime, err);
-    if (status == DW_OK) status = dw_actor_thaw(runtime, from, NULL, &parent, &thawed, err);
+    dw_status status = dw_wake_actor(cli, args, from, NULL, &runtime, &parent, &thawed, err);
     if (status == DW_OK) status = dw_actor_fork(parent, given ? given : name, &child, &forked, err);
-    if (status == DW_OK) status = dw_actor_freeze(child, to, &frozen, err);
+    if (status == DW_OK) status = dw_keep_actor(cli, args, child, to, DW_KEEP_NEW, &frozen, err);
     if (status != DW_OK) goto out;
     dw_cli_say(cli, "forked %s from %s: %u tokens shared, %.3f ms\n", dw_actor_name(child), dw_actor_name(parent), forked.tokens, dw_ms(forked.ns));
     dw_say_freeze(cli, to, &frozen);
@@ -31,6 +30,9 @@ out:
 
 static const dw_option options[] = {
     {"name", DW_OPTION_TEXT, "NAME", "of the new actor; default the new file's name"},
+    DW_OPTION_FORCE,
+    DW_OPTION_PROGRAM,
+    DW_OPTION_NO_PROGRAM,
     DW_OPTION_MODEL,
     DW_OPTION_DEVICE,
     DW_OPTION_THREADS,

@@ -21,7 +21,7 @@ static dw_status run_freeze(dw_cli *cli, const dw_args *args, dw_error *err) {
     if (status == DW_OK) status = dw_runtime_load_program(runtime, path, &program, err);
     if (status == DW_OK) status = dw_actor_create(runtime, program, &options, &watch.actor, err);
     if (status == DW_OK) status = dw_take_turns(&watch, messages, n_messages, dw_args_number(args, "at", 0), turns, err);
-    if (status == DW_OK) status = dw_actor_freeze(watch.actor, file, &report, err);
+    if (status == DW_OK) status = dw_keep_actor(cli, args, watch.actor, file, DW_KEEP_NEW, &report, err);
     if (status != DW_OK) goto out;
     dw_say_freeze(cli, file, &report);
     status = dw_cli_finish(cli, json_pack("{s:s, s:O, s:o}", "actor", options.name, "turns", turns, "frozen", dw_json_freeze(file, &report)), err);
@@ -36,6 +36,8 @@ out:
 static const dw_option options[] = {
     {"message", DW_OPTION_TEXT, "TEXT", "a message to handle before freezing; several are handled in order"},
     {"name", DW_OPTION_TEXT, "NAME", "of the actor; default the file's name"},
+    DW_OPTION_FORCE,
+    DW_OPTION_NO_PROGRAM,
     DW_OPTION_AT,
     DW_OPTION_MODEL,
     DW_OPTION_DEVICE,

@@ -124,7 +124,7 @@ static dw_status run_actor(dw_cli *cli, const dw_args *args, dw_runtime *runtime
     status = n_messages ? dw_take_turns(&watch, messages, n_messages, at, turns, err) : take_lines(&watch, at, turns, err);
     if (status == DW_OK && freeze) {
         dw_checkpoint_report report;
-        status = dw_actor_freeze(watch.actor, freeze, &report, err);
+        status = dw_keep_actor(cli, args, watch.actor, freeze, DW_KEEP_NEW, &report, err);
         if (status == DW_OK) dw_say_freeze(cli, freeze, &report);
         if (status == DW_OK) frozen = dw_json_freeze(freeze, &report);
     }
@@ -168,6 +168,8 @@ out:
 static const dw_option options[] = {
     {"message", DW_OPTION_TEXT, "TEXT", "a message for the actor; several are handled in order; without any, each line of standard input is one"},
     {"freeze", DW_OPTION_TEXT, "FILE.drift", "write a checkpoint at the end"},
+    DW_OPTION_FORCE,
+    DW_OPTION_NO_PROGRAM,
     DW_OPTION_AT,
     DW_OPTION_MODEL,
     DW_OPTION_DEVICE,

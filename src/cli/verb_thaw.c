@@ -23,8 +23,7 @@ static dw_status run_thaw(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *const *messages = dw_args_texts(args, "message", &n_messages);
     json_t *turns = json_array(), *object = NULL;
 
-    dw_status status = dw_open_runtime_for(cli, args, file, &runtime, err);
-    if (status == DW_OK) status = dw_actor_thaw(runtime, file, &options, &watch.actor, &report, err);
+    dw_status status = dw_wake_actor(cli, args, file, &options, &runtime, &watch.actor, &report, err);
     uint64_t ready_at_ns = dw_os_monotonic_ns();
     if (status == DW_OK) dw_say_thaw(cli, &report);
     if (status == DW_OK) status = dw_take_turns(&watch, messages, n_messages, dw_args_number(args, "at", 0), turns, err);
@@ -51,6 +50,7 @@ static const dw_option options[] = {
     {"message", DW_OPTION_TEXT, "TEXT", "a message to go on with; several are handled in order"},
     {"digest", DW_OPTION_FLAG, NULL, "print the hashes of memory, KV rows and tokens at the end, to compare actors"},
     {"name", DW_OPTION_TEXT, "NAME", "the actor's name from now on; default the one in the file"},
+    DW_OPTION_PROGRAM,
     DW_OPTION_AT,
     DW_OPTION_MODEL,
     DW_OPTION_DEVICE,

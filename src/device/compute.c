@@ -220,7 +220,7 @@ dw_status dw_compute_run(dw_device *device, const dw_compute_request *request, d
     }
     if (!wraps) status = prepare_copy(&r, err);
     uint64_t prepared = dw_os_monotonic_ns();
-    if (status == DW_OK) status = dw_device_compute(device, r.graph, err);
+    if (status == DW_OK) status = dw_device_compute_until(device, r.graph, request->stop, err);
     uint64_t computed = dw_os_monotonic_ns();
     if (status == DW_OK && !wraps) status = copy_back(&r);
     dw_buffer_destroy(r.buffer);

@@ -33,6 +33,7 @@ typedef struct dw_compute_request {
     const dw_compute_tensor *tensors; size_t n_tensors;
     const dw_compute_node *nodes; size_t n_nodes;
     bool copy;              /* take the explicit-copy path */
+    const _Atomic bool *stop; /* gives up between two nodes once it is true, where the device can (device.h); NULL: never */
 } dw_compute_request;
 
 typedef struct dw_compute_report {

@@ -83,6 +83,8 @@ dw_status dw_device_open(const char *name, const dw_device_options *options, dw_
     dw_device_found found[DW_DEVICES_MAX];
     if (!split_name(name, backend, &index) || index >= dw_device_find(backend, found, DW_DEVICES_MAX)) return not_found(name, err);
 
+    if (!found[index].tried) return dw_fail(err, DW_E_NO_MEMORY, "no memory to find out what device %s can", name);
+
     dw_device *device = calloc(1, sizeof *device);
     if (device == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a device");
     dw_status status = dw_os_mutex_create(&device->computing, err);

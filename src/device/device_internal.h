@@ -8,6 +8,7 @@
 /* One device as this build knows it before it is opened. */
 typedef struct dw_device_found {
     dw_device_info info;
+    bool tried;             /* false: there was no memory to find out what it can, so `info` does not say it */
     ggml_backend_dev_t ggml;
 } dw_device_found;
 

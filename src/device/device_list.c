@@ -61,18 +61,20 @@ ggml_backend_buffer_t dw_device_import(ggml_backend_dev_t device, void *address,
     return device->iface.buffer_from_host_ptr(device, address, size, size);
 }
 
-static bool can_import_a_page(ggml_backend_dev_t device) {
+/* False: there was no page to try it with, which says nothing about the device. */
+static bool try_to_import_a_page(ggml_backend_dev_t device, bool *works) {
     size_t page = dw_os_page_bytes();
     void *address = NULL;
+    *works = false;
     if (dw_os_map_reserve(page, &address, NULL) != DW_OK) return false;
-    bool works = false;
-    if (dw_os_map_anonymous(address, page, NULL) == DW_OK) {
+    bool tried = dw_os_map_anonymous(address, page, NULL) == DW_OK;
+    if (tried) {
         ggml_backend_buffer_t buffer = dw_device_import(device, address, page);
-        works = buffer != NULL;
+        *works = buffer != NULL;
         ggml_backend_buffer_free(buffer);
     }
     dw_os_unmap(address, page);
-    return works;
+    return tried;
 }
 
 /* Whether the device would add two tensors of n floats. */
@@ -108,7 +110,9 @@ static dw_device_kind kind_of(ggml_backend_dev_t device, const char *description
     return type == GGML_BACKEND_DEVICE_TYPE_IGPU ? DW_DEVICE_GPU_UNIFIED : DW_DEVICE_GPU_DISCRETE;
 }
 
-static void describe(const struct backend_row *row, size_t index, ggml_backend_dev_t device, dw_device_info *info) {
+static void describe(const struct backend_row *row, size_t index, dw_device_found *found) {
+    ggml_backend_dev_t device = found->ggml;
+    dw_device_info *info = &found->info;
     memset(info, 0, sizeof *info);
     if (index == 0) snprintf(info->name, sizeof info->name, "%s", row->name);
     else snprintf(info->name, sizeof info->name, "%s%zu", row->name, index);
@@ -121,8 +125,10 @@ static void describe(const struct backend_row *row, size_t index, ggml_backend_d
     ggml_backend_dev_memory(device, &memory_free, &memory_total);
     info->memory_bytes = memory_total;
     info->memory_free_bytes = memory_free;
-    info->can_wrap = can_import_a_page(device);
-    if (info->can_wrap) {
+    found->tried = try_to_import_a_page(device, &info->can_wrap);
+    if (!found->tried) {
+        snprintf(info->reason, sizeof info->reason, "there was no memory to find out what it can");
+    } else if (info->can_wrap) {
         /* An import is of whole pages everywhere but on the CPU, where a wrap is a pointer. How much one import may cover is not
          * told by ggml: it refuses what is too much. */
         info->wrap_align_bytes = info->kind == DW_DEVICE_CPU ? info->tensor_align_bytes : dw_os_page_bytes();
@@ -145,7 +151,7 @@ size_t dw_device_find(const char *backend, dw_device_found *out, size_t capacity
         for (size_t i = 0; i < count; i++, found++) {
             if (found >= capacity) continue;
             out[found].ggml = ggml_backend_reg_dev_get(reg, i);
-            describe(&backends[b], i, out[found].ggml, &out[found].info);
+            describe(&backends[b], i, &out[found]);
         }
     }
     return found;

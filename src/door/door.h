@@ -6,17 +6,21 @@
  *   observer   who watches a turn; called on the thread that runs it
  *
  * Rules
- * 1. A door is open between dw_door_open and dw_door_close, while a turn's guest code runs. Else `enter` is DW_E_STATE; so it is while a
- *    program initialises itself.
- * 2. What an operation decides on is copied out of guest memory once, when the request is taken, and the copy is checked (I5).
- * 3. No window overlaps another one that is lent, and no operation reads or writes memory that is lent to another: DW_E_BUSY. So
- *    whatever the engine reads in a window while it works is what the engine wrote there. Windows are lent until the call of `enter` that
- *    took the request delivers, and results are written only then: how fast an engine is changes nothing. Of one request, windows
- *    and results must not overlap each other: DW_E_INVALID.
- * 4. No number that is not finite leaves as a result of a model: the completion is DW_E_DEVICE then. Logits may be -inf.
- * 5. The door knows no actor. What it needs of one is in dw_door_options: sessions through a table of functions, the rest as values.
+ * 1. A door is open between dw_door_open and dw_door_close, while a turn's guest code runs. Else `enter` is DW_E_STATE;
+ *    so it is while a program initialises itself.
+ * 2. What an operation decides on is copied out of guest memory once, when the request is taken, and the copy is
+ *    checked (I5).
+ * 3. No window overlaps another one that is lent, and no operation reads or writes memory that is lent to another:
+ *    DW_E_BUSY. So whatever the engine reads in a window while it works is what the engine wrote there. Windows are
+ *    lent until the call of `enter` that took the request delivers, and results are written only then: how fast an
+ *    engine is changes nothing. Of one request, windows and results must not overlap each other: DW_E_INVALID.
+ * 4. No number that is not finite leaves as a result of a model: the completion is DW_E_DEVICE then. Logits and
+ *    log-probabilities may be -inf.
+ * 5. The door knows no actor. What it needs of one is in dw_door_options: sessions through a table of functions, the
+ *    rest as values.
  * 6. Every wait is at the door's park (park.h).
- * Threads: the thread of the actor's turns; engine threads reach an operation through its port (port.h). dw_door_park's park by any.
+ * Threads: the thread of the actor's turns; engine threads reach an operation through its port (port.h). dw_door_park's
+ * park by any.
  */
 #ifndef DW_DOOR_DOOR_H
 #define DW_DOOR_DOOR_H
@@ -81,7 +85,8 @@ typedef struct dw_door_counts {
 
 typedef struct dw_door_message { const void *body; uint32_t size; uint64_t turn; } dw_door_message;
 
-/* The guest handles this message from now on. `body` is borrowed until the door is closed; the park's turn has begun. */
+/* The guest handles this message from now on. `body` is borrowed until the door is closed; the park's turn has
+ * begun. */
 void dw_door_open(dw_door *door, const dw_door_message *message);
 /* Cancels what the guest left outstanding and waits for it: afterwards nothing is lent. */
 void dw_door_close(dw_door *door);
@@ -89,7 +94,7 @@ dw_door_counts dw_door_counts_of(const dw_door *door);  /* of the turn that runs
 dw_writer *dw_door_reply(dw_door *door);                /* of the same turn; borrowed */
 
 /* The guest's `driftwood.enter` (wasm.h dw_enter_function); context is the door. */
-int32_t dw_door_enter(void *context, dw_guest_memory *memory, uint32_t requests, uint32_t n_requests, uint32_t completions,
-                      uint32_t capacity, uint32_t wait, int64_t deadline_ns, dw_status *stop);
+int32_t dw_door_enter(void *context, dw_guest_memory *memory, uint32_t requests, uint32_t n_requests,
+                      uint32_t completions, uint32_t capacity, uint32_t wait, int64_t deadline_ns, dw_status *stop);
 
 #endif

@@ -20,18 +20,22 @@ struct dw_door {
 
 /* --- memory.c: guest memory as operations may use it (door.h rules 2 and 3) ------------------------------------ */
 
-/* wasm.h's functions, and DW_E_BUSY for what overlaps a window that is lent. A view is for what is only written, or read once. */
+/* wasm.h's functions, and DW_E_BUSY for what overlaps a window that is lent. A view is for what is only written, or
+ * read once. */
 dw_status dw_door_view(dw_door *door, uint32_t ptr, uint64_t bytes, uint32_t align, void **out) DW_MUST_USE;
 dw_status dw_door_read(dw_door *door, uint32_t ptr, void *out, uint64_t bytes) DW_MUST_USE;
 dw_status dw_door_write(dw_door *door, uint32_t ptr, const void *data, uint64_t bytes) DW_MUST_USE;
 /* A copy of bytes, charged to the operation; malloc'ed, never NULL. */
-dw_status dw_door_copy(dw_door *door, dw_operation *op, uint32_t ptr, uint64_t bytes, uint32_t align, void **out) DW_MUST_USE;
+dw_status dw_door_copy(dw_door *door, dw_operation *op, uint32_t ptr, uint64_t bytes, uint32_t align,
+                       void **out) DW_MUST_USE;
 /* Frees such a copy (NULL is a no-op) before its operation ends. */
 void dw_door_drop_copy(dw_door *door, dw_operation *op, void *copy, uint64_t bytes);
-/* A place for a result is there and is not lent; ptr 0 is none and DW_OK. The same is asked again when the result is written. */
+/* A place for a result is there and is not lent; ptr 0 is none and DW_OK. The same is asked again when the result is
+ * written. */
 dw_status dw_door_check_place(dw_door *door, uint32_t ptr, uint64_t bytes, uint32_t align) DW_MUST_USE;
-/* Lends the pages of the operation's spans, which are sorted here; they count as written from now on: a device may write them unseen by page
- * tracking, also when its job fails. DW_E_INVALID when they overlap each other, DW_E_BUSY when they overlap what is lent. */
+/* Lends the pages of the operation's spans, which are sorted here; they count as written from now on: a device may
+ * write them unseen by page tracking, also when its job fails. DW_E_INVALID when they overlap each other, DW_E_BUSY
+ * when they overlap what is lent. */
 dw_status dw_door_lend(dw_door *door, dw_operation *op) DW_MUST_USE;
 /* What a done operation had lent is the guest's again. */
 void dw_door_return(dw_door *door, dw_operation *op);
@@ -40,10 +44,11 @@ void dw_door_return(dw_door *door, dw_operation *op);
 
 /* Takes a copy of everything the request refers to in guest memory and checks it; a failure completes it. */
 dw_status dw_operation_copy_in(dw_door *door, dw_operation *op) DW_MUST_USE;
-/* Begins it, its session being free. Sets op->completion and returns true when it is complete already; false: dw_port_done comes later. */
+/* Begins it, its session being free. Sets op->completion and returns true when it is complete already; false:
+ * dw_port_done comes later. */
 bool dw_operation_start(dw_door *door, dw_operation *op);
-/* Writes small results into guest memory; the completion's status may still become an error. to_guest false: there is no guest to
- * tell, only the books are kept. */
+/* Writes small results into guest memory; the completion's status may still become an error. to_guest false: there is
+ * no guest to tell, only the books are kept. */
 void dw_operation_deliver(dw_door *door, dw_operation *op, bool to_guest);
 /* Asks a running one to end; it still completes through dw_port_done. */
 void dw_operation_cancel(dw_operation *op);

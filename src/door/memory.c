@@ -1,19 +1,19 @@
 /* memory.c: guest memory as operations may use it: copied once (door.h rule 2), and never where it is lent (rule 3).
  *
- * What is lent is known by spans, to the byte, because a program may well keep a reply beside the logits of a row. The window is
- * the pages around all spans of an operation: what a device maps, not what it writes. */
+ * What is lent is known by spans, to the byte, because a program may well keep a reply beside the logits of a row. The
+ * window is the pages around all spans of an operation: what a device maps, not what it writes. */
 #include <assert.h>
 #include <stdlib.h>
 #include "door/door_internal.h"
 #include "os/os.h"
 
-static bool is_lent(const dw_door *door, uint32_t ptr, uint64_t bytes) {
+static bool place_is_lent(const dw_door *door, uint32_t ptr, uint64_t bytes) {
     return dw_port_is_lent(door->port, ptr, ptr + bytes);
 }
 
 dw_status dw_door_view(dw_door *door, uint32_t ptr, uint64_t bytes, uint32_t align, void **out) {
     dw_status status = dw_guest_view(door->memory, ptr, bytes, align, out);
-    return status == DW_OK && is_lent(door, ptr, bytes) ? DW_E_BUSY : status;
+    return status == DW_OK && place_is_lent(door, ptr, bytes) ? DW_E_BUSY : status;
 }
 
 dw_status dw_door_read(dw_door *door, uint32_t ptr, void *out, uint64_t bytes) {

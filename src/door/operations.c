@@ -32,7 +32,8 @@ static dw_status op_emit(dw_door *door, dw_operation *op) {
     const char *text;
     const dw_observer *observer = &door->observer;
     dw_status status = view_text(door, &op->request, &text);
-    if (status == DW_OK && observer->on_text && op->request.len0) observer->on_text(observer->context, text, op->request.len0);
+    if (status == DW_OK && observer->on_text && op->request.len0)
+        observer->on_text(observer->context, text, op->request.len0);
     return status;
 }
 
@@ -42,7 +43,8 @@ static dw_status op_log(dw_door *door, dw_operation *op) {
     if (op->request.arg0 > DW_LOG_TRACE) return DW_E_INVALID;
     if (op->request.len0 > DW_LOG_LINE_BYTES_MAX) return DW_E_LIMIT;
     dw_status status = view_text(door, &op->request, &text);
-    if (status == DW_OK && observer->on_log) observer->on_log(observer->context, (int)op->request.arg0, text, op->request.len0);
+    if (status == DW_OK && observer->on_log)
+        observer->on_log(observer->context, (int)op->request.arg0, text, op->request.len0);
     return status;
 }
 
@@ -77,14 +79,16 @@ dw_status dw_door_session_of(dw_door *door, const dw_operation *op, dw_door_sess
 }
 
 /* Takes a session and a model over into the owner's table; *handle is the session's. */
-static dw_status add_session(dw_door *door, dw_session *session, dw_model_entry *model, uint32_t *handle) {
+static dw_status add_door_session(dw_door *door, dw_session *session, dw_model_entry *model, uint32_t *handle) {
     dw_door_session *added = NULL;
     dw_status status = door->options.sessions.add(door->options.sessions.context, session, model, &added);
     if (status == DW_OK) *handle = added->handle;
     return status;
 }
 
-static bool room_for_session(const dw_door *door) { return door->options.sessions.room(door->options.sessions.context); }
+static bool room_for_session(const dw_door *door) {
+    return door->options.sessions.room(door->options.sessions.context);
+}
 
 static dw_status op_session_open(dw_door *door, dw_operation *op) {
     char name[DW_MODEL_NAME_BYTES_MAX];
@@ -93,8 +97,11 @@ static dw_status op_session_open(dw_door *door, dw_operation *op) {
     if (status != DW_OK) return status;
     dw_model_entry *model = dw_runtime_take_model(door->options.runtime, name, op->request.len0);
     if (!model) return DW_E_NOT_FOUND;
-    dw_session_options options = {.fast = (op->request.flags & DW_FLAG_FAST) != 0, .granted = (op->request.flags & DW_FLAG_SHARED) != 0,
-                                  .owner = door->options.owner, .priority = door->options.priority, .seed = op->request.arg0};
+    dw_session_options options = {.fast = (op->request.flags & DW_FLAG_FAST) != 0,
+                                  .granted = (op->request.flags & DW_FLAG_SHARED) != 0,
+                                  .owner = door->options.owner,
+                                  .priority = door->options.priority,
+                                  .seed = op->request.arg0};
     const dw_model_info *info = dw_model_info_view(model->model);
     const uint32_t context_tokens = info->context_tokens, n_vocab = info->n_vocab;
     dw_session *session = NULL;
@@ -103,7 +110,7 @@ static dw_status op_session_open(dw_door *door, dw_operation *op) {
         dw_model_entry_release(model);
         return status;
     }
-    status = add_session(door, session, model, &op->completion.result0);
+    status = add_door_session(door, session, model, &op->completion.result0);
     if (status != DW_OK) return status;
     op->completion.result1 = context_tokens;
     op->completion.result2 = n_vocab;
@@ -148,7 +155,8 @@ static dw_status op_session_tokens(dw_door *door, dw_operation *op) {
     return DW_OK;
 }
 
-/* It may begin while windows are lent, when its session is free: so the tokens wait for their delivery like all results. */
+/* It may begin while windows are lent, when its session is free: so the tokens wait for their delivery like all
+ * results. */
 static dw_status check_tokens_place(dw_door *door, dw_operation *op) {
     uint64_t bytes = (uint64_t)op->request.len0 * sizeof *op->tokens;
     return dw_port_is_lent(door->port, op->request.ptr0, op->request.ptr0 + bytes) ? DW_E_BUSY : DW_OK;
@@ -179,10 +187,12 @@ static dw_status op_session_fork(dw_door *door, dw_operation *op) {
     if (!room_for_session(door)) return DW_E_LIMIT;
     dw_session *child = NULL;
     status = dw_session_fork(session->session, &child, NULL);
-    return status == DW_OK ? add_session(door, child, dw_model_entry_retain(session->model), &op->completion.result0) : status;
+    return status == DW_OK
+               ? add_door_session(door, child, dw_model_entry_retain(session->model), &op->completion.result0)
+               : status;
 }
 
-static uint32_t common_prefix(const int32_t *a, uint32_t n_a, const int32_t *b, uint32_t n_b) {
+static uint32_t tokens_in_common(const int32_t *a, uint32_t n_a, const int32_t *b, uint32_t n_b) {
     uint32_t n = 0;
     while (n < n_a && n < n_b && a[n] == b[n]) n++;
     return n;
@@ -194,7 +204,7 @@ static dw_status op_session_sync(dw_door *door, dw_operation *op) {
     if (status != DW_OK) return status;
     uint32_t n_tokens = 0, n_reused = 0, n_wanted = op->request.len0;
     const int32_t *log = dw_session_tokens(session->session, &n_tokens);
-    status = dw_door_save_session(door, session, common_prefix(log, n_tokens, op->tokens, n_wanted));
+    status = dw_door_save_session(door, session, tokens_in_common(log, n_tokens, op->tokens, n_wanted));
     if (status == DW_OK) status = dw_session_sync(session->session, op->tokens, n_wanted, &n_reused, NULL);
     if (status != DW_OK) return status;
     op->completion.result0 = n_reused;
@@ -243,7 +253,8 @@ static const operation_kind kinds[] = {
     {DW_OP_FORWARD, 0, USES_HANDLE | USES_0 | USES_1, true, dw_forward_copy_in, NULL},
     {DW_OP_GENERATE, 0, USES_HANDLE | USES_0 | USES_1 | USES_2, true, dw_generate_copy_in, NULL},
     {DW_OP_EMBED, 0, USES_0 | USES_1, false, dw_embed_copy_in, NULL},
-    {DW_OP_TOKENIZE, DW_FLAG_SPECIAL | DW_FLAG_CONTROL, USES_HANDLE | USES_0 | USES_1, false, NULL, dw_tokenize_operation},
+    {DW_OP_TOKENIZE, DW_FLAG_SPECIAL | DW_FLAG_CONTROL, USES_HANDLE | USES_0 | USES_1, false, NULL,
+     dw_tokenize_operation},
     {DW_OP_DETOKENIZE, DW_FLAG_CONTROL, USES_HANDLE | USES_0 | USES_1, false, NULL, dw_detokenize_operation},
     {DW_OP_TOKEN_INFO, 0, USES_HANDLE | USES_ARG0, false, NULL, dw_token_info_operation},
     {DW_OP_COMPUTE, DW_FLAG_COPY, USES_0, false, NULL, dw_compute_operation},

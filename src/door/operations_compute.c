@@ -1,7 +1,7 @@
 /* operations_compute.c: a guest's own tensor operations on its own memory (guest.h DW_OP_COMPUTE, device/compute.h).
  *
- * The pages from the first to the last tensor are one window: lent, wrapped by the device, computed on, and given back, all while the guest
- * is parked in this call (I5). */
+ * The pages from the first to the last tensor are one window: lent, wrapped by the device, computed on, and given back,
+ * all while the guest is parked in this call (I5). */
 #include <string.h>
 #include "device/compute.h"
 #include "door/door_internal.h"
@@ -26,13 +26,14 @@ static dw_status read_compute_options(dw_door *door, const dw_request *request, 
     return out->n_tensors > DW_COMPUTE_TENSORS_MAX || out->n_nodes > DW_COMPUTE_NODES_MAX ? DW_E_LIMIT : DW_OK;
 }
 
-static dw_status read_tensors(dw_door *door, const dw_compute_options *options, compute_plan *plan) {
+static dw_status read_compute_tensors(dw_door *door, const dw_compute_options *options, compute_plan *plan) {
     dw_tensor given[DW_COMPUTE_TENSORS_MAX];
     dw_status status = dw_door_read(door, options->tensors, given, options->n_tensors * sizeof given[0]);
     plan->first = UINT64_MAX;
     for (uint32_t i = 0; i < options->n_tensors && status == DW_OK; i++) {
         if (given[i].ptr % DW_TENSOR_ALIGN) return DW_E_INVALID;
-        plan->tensors[i] = (dw_compute_tensor){.offset = given[i].ptr, .type = given[i].type, .columns = given[i].columns, .rows = given[i].rows};
+        plan->tensors[i] = (dw_compute_tensor){
+            .offset = given[i].ptr, .type = given[i].type, .columns = given[i].columns, .rows = given[i].rows};
         uint64_t bytes = 0;
         void *ignored;
         status = dw_compute_tensor_bytes(&plan->tensors[i], &bytes);
@@ -51,14 +52,16 @@ static dw_status read_plan(dw_door *door, const dw_request *request, compute_pla
     if (status != DW_OK) return status;
     if (options.device_len > sizeof name) return DW_E_NOT_FOUND;
     status = dw_door_read(door, options.device, name, options.device_len);
-    if (status == DW_OK) status = read_tensors(door, &options, plan);
+    if (status == DW_OK) status = read_compute_tensors(door, &options, plan);
     if (status == DW_OK) {
-        _Static_assert(sizeof(dw_node) == sizeof(dw_compute_node), "a node is the same four numbers for guest and host");
+        _Static_assert(sizeof(dw_node) == sizeof(dw_compute_node),
+                       "a node is the same four numbers for guest and host");
         plan->n_nodes = options.n_nodes;
         status = dw_door_read(door, options.nodes, plan->nodes, options.n_nodes * sizeof plan->nodes[0]);
     }
     if (status != DW_OK) return status;
-    return dw_runtime_take_device(door->options.runtime, door->port->park, name, options.device_len, &plan->device, NULL);
+    return dw_runtime_take_device(door->options.runtime, door->port->park, name, options.device_len, &plan->device,
+                                  NULL);
 }
 
 /* What the device writes bypasses page tracking (I1), also what it wrote before it failed: the outputs are dirty. */
@@ -73,8 +76,8 @@ static dw_status touch_outputs(dw_region *region, const compute_plan *plan) {
     return status;
 }
 
-/* A device cannot be stopped half-way, so that neither a deadline nor a stop ends a computation: its size has to (I7). Shapes that do not
- * fit each other are refused by the device module. */
+/* Nothing ends an operation half-way, and only the CPU looks at a stop between two: what bounds a computation is its
+ * size (I7). Shapes that do not fit each other are refused by the device module. */
 static dw_status check_work(const compute_plan *plan) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < plan->n_nodes; i++) {
@@ -82,7 +85,9 @@ static dw_status check_work(const compute_plan *plan) {
         if (node->a >= plan->n_tensors || node->out >= plan->n_tensors) return DW_E_RANGE;
         const dw_compute_tensor *a = &plan->tensors[node->a], *out = &plan->tensors[node->out];
         uint64_t elements = (uint64_t)out->columns * out->rows, multiplies = 0;
-        if (!dw_mul_u64(elements, node->op == DW_NODE_MUL_MAT ? a->columns : 1, &multiplies) || !dw_add_u64(sum, multiplies, &sum)) return DW_E_LIMIT;
+        if (!dw_mul_u64(elements, node->op == DW_NODE_MUL_MAT ? a->columns : 1, &multiplies) ||
+            !dw_add_u64(sum, multiplies, &sum))
+            return DW_E_LIMIT;
     }
     return sum > DW_COMPUTE_MULTIPLIES_MAX ? DW_E_LIMIT : DW_OK;
 }
@@ -101,16 +106,22 @@ static dw_status compute_in_window(dw_door *door, const compute_plan *plan, bool
     dw_window window = {0};
     dw_status status = dw_region_lend(region, plan->first, plan->end - plan->first, &window, NULL);
     if (status != DW_OK) return status;
-    dw_compute_request request = {.window = (uint8_t *)dw_region_base(region) + plan->first, .window_bytes = plan->end - plan->first,
-                                  .tensors = plan->tensors, .n_tensors = plan->n_tensors, .nodes = plan->nodes,
-                                  .n_nodes = plan->n_nodes, .copy = copy};
+    dw_compute_request request = {.window = (uint8_t *)dw_region_base(region) + plan->first,
+                                  .window_bytes = plan->end - plan->first,
+                                  .tensors = plan->tensors,
+                                  .n_tensors = plan->n_tensors,
+                                  .nodes = plan->nodes,
+                                  .n_nodes = plan->n_nodes,
+                                  .copy = copy,
+                                  .stop = dw_park_stop_flag(door->port->park)};
     dw_error err;
     status = dw_device_entry_begin(plan->device, door->port->park); /* actors on other threads compute there too */
     if (status == DW_OK) {
         status = dw_compute_run(plan->device->device, &request, report, &err);
         dw_device_entry_end(plan->device);
-        if (status != DW_OK) {
-            dw_log(DW_LOG_WARN, "compute", "actor=%s status=%s reason=%s", door->options.name, dw_status_name(status), err.text);
+        if (status != DW_OK && status != DW_E_CANCELLED) {
+            dw_log(DW_LOG_WARN, "compute", "actor=%s status=%s reason=%s", door->options.name, dw_status_name(status),
+                   err.text);
         }
     }
     dw_status returned = dw_region_return(region, window);

@@ -1,7 +1,7 @@
 /* operations_embed.c: texts to vectors (guest.h DW_OP_EMBED): from the guest's records to a job of the model's engine.
  *
- * Texts are copied, tokenized and checked when the request is taken. The vectors' pages are lent while the job runs: the model's graph
- * writes there itself where its device can. No session takes part. */
+ * Texts are copied, tokenized and checked when the request is taken. The vectors' pages are lent while the job runs:
+ * the model's graph writes there itself where its device can. No session takes part. */
 #include <stdlib.h>
 #include <string.h>
 #include "door/door_internal.h"
@@ -54,7 +54,8 @@ static dw_status room_for(embed_plan *plan, uint64_t n) {
 
 static dw_status copy_text_tokens(embed_plan *plan, const dw_text *text, uint32_t *n) {
     void *place;
-    dw_status status = dw_door_view(plan->door, text->ptr, (uint64_t)text->len * sizeof(int32_t), sizeof(int32_t), &place);
+    dw_status status =
+        dw_door_view(plan->door, text->ptr, (uint64_t)text->len * sizeof(int32_t), sizeof(int32_t), &place);
     if (status == DW_OK) status = room_for(plan, text->len);
     if (status != DW_OK) return status;
     memcpy(plan->op->tokens + plan->n_tokens, place, text->len * sizeof(int32_t));
@@ -71,7 +72,8 @@ static dw_status tokenize_copy(embed_plan *plan, const char *text, uint32_t leng
     if (needed > plan->info->context_tokens) return DW_OK; /* refused with its number by the caller */
     status = room_for(plan, needed);
     if (status != DW_OK) return status;
-    status = dw_vocab_tokenize(plan->vocab, text, length, true, false, plan->op->tokens + plan->n_tokens, needed, &made, NULL);
+    status = dw_vocab_tokenize(plan->vocab, text, length, true, false, plan->op->tokens + plan->n_tokens, needed, &made,
+                               NULL);
     return status == DW_OK && made != needed ? DW_E_INTERNAL : status;
 }
 
@@ -98,7 +100,8 @@ static dw_status text_copy_in(embed_plan *plan, const dw_text *text, uint32_t i)
     }
     /* Its tokens' address follows when op->tokens has stopped moving. */
     op->embed_texts[i].n_tokens = n;
-    op->embed_texts[i].vector = (float *)(void *)(plan->vectors_place + (size_t)i * plan->info->n_embedding * sizeof(float));
+    op->embed_texts[i].vector =
+        (float *)(void *)(plan->vectors_place + (size_t)i * plan->info->n_embedding * sizeof(float));
     plan->n_tokens += n;
     return DW_OK;
 }
@@ -150,7 +153,10 @@ dw_status dw_embed_copy_in(dw_door *door, dw_operation *op) {
     embed_plan plan = {.door = door, .op = op, .info = info, .vocab = dw_model_vocab(model),
                        .are_tokens = (options.flags & DW_EMBED_TOKENS) != 0};
     op->completion.result0 = info->n_embedding;
-    op->job = (dw_job){.kind = DW_JOB_EMBED, .model = model, .n_texts = options.n_texts, .pooling = (dw_pooling)options.pooling,
+    op->job = (dw_job){.kind = DW_JOB_EMBED,
+                       .model = model,
+                       .n_texts = options.n_texts,
+                       .pooling = (dw_pooling)options.pooling,
                        .normalize = (options.flags & DW_EMBED_NORMALIZE) != 0};
     return options.n_texts ? plan_vectors(&plan, &options) : DW_OK; /* none: only asks what the model is */
 }
@@ -177,7 +183,8 @@ bool dw_embed_start(dw_door *door, dw_operation *op) {
     op->completion.status = status;
     if (status == DW_OK) return false;
     op->has_job = false;
-    dw_log(DW_LOG_INFO, "job_refused", "actor=%s status=%s reason=%s", door->options.name, dw_status_name(status), err.text);
+    dw_log(DW_LOG_INFO, "job_refused", "actor=%s status=%s reason=%s", door->options.name, dw_status_name(status),
+           err.text);
     return true;
 }
 

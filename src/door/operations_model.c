@@ -1,7 +1,7 @@
 /* operations_model.c: forward and generate: from the guest's records to a job of the engine, and back.
  *
- * Everything is copied and checked when the request is taken. Logits go straight into guest memory, which is lent for that long; all other
- * results are small, wait in the operation, and are written when the completion is delivered. */
+ * Everything is copied and checked when the request is taken. Logits go straight into guest memory, which is lent for
+ * that long; all other results are small, wait in the operation, and are written when the completion is delivered. */
 #include <stdlib.h>
 #include <string.h>
 #include "door/door_internal.h"
@@ -14,14 +14,18 @@ dw_status dw_tokens_copy_in(dw_door *door, dw_operation *op) {
     void *copy = NULL;
     if (n > DW_TURN_TOKENS_MAX) return DW_E_LIMIT;
     if (n == 0) return DW_OK;
-    dw_status status = dw_door_copy(door, op, op->request.ptr0, (uint64_t)n * sizeof *op->tokens, sizeof *op->tokens, &copy);
+    dw_status status =
+        dw_door_copy(door, op, op->request.ptr0, (uint64_t)n * sizeof *op->tokens, sizeof *op->tokens, &copy);
     op->tokens = copy;
     return status;
 }
 
 /* 0 stands for "off" in the guest's options. */
 static dw_status sampling_of(const dw_sampling_options *options, dw_sampling *out) {
-    *out = (dw_sampling){.temperature = options->temperature, .top_p = options->top_p, .min_p = options->min_p, .top_k = options->top_k};
+    *out = (dw_sampling){.temperature = options->temperature,
+                         .top_p = options->top_p,
+                         .min_p = options->min_p,
+                         .top_k = options->top_k};
     if (options->top_p == 0.0f) out->top_p = 1.0f; /* exactly the zero of an untouched field */
     return dw_sampling_check(out, NULL);
 }
@@ -31,7 +35,9 @@ static dw_status sampling_of(const dw_sampling_options *options, dw_sampling *ou
 static bool fields_agree(const dw_row *wanted) {
     if (wanted->reserved[0] || wanted->reserved[1] || (wanted->flags & ~(uint32_t)DW_ROW_SAMPLE)) return false;
     if ((wanted->top == 0) != (wanted->n_top == 0)) return false;
-    if ((wanted->candidates == 0) != (wanted->n_candidates == 0) || (wanted->candidates == 0) != (wanted->candidate_logprobs == 0)) return false;
+    if ((wanted->candidates == 0) != (wanted->n_candidates == 0) ||
+        (wanted->candidates == 0) != (wanted->candidate_logprobs == 0))
+        return false;
     return ((wanted->flags & DW_ROW_SAMPLE) != 0) == (wanted->sampled != 0);
 }
 
@@ -52,7 +58,8 @@ static dw_status make_row_buffers(dw_door *door, dw_operation *op, dw_row_result
         row->candidates = calloc(wanted->n_candidates, sizeof *row->candidates);
         row->candidate_logprobs = calloc(wanted->n_candidates, sizeof *row->candidate_logprobs);
         if (!row->candidates || !row->candidate_logprobs) return DW_E_NO_MEMORY;
-        dw_status status = dw_door_read(door, wanted->candidates, row->candidates, wanted->n_candidates * sizeof *row->candidates);
+        dw_status status =
+            dw_door_read(door, wanted->candidates, row->candidates, wanted->n_candidates * sizeof *row->candidates);
         if (status != DW_OK) return status;
         request->candidates = row->candidates;
         request->candidate_logprobs = row->candidate_logprobs;
@@ -79,14 +86,16 @@ static void places_of_row(const dw_row *wanted, result_place out[ROW_PLACES]) {
     out[4] = (result_place){wanted->candidates, wanted->n_candidates * sizeof(int32_t)};
 }
 
-static dw_status row_copy_in(dw_door *door, uint32_t n_vocab, dw_operation *op, dw_row_result *row, dw_row_request *request) {
+static dw_status row_copy_in(dw_door *door, uint32_t n_vocab, dw_operation *op, dw_row_result *row,
+                             dw_row_request *request) {
     const dw_row *wanted = &row->wanted;
     result_place places[ROW_PLACES];
     dw_status status = DW_OK;
     if (!fields_agree(wanted)) return DW_E_INVALID;
     if (wanted->n_top > DW_TOP_K_MAX || wanted->n_candidates > DW_CANDIDATES_MAX) return DW_E_LIMIT;
     places_of_row(wanted, places);
-    for (int i = 0; i < ROW_PLACES && status == DW_OK; i++) status = dw_door_check_place(door, places[i].ptr, places[i].bytes, 4);
+    for (int i = 0; i < ROW_PLACES && status == DW_OK; i++)
+        status = dw_door_check_place(door, places[i].ptr, places[i].bytes, 4);
     if (status == DW_OK && wanted->logits) {
         void *logits;
         uint64_t bytes = (uint64_t)n_vocab * sizeof(float);
@@ -135,7 +144,11 @@ dw_status dw_forward_copy_in(dw_door *door, dw_operation *op) {
     if (status == DW_OK) status = make_rows(op, n_rows);
     if (status != DW_OK) return status;
     uint32_t n_vocab = dw_model_info_view(session->model->model)->n_vocab;
-    op->job = (dw_job){.kind = DW_JOB_FORWARD, .tokens = op->tokens, .n_tokens = op->request.len0, .rows = op->row_requests, .n_rows = n_rows};
+    op->job = (dw_job){.kind = DW_JOB_FORWARD,
+                       .tokens = op->tokens,
+                       .n_tokens = op->request.len0,
+                       .rows = op->row_requests,
+                       .n_rows = n_rows};
     for (uint32_t i = 0; i < n_rows && status == DW_OK; i++) {
         memcpy(&op->rows[i].wanted, (const uint8_t *)records + i * sizeof(dw_row), sizeof(dw_row));
         status = row_copy_in(door, n_vocab, op, &op->rows[i], &op->row_requests[i]);
@@ -202,9 +215,14 @@ dw_status dw_generate_copy_in(dw_door *door, dw_operation *op) {
     /* The engine asks the vocabulary which token ends the text. It must not wait for that: others' jobs would, too. */
     if (status == DW_OK) status = dw_vocab_wait_in_turn(dw_model_vocab(session->model->model), door->port->park, NULL);
     if (status != DW_OK) return status;
-    op->job = (dw_job){.kind = DW_JOB_GENERATE, .tokens = op->tokens, .n_tokens = op->request.len0, .n_max = op->generate.n_max,
-                       .stops = (const char *const *)op->stops, .n_stops = op->generate.n_stops,
-                       .ignore_end = (op->generate.flags & DW_GENERATE_IGNORE_END) != 0, .on_text = keep_text};
+    op->job = (dw_job){.kind = DW_JOB_GENERATE,
+                       .tokens = op->tokens,
+                       .n_tokens = op->request.len0,
+                       .n_max = op->generate.n_max,
+                       .stops = (const char *const *)op->stops,
+                       .n_stops = op->generate.n_stops,
+                       .ignore_end = (op->generate.flags & DW_GENERATE_IGNORE_END) != 0,
+                       .on_text = keep_text};
     return sampling_of(&op->generate.sampling, &op->job.sampling);
 }
 
@@ -217,8 +235,8 @@ static void job_done(dw_job *job) {
     dw_port_done(op->port, op);
 }
 
-/* A job that adds no token to a session without pending ones computes the last row again (its logits are wanted), in another shape
- * than the first time: a row from before this turn has to be saved. */
+/* A job that adds no token to a session without pending ones computes the last row again (its logits are wanted), in
+ * another shape than the first time: a row from before this turn has to be saved. */
 static dw_status save_last_row(dw_door *door, dw_door_session *session, const dw_operation *op) {
     uint32_t n_tokens = 0;
     dw_session_tokens(session->session, &n_tokens);
@@ -228,7 +246,7 @@ static dw_status save_last_row(dw_door *door, dw_door_session *session, const dw
 
 dw_status dw_job_start(dw_door *door, dw_operation *op) {
     dw_door_session *session;
-    dw_status status = dw_door_session_of(door, op, &session); /* it may have been closed by a request before this one */
+    dw_status status = dw_door_session_of(door, op, &session); /* a request before this one may have closed it */
     if (status == DW_OK) status = save_last_row(door, session, op);
     if (status != DW_OK) return status;
     op->job.session = session->session;
@@ -240,7 +258,8 @@ dw_status dw_job_start(dw_door *door, dw_operation *op) {
     status = dw_engine_submit(op->engine, &op->job, &err);
     if (status != DW_OK) {
         op->has_job = false;
-        dw_log(DW_LOG_INFO, "job_refused", "actor=%s status=%s reason=%s", door->options.name, dw_status_name(status), err.text);
+        dw_log(DW_LOG_INFO, "job_refused", "actor=%s status=%s reason=%s", door->options.name, dw_status_name(status),
+               err.text);
     }
     return status;
 }
@@ -253,12 +272,14 @@ static dw_status write_if(dw_door *door, uint32_t ptr, const void *data, uint64_
     return ptr ? dw_door_write(door, ptr, data, bytes) : DW_OK;
 }
 
-static dw_status deliver_row(dw_door *door, const dw_row_result *row, const dw_row_request *request) {
-    _Static_assert(sizeof(dw_scored_token) == sizeof(dw_token_score), "the guest's and the host's scored token are the same 8 bytes");
+static dw_status deliver_row_results(dw_door *door, const dw_row_result *row, const dw_row_request *request) {
+    _Static_assert(sizeof(dw_scored_token) == sizeof(dw_token_score),
+                   "the guest's and the host's scored token are the same 8 bytes");
     const dw_row *wanted = &row->wanted;
     dw_status status = write_if(door, wanted->top, row->top, wanted->n_top * sizeof *row->top);
     if (status == DW_OK) {
-        status = write_if(door, wanted->candidate_logprobs, row->candidate_logprobs, wanted->n_candidates * sizeof *row->candidate_logprobs);
+        status = write_if(door, wanted->candidate_logprobs, row->candidate_logprobs,
+                          wanted->n_candidates * sizeof *row->candidate_logprobs);
     }
     if (status == DW_OK) status = write_if(door, wanted->entropy, &row->entropy, sizeof row->entropy);
     if (status == DW_OK) status = write_if(door, wanted->sampled, &request->sampled, sizeof request->sampled);
@@ -283,13 +304,13 @@ static void deliver_forward(dw_door *door, dw_operation *op) {
     op->completion.result1 = op->log_length;
     if (op->completion.status == DW_OK) op->completion.status = check_logits(op);
     for (uint32_t i = 0; i < op->job.n_rows && op->completion.status == DW_OK; i++) {
-        op->completion.status = deliver_row(door, &op->rows[i], &op->row_requests[i]);
+        op->completion.status = deliver_row_results(door, &op->rows[i], &op->row_requests[i]);
     }
 }
 
 static void deliver_generate(dw_door *door, dw_operation *op, bool interrupted) {
-    /* The user asked for an end: what there is by now is the answer. Without a token made, the request's own are not in the log
-     * either (job.h rule 3), and an answer would claim that they are. */
+    /* The user asked for an end: what there is by now is the answer. Without a token made, the request's own are not in
+     * the log either (job.h rule 3), and an answer would claim that they are. */
     bool kept = op->job.n_generated > 0 || op->job.n_tokens == 0;
     if (op->completion.status == DW_E_CANCELLED && interrupted && kept) {
         op->completion.status = DW_OK;
@@ -314,7 +335,8 @@ void dw_job_deliver(dw_door *door, dw_operation *op, bool to_guest) {
     counts->copied_bytes += op->job.copied_bytes;
     counts->model_ns += op->job.prefill_ns + op->job.decode_ns;
     if (op->job.status != DW_OK && op->job.status != DW_E_CANCELLED) {
-        dw_log(DW_LOG_WARN, "job", "actor=%s status=%s reason=%s", door->options.name, dw_status_name(op->job.status), op->job.error.text);
+        dw_log(DW_LOG_WARN, "job", "actor=%s status=%s reason=%s", door->options.name, dw_status_name(op->job.status),
+               op->job.error.text);
     }
     if (!to_guest) return;
     if (op->job.kind == DW_JOB_FORWARD) deliver_forward(door, op);

@@ -1,5 +1,5 @@
-/* operations_text.c: text to tokens and back, with the vocabulary of a session's model. Texts and tokens are copied, then looked at: the
- * vocabulary goes over them more than once (door.h rule 2). */
+/* operations_text.c: text to tokens and back, with the vocabulary of a session's model. Texts and tokens are copied,
+ * then looked at: the vocabulary goes over them more than once (door.h rule 2). */
 #include "door/door_internal.h"
 
 /* The model of the request's session; handle 0: the default one. To be released. */
@@ -32,7 +32,8 @@ dw_status dw_tokenize_operation(dw_door *door, dw_operation *op) {
     if (request->len1 > DW_TURN_TOKENS_MAX || request->len0 > DW_TEXT_BYTES_MAX) return DW_E_LIMIT;
     dw_status status = vocab_of(door, op, &model, &vocab);
     if (status == DW_OK) status = dw_door_copy(door, op, request->ptr0, request->len0, 1, &text);
-    if (status == DW_OK) status = dw_door_view(door, request->ptr1, (uint64_t)request->len1 * sizeof(int32_t), 4, &tokens);
+    if (status == DW_OK)
+        status = dw_door_view(door, request->ptr1, (uint64_t)request->len1 * sizeof(int32_t), 4, &tokens);
     if (status == DW_OK) {
         status = dw_vocab_tokenize(vocab, text, request->len0, (request->flags & DW_FLAG_SPECIAL) != 0,
                                    (request->flags & DW_FLAG_CONTROL) != 0, tokens, request->len1, &n, NULL);
@@ -51,11 +52,12 @@ dw_status dw_detokenize_operation(dw_door *door, dw_operation *op) {
     size_t n = 0;
     if (request->len0 > DW_TURN_TOKENS_MAX) return DW_E_LIMIT;
     dw_status status = vocab_of(door, op, &model, &vocab);
-    if (status == DW_OK) status = dw_door_copy(door, op, request->ptr0, (uint64_t)request->len0 * sizeof(int32_t), 4, &tokens);
+    if (status == DW_OK)
+        status = dw_door_copy(door, op, request->ptr0, (uint64_t)request->len0 * sizeof(int32_t), 4, &tokens);
     if (status == DW_OK) status = dw_door_view(door, request->ptr1, request->len1, 1, &text);
     if (status == DW_OK) {
-        status = dw_vocab_detokenize(vocab, tokens, request->len0, (request->flags & DW_FLAG_CONTROL) != 0, text, request->len1, &n,
-                                     NULL);
+        status = dw_vocab_detokenize(vocab, tokens, request->len0, (request->flags & DW_FLAG_CONTROL) != 0, text,
+                                     request->len1, &n, NULL);
         op->completion.result0 = (uint32_t)n;
     }
     dw_door_drop_copy(door, op, tokens, (uint64_t)request->len0 * sizeof(int32_t));

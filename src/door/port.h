@@ -3,9 +3,9 @@
  *   operation   one request from submission to the delivery of its completion
  *   span        bytes of guest memory that an operation with a window has lent; a window is the pages around its spans
  *
- * An operation is made and delivered by the turn's thread. In between it may be with an engine thread, which only appends text and
- * marks it done. States: waiting (for its session) -> running -> done; operations that need no waiting are done at once.
- * The port's lock is that of the actor's park.
+ * An operation is made and delivered by the turn's thread. In between it may be with an engine thread, which only
+ * appends text and marks it done. States: waiting (for its session) -> running -> done; operations that need no waiting
+ * are done at once. The port's lock is that of the actor's park.
  * Threads: the functions say which.
  */
 #ifndef DW_DOOR_PORT_H
@@ -81,12 +81,12 @@ void dw_port_destroy(dw_port *port); /* empty */
 /* Turn's thread. The operation belongs to the port until dw_port_remove, which frees it and all it holds. */
 dw_operation *dw_port_add(dw_port *port, const dw_request *request);
 void dw_port_remove(dw_port *port, dw_operation *op);
-/* Turn's thread, before memory is taken for an operation: DW_E_LIMIT when the actor's operations would hold too much (I7). Removing the
- * operation gives it back. */
+/* Turn's thread, before memory is taken for an operation: DW_E_LIMIT when the actor's operations would hold too much
+ * (I7). Removing the operation gives it back. */
 dw_status dw_port_charge(dw_port *port, dw_operation *op, uint64_t bytes) DW_MUST_USE;
 void dw_port_refund(dw_port *port, dw_operation *op, uint64_t bytes); /* what was charged before, sooner */
-/* Turn's thread: the operation's spans are lent from now on, also when it is done, until they are taken back: which requests are refused
- * must not depend on how fast an engine is. */
+/* Turn's thread: the operation's spans are lent from now on, also when it is done, until they are taken back: which
+ * requests are refused must not depend on how fast an engine is. */
 void dw_port_lend(dw_port *port, dw_operation *op);
 void dw_port_take_back(dw_port *port, dw_operation *op);
 /* Turn's thread: whether a span that is lent shares a byte with [first, end). */
@@ -99,7 +99,8 @@ void dw_port_done(dw_port *port, dw_operation *op);
 dw_operation *dw_port_oldest_done(const dw_port *port);
 /* Engine's thread: more text. False when it does not fit. */
 bool dw_port_append_text(dw_port *port, dw_operation *op, const char *text, size_t size);
-/* Lock held: everything that must hold of a port between two changes. Runs after each change in builds with DW_FAULTS. */
+/* Lock held: everything that must hold of a port between two changes. Runs after each change in builds with
+ * DW_FAULTS. */
 void dw_port_check(const dw_port *port);
 
 #endif

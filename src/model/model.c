@@ -114,7 +114,7 @@ static dw_status make_pool(dw_model *model, const dw_model_options *options, dw_
 /* A pool that was kept goes on with the model whose rows it holds, and no other. */
 static dw_status take_kept_pool(dw_model *model, dw_session_pool *pool, dw_error *err) {
     dw_model_fingerprint fingerprint;
-    dw_status status = dw_model_fingerprint_of(model, &fingerprint, err);
+    dw_status status = dw_model_fingerprint_of(model, DW_FINGERPRINT_TENSORS, &fingerprint, err);
     if (status != DW_OK) return status;
     const dw_session_pool_options *options = &pool->options;
     bool same = pool->has_origin && memcmp(&pool->origin, &fingerprint, sizeof fingerprint) == 0 && options->kv.n_layers == model->hp.n_layers &&
@@ -174,7 +174,7 @@ dw_status dw_model_keep_pool(dw_model *model, dw_session_pool **out, dw_error *e
     *out = NULL;
     if (model->pool == NULL) return dw_fail(err, DW_E_STATE, "%s has no sessions", model->info.name);
     dw_model_fingerprint fingerprint;
-    dw_status status = dw_model_fingerprint_of(model, &fingerprint, err);
+    dw_status status = dw_model_fingerprint_of(model, DW_FINGERPRINT_TENSORS, &fingerprint, err);
     if (status != DW_OK) return status;
     dw_os_mutex_lock(model->pool->lock);
     model->pool->origin = fingerprint;
@@ -254,17 +254,17 @@ dw_vocab *dw_model_vocab(dw_model *model) { return model->vocab; }
 dw_device *dw_model_device(dw_model *model) { return model->device; }
 dw_session_pool *dw_model_pool(const dw_model *model) { return model->pool; }
 
-dw_status dw_model_fingerprint_of(dw_model *model, dw_model_fingerprint *out, dw_error *err) {
+dw_status dw_model_fingerprint_of(dw_model *model, dw_fingerprint_kind kind, dw_model_fingerprint *out, dw_error *err) {
     dw_os_mutex_lock(model->lock);
-    bool known = model->has_fingerprint;
-    *out = model->fingerprint;
+    bool known = model->has_fingerprint[kind];
+    *out = model->fingerprints[kind];
     dw_os_mutex_unlock(model->lock);
     if (known) return DW_OK;
-    dw_status status = dw_fingerprint_find(model->gguf, model->info.architecture, model->weights.rope_is_long, out, err);
+    dw_status status = dw_fingerprint_find(model->gguf, model->info.architecture, model->weights.rope_is_long, kind, out, err);
     if (status != DW_OK) return status;
     dw_os_mutex_lock(model->lock);
-    model->fingerprint = *out;
-    model->has_fingerprint = true;
+    model->fingerprints[kind] = *out;
+    model->has_fingerprint[kind] = true;
     dw_os_mutex_unlock(model->lock);
     return DW_OK;
 }

@@ -22,6 +22,7 @@
 #include "model/graph/graph.h"
 #include "model/session/session.h"
 #include "model/text/text.h"
+#include "model/weights/weights.h"
 
 typedef struct dw_model_options {
     uint32_t context_tokens;  /* longest session; 0 = what the model was trained for, at most 32768 */
@@ -77,7 +78,7 @@ dw_status dw_model_create_session(dw_model *model, const dw_session_options *opt
 dw_status dw_model_restore_session(dw_model *model, const dw_session_image *image, dw_session **out, dw_error *err) DW_MUST_USE;
 
 /* What must be equal for KV rows to be this model's (fingerprint.h). Found once, then kept. Any thread. */
-dw_status dw_model_fingerprint_of(dw_model *model, dw_model_fingerprint *out, dw_error *err) DW_MUST_USE;
+dw_status dw_model_fingerprint_of(dw_model *model, dw_fingerprint_kind kind, dw_model_fingerprint *out, dw_error *err) DW_MUST_USE;
 /* What must also be equal for bit-exact continuation: "build=...;isa=...;device=...;threads=any;kv=F16;weights=mapped;chunk=256/64". Threads are named
  * where bits depend on how many there are: the CPU with more threads than the model has heads. */
 enum { DW_PROFILE_BYTES = 256 };

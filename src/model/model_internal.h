@@ -31,8 +31,8 @@ struct dw_model {
     uint32_t hidden_rows;
     /* Once asked for, under the lock. */
     dw_os_mutex *lock;
-    bool has_fingerprint;
-    dw_model_fingerprint fingerprint;
+    bool has_fingerprint[2]; /* by kind */
+    dw_model_fingerprint fingerprints[2];
 };
 
 /* Room for n rows of `width` values in the model's logits or hidden rows, kept for later. The evaluating thread's; what lies there may

@@ -1,5 +1,5 @@
-/* gate.c: what several threads wait for (park.h). Those who run turns wait at their parks, so that a stop or a deadline reaches them;
- * the others wait at the gate's own condition. */
+/* gate.c: what several threads wait for (park.h). Those who run turns wait at their parks, so that a stop or a deadline
+ * reaches them; the others wait at the gate's own condition. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -80,7 +80,8 @@ static void sleep_at_gate(dw_gate *gate, gate_waiter *waiter) {
     }
     dw_gate_unlock(gate);
     dw_park_lock(waiter->park);
-    while (!waiter->look && dw_park_ending(waiter->park) == DW_OK) dw_park_wait(waiter->park, dw_park_deadline(waiter->park));
+    while (!waiter->look && dw_park_ending(waiter->park) == DW_OK)
+        dw_park_wait(waiter->park, dw_park_deadline(waiter->park));
     waiter->look = false;
     dw_park_unlock(waiter->park);
     dw_gate_lock(gate);

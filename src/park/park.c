@@ -49,6 +49,7 @@ uint64_t dw_park_turn(const dw_park *park) { return atomic_load(&park->turn); }
 uint64_t dw_park_deadline(const dw_park *park) { return park->deadline_ns; }
 bool dw_park_interrupted(const dw_park *park) { return atomic_load(&park->interrupted); }
 bool dw_park_stopped(const dw_park *park) { return atomic_load(&park->stopped); }
+const _Atomic bool *dw_park_stop_flag(const dw_park *park) { return &park->stopped; }
 
 /* --- the turn ------------------------------------------------------------------------------------------------ */
 

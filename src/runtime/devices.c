@@ -73,7 +73,8 @@ static bool device_is_there_or_ours_to_open(void *context) {
     return wish->runtime->opening_device = true;
 }
 
-/* Opens the device that this thread has begun to open. The lock is released meanwhile, because opening may take a second. */
+/* Opens the device that this thread has begun to open. The lock is released meanwhile, because opening may take a
+ * second. */
 static dw_status open_device_for_all(dw_runtime *runtime, const char *name, dw_error *err) {
     dw_device_entry *entry = NULL;
     dw_status status = DW_OK;
@@ -90,7 +91,8 @@ static dw_status open_device_for_all(dw_runtime *runtime, const char *name, dw_e
     return status;
 }
 
-static dw_status find_or_open_device(dw_runtime *runtime, dw_park *park, const char *name, dw_device_entry **out, dw_error *err) {
+static dw_status find_or_open_device(dw_runtime *runtime, dw_park *park, const char *name, dw_device_entry **out,
+                                     dw_error *err) {
     device_wish wish = {.runtime = runtime, .name = name};
     dw_status status = dw_gate_wait(runtime->devices_gate, park, device_is_there_or_ours_to_open, &wish);
     if (status != DW_OK) return dw_fail(err, status, "the turn ended before device %s was open", name);
@@ -103,8 +105,8 @@ static dw_status find_or_open_device(dw_runtime *runtime, dw_park *park, const c
 
 /* --- taking, removing ---------------------------------------------------------------------------------------- */
 
-dw_status dw_runtime_take_device(dw_runtime *runtime, dw_park *park, const char *name, size_t length, dw_device_entry **out,
-                                 dw_error *err) {
+dw_status dw_runtime_take_device(dw_runtime *runtime, dw_park *park, const char *name, size_t length,
+                                 dw_device_entry **out, dw_error *err) {
     char wanted[sizeof runtime->device_name];
     *out = NULL;
     if (length >= sizeof wanted) return dw_fail(err, DW_E_NOT_FOUND, "no device has a name of %zu bytes", length);
@@ -122,7 +124,8 @@ dw_status dw_runtime_take_device(dw_runtime *runtime, dw_park *park, const char 
 
 dw_status dw_runtime_remove_device(dw_runtime *runtime, const char *name, dw_error *err) {
     dw_device_entry *removed = NULL;
-    if (strcmp(name, runtime->device_name) == 0) return dw_fail(err, DW_E_BUSY, "%s is the default device of this runtime", name);
+    if (strcmp(name, runtime->device_name) == 0)
+        return dw_fail(err, DW_E_BUSY, "%s is the default device of this runtime", name);
     dw_gate_lock(runtime->devices_gate);
     size_t place = place_of_device(runtime, name);
     if (place < runtime->n_devices) {

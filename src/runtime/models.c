@@ -37,7 +37,8 @@ static dw_status may_add_model(const dw_runtime *runtime, const char *name, dw_e
     if (place_of_model(runtime, name, strlen(name)) < runtime->n_models) {
         return dw_fail(err, DW_E_EXISTS, "a model named '%s' is open already", name);
     }
-    if (runtime->n_models == DW_RUNTIME_MODELS_MAX) return dw_fail(err, DW_E_LIMIT, "%u models are open already", DW_RUNTIME_MODELS_MAX);
+    if (runtime->n_models == DW_RUNTIME_MODELS_MAX)
+        return dw_fail(err, DW_E_LIMIT, "%u models are open already", DW_RUNTIME_MODELS_MAX);
     return DW_OK;
 }
 
@@ -71,7 +72,7 @@ dw_status dw_runtime_add_model(dw_runtime *runtime, const char *name, const char
     status = dw_model_open(path, runtime->engine_device, &runtime->model_options, &entry->model, err);
     if (status == DW_OK) {
         dw_os_mutex_lock(runtime->models_mutex);
-        status = may_add_model(runtime, name, err); /* somebody else may have added one while this one was being opened */
+        status = may_add_model(runtime, name, err); /* somebody else may have added one meanwhile */
         if (status == DW_OK) runtime->models[runtime->n_models++] = entry;
         dw_os_mutex_unlock(runtime->models_mutex);
     }
@@ -86,7 +87,8 @@ dw_status dw_runtime_remove_model(dw_runtime *runtime, const char *name, dw_erro
     if (place < runtime->n_models) {
         removed = runtime->models[place];
         runtime->n_models--;
-        memmove(&runtime->models[place], &runtime->models[place + 1], (runtime->n_models - place) * sizeof(dw_model_entry *));
+        memmove(&runtime->models[place], &runtime->models[place + 1],
+                (runtime->n_models - place) * sizeof(dw_model_entry *));
     }
     dw_os_mutex_unlock(runtime->models_mutex);
     if (!removed) return dw_fail(err, DW_E_NOT_FOUND, "no model named '%s' is open", name);

@@ -19,7 +19,8 @@ static size_t place_of_program(const dw_runtime *runtime, const dw_hash *hash) {
 static dw_program *forget_program(dw_runtime *runtime, size_t place) {
     dw_program *program = runtime->programs[place];
     runtime->n_programs--;
-    memmove(&runtime->programs[place], &runtime->programs[place + 1], (runtime->n_programs - place) * sizeof(dw_program *));
+    memmove(&runtime->programs[place], &runtime->programs[place + 1],
+            (runtime->n_programs - place) * sizeof(dw_program *));
     return program;
 }
 
@@ -39,8 +40,8 @@ static dw_program *known_program(dw_runtime *runtime, const dw_hash *hash) {
     return known;
 }
 
-/* Takes *program over into the registry and gives it back as the caller's too; or, when somebody else has prepared the same meanwhile, gives
- * that one instead. */
+/* Takes *program over into the registry and gives it back as the caller's too; or, when somebody else has prepared the
+ * same meanwhile, gives that one instead. */
 static void register_program(dw_runtime *runtime, dw_program **program) {
     dw_program *dropped = NULL;
     dw_os_mutex_lock(runtime->programs_mutex);
@@ -64,8 +65,8 @@ static void program_path(const dw_runtime *runtime, const dw_hash *hash, char *o
     snprintf(out, size, "%s/programs/%s.wasm", runtime->cache_folder, hex);
 }
 
-static dw_status prepare_source(dw_runtime *runtime, const char *path, const uint8_t *source, size_t size, dw_program **out,
-                                dw_error *err) {
+static dw_status prepare_source(dw_runtime *runtime, const char *path, const uint8_t *source, size_t size,
+                                dw_program **out, dw_error *err) {
     dw_hash hash;
     dw_status status = dw_hash_of(source, size, &hash);
     if (status != DW_OK) return dw_fail(err, status, "%s: hashing failed", path);
@@ -97,6 +98,27 @@ dw_status dw_runtime_load_program(dw_runtime *runtime, const char *path, dw_prog
     return status;
 }
 
+dw_status dw_runtime_adopt_program(dw_runtime *runtime, const void *source, size_t size, const char *whence, dw_program **out, dw_error *err) {
+    dw_status status = prepare_source(runtime, whence, source, size, out, err);
+    if (status == DW_OK) keep_source(runtime, &dw_program_info_view(*out)->hash, source, size);
+    return status;
+}
+
+dw_status dw_runtime_program_source(const dw_runtime *runtime, const dw_hash *hash, uint8_t **out, size_t *size, dw_error *err) {
+    char path[700];
+    dw_hash actual;
+    program_path(runtime, hash, path, sizeof path);
+    *out = NULL;
+    dw_status status = dw_os_read_file(path, DW_PROGRAM_BYTES_MAX, out, size, err);
+    if (status == DW_OK) status = dw_hash_of(*out, *size, &actual);
+    if (status == DW_OK && !dw_hash_equal(&actual, hash)) status = dw_fail(err, DW_E_HASH, "%s does not have the content its name says", path);
+    if (status == DW_OK) return DW_OK;
+    free(*out);
+    *out = NULL;
+    *size = 0;
+    return status;
+}
+
 dw_status dw_runtime_find_program(dw_runtime *runtime, const dw_hash *hash, dw_program **out, dw_error *err) {
     char path[700], hex[DW_HASH_HEX_BYTES];
     uint8_t *source = NULL;
@@ -106,7 +128,8 @@ dw_status dw_runtime_find_program(dw_runtime *runtime, const dw_hash *hash, dw_p
     program_path(runtime, hash, path, sizeof path);
     dw_hash_hex(hash, hex);
     if (!dw_os_exists(path)) {
-        return dw_fail(err, DW_E_NOT_FOUND, "the program with SHA-256 %.16s... was never run here: name its .wasm file with --program", hex);
+        return dw_fail(err, DW_E_NOT_FOUND,
+                       "the program with SHA-256 %.16s... was never run here: name its .wasm file with --program", hex);
     }
     dw_status status = dw_os_read_file(path, DW_PROGRAM_BYTES_MAX, &source, &size, err);
     if (status == DW_OK) status = prepare_source(runtime, path, source, size, out, err);

@@ -1,4 +1,5 @@
-/* runtime.c: making and unmaking a runtime, and its quotas. The registries are in models.c, devices.c and programs.c. */
+/* runtime.c: making and unmaking a runtime, and its quotas. The registries are in models.c, devices.c and
+ * programs.c. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,8 @@ static dw_status take_quotas(dw_runtime *runtime, const dw_runtime_options *opti
         return dw_fail(err, DW_E_RANGE, "a runtime has at most %u actors", DW_RUNTIME_ACTORS_MAX);
     }
     if (options->memory_bytes_max > DW_GUEST_MEMORY_BYTES_MAX) {
-        return dw_fail(err, DW_E_RANGE, "an actor's memory has at most %llu bytes", (unsigned long long)DW_GUEST_MEMORY_BYTES_MAX);
+        return dw_fail(err, DW_E_RANGE, "an actor's memory has at most %llu bytes",
+                       (unsigned long long)DW_GUEST_MEMORY_BYTES_MAX);
     }
     runtime->actors_max = options->actors_max ? options->actors_max : DW_RUNTIME_ACTORS_MAX;
     runtime->memory_bytes_max = options->memory_bytes_max ? options->memory_bytes_max : DW_ACTOR_MEMORY_BYTES;
@@ -53,8 +55,10 @@ dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out,
     dw_runtime *runtime = calloc(1, sizeof *runtime);
     if (!runtime) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a runtime");
     runtime->threads = options->threads;
-    runtime->model_options = (dw_model_options){.context_tokens = options->context_tokens, .sessions_max = options->sessions_max,
-                                                .kv_type = options->kv_type, .repack = options->repack,
+    runtime->model_options = (dw_model_options){.context_tokens = options->context_tokens,
+                                                .sessions_max = options->sessions_max,
+                                                .kv_type = options->kv_type,
+                                                .repack = options->repack,
                                                 .kv_bytes_max = options->kv_bytes_max};
     snprintf(runtime->device_name, sizeof runtime->device_name, "%s", options->device ? options->device : "cpu");
     atomic_init(&runtime->next_owner, DW_OWNERS_END);

@@ -2,16 +2,20 @@
  *
  *   runtime    one per process, usually; any number of actors live in it
  *   registry   programs by their hash, models and devices by their name; entries come and go while actors run
- *   entry      a model or a device with a count of its users: the registry is one, each session, request or computation another
+ *   entry      a model or a device with a count of its users: the registry is one, each session, request or computation
+ *              another
  *   quota      a bound of the runtime on what its actors may take together, or each
  *
  * Rules
- * 1. A model or device that is removed leaves its table at once: who asks for the name from then on gets DW_E_NOT_FOUND (of a device:
- *    it is opened anew), and the name is free. It is closed when its last user lets it go; nobody is interrupted.
- * 2. The default model is the one that was added first of those that are there. The default device cannot be removed (DW_E_BUSY).
- * 3. A program is prepared once: whoever asks for the same source gets the same dw_program. When the registry is full, it forgets the
- *    program that was asked for longest ago; those who use it keep it.
- * 4. Reaching a quota refuses with DW_E_LIMIT and changes nothing. A guest that grows beyond its actor's memory gets -1 from memory.grow.
+ * 1. A model or device that is removed leaves its table at once: who asks for the name from then on gets DW_E_NOT_FOUND
+ *    (of a device: it is opened anew), and the name is free. It is closed when its last user lets it go; nobody is
+ *    interrupted.
+ * 2. The default model is the one that was added first of those that are there. The default device cannot be removed
+ *    (DW_E_BUSY).
+ * 3. A program is prepared once: whoever asks for the same source gets the same dw_program. When the registry is full,
+ *    it forgets the program that was asked for longest ago; those who use it keep it.
+ * 4. Reaching a quota refuses with DW_E_LIMIT and changes nothing. A guest that grows beyond its actor's memory gets -1
+ *    from memory.grow.
  * Threads: every function by any thread. A runtime is destroyed after all its actors.
  */
 #ifndef DW_RUNTIME_RUNTIME_H
@@ -36,7 +40,7 @@ typedef struct dw_runtime_options {
     uint64_t kv_bytes_max;     /* of each model's KV rows; 0 = no bound */
     dw_kv_type kv_type;        /* of each model's KV rows */
     uint32_t actors_max;       /* that live at the same time; 0 = DW_RUNTIME_ACTORS_MAX, which is also the most */
-    uint64_t memory_bytes_max; /* of each actor's linear memory; 0 = DW_ACTOR_MEMORY_BYTES; at most DW_GUEST_MEMORY_BYTES_MAX */
+    uint64_t memory_bytes_max; /* of each actor's linear memory; 0 = DW_ACTOR_MEMORY_BYTES */
 } dw_runtime_options;
 
 dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out, dw_error *err) DW_MUST_USE;
@@ -60,11 +64,20 @@ dw_status dw_runtime_remove_device(dw_runtime *runtime, const char *name, dw_err
 
 /* --- programs ------------------------------------------------------------------------------------------------ */
 
-/* Prepares the program at `path` and keeps its source in the cache folder under its hash, so that a checkpoint finds it later.
- * *out is the caller's: dw_program_release. */
+/* Prepares the program at `path` and keeps its source in the cache folder under its hash, so that a checkpoint finds it
+ * later. *out is the caller's: dw_program_release. */
 dw_status dw_runtime_load_program(dw_runtime *runtime, const char *path, dw_program **out, dw_error *err) DW_MUST_USE;
-/* The program with this hash, from the registry or the cache folder; DW_E_NOT_FOUND says what to do. *out is the caller's. */
-dw_status dw_runtime_find_program(dw_runtime *runtime, const dw_hash *hash, dw_program **out, dw_error *err) DW_MUST_USE;
+/* The program with this hash, from the registry or the cache folder; DW_E_NOT_FOUND says what to do. *out is the
+ * caller's. */
+dw_status dw_runtime_find_program(dw_runtime *runtime, const dw_hash *hash, dw_program **out,
+                                  dw_error *err) DW_MUST_USE;
+/* The program with this source, which is kept as by dw_runtime_load_program; `whence` names it in errors. *out is the
+ * caller's. */
+dw_status dw_runtime_adopt_program(dw_runtime *runtime, const void *source, size_t size, const char *whence,
+                                   dw_program **out, dw_error *err) DW_MUST_USE;
+/* The kept source of a program, malloc'ed; DW_E_NOT_FOUND when the cache folder has none. */
+dw_status dw_runtime_program_source(const dw_runtime *runtime, const dw_hash *hash, uint8_t **out, size_t *size,
+                                    dw_error *err) DW_MUST_USE;
 /* The registry lets it go; its users keep it. DW_E_NOT_FOUND. */
 dw_status dw_runtime_remove_program(dw_runtime *runtime, const dw_hash *hash, dw_error *err) DW_MUST_USE;
 
@@ -94,10 +107,11 @@ typedef struct dw_device_entry {
     _Atomic uint32_t users;
 } dw_device_entry;
 
-/* The device of this name (length 0: the default), opened now if need be, to be released. DW_E_NOT_FOUND, DW_E_LIMIT. While another thread
- * opens a device the turn waits at `park` (NULL: a thread that runs no turn): DW_E_CANCELLED, DW_E_DEADLINE when it ends first. */
-dw_status dw_runtime_take_device(dw_runtime *runtime, dw_park *park, const char *name, size_t length, dw_device_entry **out,
-                                 dw_error *err) DW_MUST_USE;
+/* The device of this name (length 0: the default), opened now if need be, to be released. DW_E_NOT_FOUND, DW_E_LIMIT.
+ * While another thread opens a device the turn waits at `park` (NULL: a thread that runs no turn): DW_E_CANCELLED,
+ * DW_E_DEADLINE when it ends first. */
+dw_status dw_runtime_take_device(dw_runtime *runtime, dw_park *park, const char *name, size_t length,
+                                 dw_device_entry **out, dw_error *err) DW_MUST_USE;
 void dw_device_entry_release(dw_device_entry *entry); /* NULL is a no-op */
 /* Waits at `park` until nobody else computes on it: DW_E_CANCELLED, DW_E_DEADLINE when the turn ends first. */
 dw_status dw_device_entry_begin(dw_device_entry *entry, dw_park *park) DW_MUST_USE;

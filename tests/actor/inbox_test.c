@@ -16,7 +16,9 @@ static dw_inbox *make_inbox(void) {
     return inbox;
 }
 
-static void put_text(dw_inbox *inbox, const char *text) { assert_int_equal(dw_inbox_put(inbox, text, strlen(text), 5, &err), DW_OK); }
+static void put_text(dw_inbox *inbox, const char *text) {
+    assert_int_equal(dw_inbox_put(inbox, text, strlen(text), 5, &err), DW_OK);
+}
 
 static void assert_first(const dw_mailbox *box, uint64_t id, const char *text) {
     const dw_message *first = dw_mailbox_first(box);

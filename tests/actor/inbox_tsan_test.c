@@ -1,5 +1,5 @@
-/* inbox_tsan_test.c: several threads send while one takes over and handles, under the thread sanitizer. Nothing is lost or doubled, each
- * sender's messages come in the order in which it sent them, and the numbers rise. */
+/* inbox_tsan_test.c: several threads send while one takes over and handles, under the thread sanitizer. Nothing is lost
+ * or doubled, each sender's messages come in the order in which it sent them, and the numbers rise. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

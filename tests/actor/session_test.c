@@ -285,7 +285,7 @@ static void a_conversation_that_is_moved_equals_one_that_is_not(void **state) {
         dw_actor *next = NULL;
         dw_thaw_report report;
         if (move == 0) {
-            assert_ok(dw_actor_freeze(t.actor, path, NULL, &err), err);
+            assert_ok(dw_actor_freeze(t.actor, path, NULL, NULL, &err), err);
             assert_ok(dw_actor_thaw(f->runtime, path, NULL, &next, &report, &err), err);
             assert_true(report.exact && report.verified && report.tokens_recomputed == 0);
         } else if (move == 1) {
@@ -340,11 +340,19 @@ static void actors_share_within_an_owner_with_forks_and_where_both_grant_it(void
     assert_false(shares_a_long_prompt(others[2], 0));
     assert_false(shares_a_long_prompt(others[3], 0));
     assert_true(shares_a_long_prompt(others[4], 0));
-    /* A checkpoint does not say whose it is. */
-    assert_ok(dw_actor_freeze(others[3], path, NULL, &err), err);
+    /* A checkpoint does not say whose it is: this one was frozen before it had read anything. */
+    dw_actor *fresh = owned(f, "fresh", 7);
+    assert_int_equal(fixture_say(fresh, "s1"), DW_OK);
+    assert_ok(dw_actor_freeze(fresh, path, NULL, NULL, &err), err);
+    dw_actor_destroy(fresh);
     dw_thaw_options options = {.program = f->probe, .name = "thawed"};
     assert_ok(dw_actor_thaw(f->runtime, path, &options, &thawed, NULL, &err), err);
     assert_false(shares_a_long_prompt(thawed, 0));
+    dw_actor_destroy(thawed);
+    /* What its own sessions had prefilled it shares, as it would have without the file. */
+    assert_ok(dw_actor_freeze(others[3], path, NULL, NULL, &err), err);
+    assert_ok(dw_actor_thaw(f->runtime, path, &options, &thawed, NULL, &err), err);
+    assert_true(shares_a_long_prompt(thawed, 0));
     dw_actor_options out_of_range = {.name = "nobody", .owner = DW_OWNERS_END};
     assert_int_equal(dw_actor_create(f->runtime, f->probe, &out_of_range, &nobody, &err), DW_E_RANGE);
     for (int i = 0; i < 5; i++) dw_actor_destroy(others[i]);
@@ -365,7 +373,7 @@ static void safetensors_reads_the_rows_that_the_actor_holds(void **state) {
     talk t = talk_begin(f, "rows");
     fixture_request(t.actor, forward(&t, 0, 90));
     fixture_request(t.actor, generate(&t, 0, 3));
-    assert_ok(dw_actor_freeze(t.actor, drift, NULL, &err), err);
+    assert_ok(dw_actor_freeze(t.actor, drift, NULL, NULL, &err), err);
 
     dw_session *session = dw_actor_session(t.actor, 0);
     FILE *out = fopen(rows, "wb");

@@ -51,7 +51,7 @@ static void bad_turn(dw_actor *actor) {
 static dw_actor *through_a_file(tables_fixture *f, dw_actor *actor) {
     dw_error err = {0};
     dw_actor *thawed = NULL;
-    assert_ok(dw_actor_freeze(actor, f->path, NULL, &err), err);
+    assert_ok(dw_actor_freeze(actor, f->path, NULL, NULL, &err), err);
     dw_actor_destroy(actor);
     assert_ok(dw_actor_thaw(f->base->runtime, f->path, NULL, &thawed, NULL, &err), err);
     return thawed;
@@ -118,7 +118,7 @@ static void a_checkpoint_with_tables_that_the_program_cannot_have_made_is_refuse
     dw_checkpoint *checkpoint = NULL;
     dw_actor *actor = new_actor(f, "forged");
     for (int i = 0; i < 5; i++) turn(actor);
-    assert_ok(dw_actor_freeze(actor, f->path, NULL, &err), err);
+    assert_ok(dw_actor_freeze(actor, f->path, NULL, NULL, &err), err);
     dw_actor_destroy(actor);
     assert_ok(dw_checkpoint_open(f->path, &checkpoint, &err), err);
     assert_int_equal(dw_checkpoint_view(checkpoint)->n_tables, 3);

@@ -112,7 +112,7 @@ static bool move(worker *w, int round) {
         status = dw_actor_fork(w->actor, name, &moved, NULL, &err);
     } else {
         fixture_path(w->f, name, path);
-        status = dw_actor_freeze(w->actor, path, NULL, &err);
+        status = dw_actor_freeze(w->actor, path, NULL, NULL, &err);
         dw_thaw_options options = {.program = w->f->probe, .owner = w->owner};
         if (status == DW_OK) status = dw_actor_thaw(w->f->runtime, path, &options, &moved, NULL, &err);
     }

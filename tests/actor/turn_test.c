@@ -107,7 +107,9 @@ static void a_stop_ends_a_turn_between_two_requests_of_one_call(void **state) {
     dw_request records[6];
     for (int i = 0; i < 6; i++) records[i] = (dw_request){.op = DW_OP_EMIT, .ptr0 = text, .len0 = 4};
     raw_answer answer;
-    assert_int_equal(fixture_raw(actor, (raw_call){.n = 6, .capacity = 6, .wait = 6, .deadline = -1}, records, 6, &answer), DW_E_CANCELLED);
+    assert_int_equal(
+        fixture_raw(actor, (raw_call){.n = 6, .capacity = 6, .wait = 6, .deadline = -1}, records, 6, &answer),
+        DW_E_CANCELLED);
     assert_int_equal(l.n_texts, 1);
     dw_actor_destroy(actor);
 }
@@ -118,9 +120,11 @@ static void a_turn_keeps_its_message_while_others_arrive(void **state) {
     listener l = {.actor = actor, .sends = 100}; /* the mailbox grows several times */
     uint32_t text = fixture_put(actor, 0, "text", 4);
     dw_actor_observe(actor, &(dw_observer){.on_text = hear, .context = &l});
-    dw_request records[] = {{.op = DW_OP_EMIT, .ptr0 = text, .len0 = 4}, {.op = DW_OP_MESSAGE, .ptr0 = text + 64, .len0 = 4}};
+    dw_request records[] = {{.op = DW_OP_EMIT, .ptr0 = text, .len0 = 4},
+                            {.op = DW_OP_MESSAGE, .ptr0 = text + 64, .len0 = 4}};
     raw_answer answer;
-    assert_int_equal(fixture_raw(actor, (raw_call){.n = 2, .capacity = 2, .wait = 2, .deadline = -1}, records, 2, &answer), DW_OK);
+    assert_int_equal(
+        fixture_raw(actor, (raw_call){.n = 2, .capacity = 2, .wait = 2, .deadline = -1}, records, 2, &answer), DW_OK);
     assert_int_equal(answer.completions[1].result0, 36 + sizeof records);
     assert_int_equal(dw_actor_waiting(actor), 100);
     dw_actor_destroy(actor);
@@ -154,7 +158,7 @@ static void messages_are_accepted_while_a_turn_runs_on_another_thread(void **sta
     assert_ok(dw_actor_fork(actor, "busy-inbox-fork", &fork, NULL, &err), err);
     assert_int_equal(dw_actor_waiting(fork), 22);
     assert_ok(dw_actor_send(actor, "s3", 2, 5000000000, &err), err);
-    assert_ok(dw_actor_freeze(actor, path, NULL, &err), err);
+    assert_ok(dw_actor_freeze(actor, path, NULL, NULL, &err), err);
     assert_ok(dw_actor_thaw(f->runtime, path, NULL, &thawed, NULL, &err), err);
     assert_int_equal(dw_actor_waiting(thawed), 23);
     dw_actor_destroy(actor);
@@ -162,9 +166,52 @@ static void messages_are_accepted_while_a_turn_runs_on_another_thread(void **sta
     dw_actor_destroy(thawed);
 }
 
+/* What another machine has: an empty cache folder. */
+static dw_runtime *runtime_that_never_ran_anything(fixture *f, const char *folder) {
+    char path[512];
+    dw_runtime *runtime = NULL;
+    dw_error err = {0};
+    fixture_path(f, folder, path);
+    assert_ok(dw_os_make_folders(path, &err), err);
+    assert_ok(dw_runtime_create(&(dw_runtime_options){.cache_folder = path}, &runtime, &err), err);
+    return runtime;
+}
+
+static void a_checkpoint_brings_its_program_along(void **state) {
+    fixture *f = *state;
+    dw_error err = {0};
+    dw_checkpoint_report report;
+    char path[512];
+    fixture_path(f, "alone.drift", path);
+    dw_actor *actor = fixture_actor(f, "alone"), *thawed = NULL;
+    assert_int_equal(fixture_say(actor, "s7"), DW_OK);
+    assert_ok(dw_actor_freeze(actor, path, NULL, &report, &err), err);
+    assert_int_equal(report.program_bytes, dw_program_info_view(f->probe)->source_bytes);
+    dw_runtime *elsewhere = runtime_that_never_ran_anything(f, "elsewhere");
+    assert_ok(dw_actor_thaw(elsewhere, path, NULL, &thawed, NULL, &err), err);
+    assert_int_equal(fixture_say(thawed, "s8"), DW_OK);
+    assert_int_equal(fixture_say(actor, "s8"), DW_OK);
+    fixture_assert_same(actor, thawed);
+    /* It is kept there: what is frozen there again has it too. */
+    assert_ok(dw_actor_freeze(thawed, path, NULL, &report, &err), err);
+    assert_int_equal(report.program_bytes, dw_program_info_view(f->probe)->source_bytes);
+    dw_actor_destroy(thawed);
+    dw_runtime_destroy(elsewhere);
+
+    /* Left out, it has to be there already, or to be named. */
+    assert_ok(dw_actor_freeze(actor, path, &(dw_freeze_options){.without_program = true}, &report, &err), err);
+    assert_int_equal(report.program_bytes, 0);
+    elsewhere = runtime_that_never_ran_anything(f, "nowhere");
+    assert_int_equal(dw_actor_thaw(elsewhere, path, NULL, &thawed, NULL, &err), DW_E_NOT_FOUND);
+    assert_non_null(strstr(err.text, "--program"));
+    dw_actor_destroy(actor);
+    dw_runtime_destroy(elsewhere);
+}
+
 static void names_of_actors_lead_nowhere_else(void **state) {
     static const char *const good[] = {"a", "a/b", "...", "a..b/.c/..d", "A-b_c.9/x"};
-    static const char *const bad[] = {"", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/..", "a/../b", "./a", "a/./b", "a b", "a\\b", "\x1b[2J"};
+    static const char *const bad[] = {"",     "/",      "/a",  "a/",    "a//b", ".",    "..",     "../a",
+                                      "a/..", "a/../b", "./a", "a/./b", "a b",  "a\\b", "\x1b[2J"};
     fixture *f = *state;
     dw_error err = {0};
     dw_actor *actor = NULL;
@@ -184,8 +231,12 @@ static void arguments_that_a_checkpoint_cannot_hold_are_refused_at_birth(void **
     for (int i = 0; i < 257; i++) many[i] = "a";
     many[257] = NULL;
     memset(longest, 'a', 4097);
-    assert_int_equal(dw_actor_create(f->runtime, f->probe, &(dw_actor_options){.name = "many", .arguments = many}, &actor, &err), DW_E_LIMIT);
-    assert_int_equal(dw_actor_create(f->runtime, f->probe, &(dw_actor_options){.name = "long", .arguments = one}, &actor, &err), DW_E_LIMIT);
+    assert_int_equal(
+        dw_actor_create(f->runtime, f->probe, &(dw_actor_options){.name = "many", .arguments = many}, &actor, &err),
+        DW_E_LIMIT);
+    assert_int_equal(
+        dw_actor_create(f->runtime, f->probe, &(dw_actor_options){.name = "long", .arguments = one}, &actor, &err),
+        DW_E_LIMIT);
 }
 
 /* Random turns on an actor that is frozen, thawed, forked and rolled back at random, against a twin that only runs. Many turns, so that the
@@ -211,7 +262,7 @@ static void an_actor_that_is_moved_about_equals_one_that_is_not(void **state) {
         unsigned move = (random >> 8) % 12;
         if (move == 0) {
             dw_actor *thawed = NULL;
-            assert_ok(dw_actor_freeze(actor, path, NULL, &err), err);
+            assert_ok(dw_actor_freeze(actor, path, NULL, NULL, &err), err);
             dw_actor_destroy(actor);
             assert_ok(dw_actor_thaw(f->runtime, path, NULL, &thawed, NULL, &err), err);
             actor = thawed;
@@ -263,7 +314,7 @@ static void messages_that_wait_are_part_of_a_checkpoint(void **state) {
         int size = snprintf(message, sizeof message, "s%u", i);
         assert_ok(dw_actor_send(actor, message, (size_t)size, 3000000000 + i, &err), err);
     }
-    assert_ok(dw_actor_freeze(actor, path, NULL, &err), err); /* before its first turn: image 0 */
+    assert_ok(dw_actor_freeze(actor, path, NULL, NULL, &err), err); /* before its first turn: image 0 */
     assert_ok(dw_actor_thaw(f->runtime, path, NULL, &thawed, NULL, &err), err);
     assert_int_equal(dw_actor_waiting(thawed), 5);
     for (int i = 0; i < 5; i++) {
@@ -288,7 +339,7 @@ static void thaw_refuses_another_program_and_a_damaged_file(void **state) {
     dw_actor *actor = fixture_actor(f, "refused"), *thawed = NULL;
     dw_program *other = NULL;
     assert_int_equal(fixture_say(actor, "S1"), DW_OK);
-    assert_ok(dw_actor_freeze(actor, path, NULL, &err), err);
+    assert_ok(dw_actor_freeze(actor, path, NULL, NULL, &err), err);
     dw_actor_destroy(actor);
     assert_ok(dw_runtime_load_program(f->runtime, DW_TEST_PROGRAMS "/counter.wasm", &other, &err), err);
     dw_thaw_options options = {.program = other};
@@ -326,9 +377,12 @@ static void a_failing_system_call_loses_nothing(void **state) {
             dw_actor_digest before, after;
             digest(actor, &before);
             if (operation == 0) assert_ok(dw_actor_send(actor, "S5", 2, 1, &err), err);
+            /* a thaw finds its program in the folder of sources, not in the registry */
+            const dw_hash program = dw_program_info_view(f->probe)->hash;
+            if (operation == 2) (void)!dw_runtime_remove_program(f->runtime, &program, &err);
             dw_fault_arm((dw_fault_plan){.kind = DW_FAULT_ANY, .k = k, .system_errno = 12 /* ENOMEM */});
             dw_status status = operation == 0   ? dw_actor_turn(actor, UINT64_MAX, &result, &err)
-                               : operation == 1 ? dw_actor_freeze(actor, path, NULL, &err)
+                               : operation == 1 ? dw_actor_freeze(actor, path, NULL, NULL, &err)
                                : operation == 2 ? dw_actor_thaw(f->runtime, path, NULL, &made, NULL, &err)
                                                 : dw_actor_fork(actor, "made", &made, NULL, &err);
             dw_fault_disarm(&hit);
@@ -364,6 +418,7 @@ int main(void) {
         cmocka_unit_test(a_stop_ends_a_turn_between_two_requests_of_one_call),
         cmocka_unit_test(a_turn_keeps_its_message_while_others_arrive),
         cmocka_unit_test(messages_are_accepted_while_a_turn_runs_on_another_thread),
+        cmocka_unit_test(a_checkpoint_brings_its_program_along),
         cmocka_unit_test(names_of_actors_lead_nowhere_else),
         cmocka_unit_test(arguments_that_a_checkpoint_cannot_hold_are_refused_at_birth),
         cmocka_unit_test(an_actor_that_is_moved_about_equals_one_that_is_not),

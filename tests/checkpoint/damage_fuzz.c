@@ -14,12 +14,14 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static bool is_original(const uint8_t *data, size_t size) {
-    static kit_file originals[4];
+    static kit_file originals[6];
     if (!originals[0].bytes) {
         originals[0] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/minimal.drift");
         originals[1] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/small.drift");
         originals[2] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/tables.drift");
         originals[3] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/kv_types.drift");
+        originals[4] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/whole.drift");
+        originals[5] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/least.drift");
     }
     for (size_t i = 0; i < sizeof originals / sizeof originals[0]; i++) {
         if (size == originals[i].size && memcmp(data, originals[i].bytes, size) == 0) return true;

@@ -134,6 +134,7 @@ static void the_first_damaged_section_is_told_whatever_the_threads_do(void **unu
     uint64_t random = 21;
     kit_init(&kit);
     kit_set_bytes(&kit, &random, 16 * DW_WASM_PAGE_BYTES, 10, 10);
+    kit_set_program(&kit, &random, 10);
     kit_add_session(&kit, &random, 5, (kit_shape){.tokens = 200, .rows = 200, .layers = 16, .heads_kv = 2, .head_dim = 64});
     kit_file file = kit_file_of(&kit);
     dw_checkpoint *checkpoint = NULL;

@@ -2,6 +2,7 @@
 #include "checkpoint/drift_kit.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdio.h>
@@ -35,7 +36,7 @@ static void *allocate(size_t size) {
 /* --- states to write --- */
 
 void kit_init(kit_state *kit) {
-    *kit = (kit_state){0};
+    *kit = (kit_state){.state.version = DW_DRIFT_VERSION};
     (void)snprintf(kit->state.actor_name, sizeof kit->state.actor_name, "kit");
     kit->state.sessions = kit->sessions;
     kit->state.globals = kit->globals;
@@ -92,6 +93,25 @@ void kit_add_session(kit_state *kit, uint64_t *random, dw_handle handle, kit_sha
     }
 }
 
+void kit_set_program(kit_state *kit, uint64_t *random, uint64_t bytes) {
+    kit->program = patchy(random, bytes);
+    kit->state.program_source = kit->program;
+    kit->state.program_bytes = bytes;
+    assert_int_equal(dw_hash_of(kit->program, (size_t)bytes, &kit->state.program), DW_OK);
+}
+
+void kit_add_logits(kit_state *kit, uint64_t *random, size_t session, uint32_t n_logits) {
+    kit->logits[session] = allocate(n_logits * sizeof(float));
+    for (uint32_t i = 0; i < n_logits; i++) kit->logits[session][i] = i % 7 == 3 ? -INFINITY : (float)kit_below(random, 1000) / 8 - 60;
+    kit->sessions[session].logits = kit->logits[session];
+    kit->sessions[session].n_logits = n_logits;
+}
+
+void kit_set_sharing(kit_state *kit, size_t session, uint32_t n_prefilled, bool granted) {
+    kit->sessions[session].n_prefilled = n_prefilled;
+    kit->sessions[session].granted = granted;
+}
+
 static kit_shape random_shape(uint64_t *random) {
     static const uint32_t dims[] = {1, 2, 3, 33, 64, 80, 128, 256};
     kit_shape shape = {.layers = 1 + (uint32_t)kit_below(random, 4), .heads_kv = 1 + (uint32_t)kit_below(random, 5), .head_dim = dims[kit_below(random, 8)]};
@@ -99,6 +119,7 @@ static kit_shape random_shape(uint64_t *random) {
     if (shape.head_dim % dw_kv_type_block(shape.kv_type) != 0) shape.kv_type = DW_KV_BF16;
     shape.tokens = kit_below(random, 4) == 0 ? 0 : (uint32_t)kit_below(random, 300);
     shape.rows = kit_below(random, 4) == 0 ? 0 : (uint32_t)kit_below(random, shape.tokens + 1);
+    if (kit_below(random, 4) == 0) shape.rows = shape.tokens;
     return shape;
 }
 
@@ -129,11 +150,15 @@ void kit_random_state(kit_state *kit, uint64_t *random) {
     kit_set_bytes(kit, random, kit_below(random, 4) * DW_WASM_PAGE_BYTES, kit_below(random, 3) * kit_below(random, 20000), kit_below(random, 40000));
     for (uint64_t n_tables = kit_below(random, 3) == 0 ? kit_below(random, DW_PROGRAM_CHANGED_TABLES_MAX + 1) : 0; n_tables > 0; n_tables--)
         kit_add_table(kit, random, kit_below(random, 4) == 0 ? 0 : (uint32_t)kit_below(random, 9000));
+    if (kit_below(random, 2)) kit_set_program(kit, random, 1 + kit_below(random, 40000));
     size_t n = kit_below(random, 8) == 0 ? 20 : kit_below(random, 4);
     uint32_t handle = 0;
     for (size_t i = 0; i < n; i++) {
         handle += 1 + (uint32_t)kit_below(random, UINT32_MAX / 32);
         kit_add_session(kit, random, handle, random_shape(random));
+        const dw_checkpoint_session *session = &kit->sessions[i];
+        kit_set_sharing(kit, i, (uint32_t)kit_below(random, session->n_rows + 1), kit_below(random, 2) != 0);
+        if (session->n_rows > 0 && session->n_rows == session->n_tokens) kit_add_logits(kit, random, i, 1 + (uint32_t)kit_below(random, 9000));
     }
 }
 
@@ -170,13 +195,27 @@ void kit_kv_types(kit_state *kit) {
     kit_add_session(kit, &random, 196611, (kit_shape){.tokens = 2, .rows = 0, .layers = 1, .heads_kv = 1, .head_dim = 64, .kv_type = DW_KV_Q8_0});
 }
 
+void kit_whole(kit_state *kit) {
+    uint64_t random = 5;
+    kit_init(kit);
+    random_values(kit, &random);
+    kit_set_bytes(kit, &random, 0, 10, 40);
+    kit_set_program(kit, &random, 5000);
+    kit_add_session(kit, &random, 65537, (kit_shape){.tokens = 90, .rows = 90, .layers = 1, .heads_kv = 1, .head_dim = 64});
+    kit_set_sharing(kit, 0, 70, true);
+    kit_add_logits(kit, &random, 0, 300);
+    kit_add_session(kit, &random, 131074, (kit_shape){.tokens = 5, .rows = 4, .layers = 1, .heads_kv = 1, .head_dim = 64, .kv_type = DW_KV_BF16});
+}
+
 void kit_deinit(kit_state *kit) {
     for (size_t i = 0; i < kit->state.n_tables; i++) free(kit->functions[i]);
     free(kit->memory);
     free(kit->mailbox);
     free(kit->actor);
+    free(kit->program);
     for (size_t i = 0; i < kit->state.n_sessions; i++) {
         free(kit->tokens[i]);
+        free(kit->logits[i]);
         free(kit->kv[i]);
     }
     *kit = (kit_state){0};
@@ -204,6 +243,10 @@ static void assert_session_equal(const dw_checkpoint_session *actual, const dw_c
     assert_int_equal(actual->fast, expected->fast);
     assert_int_equal(actual->n_tokens, expected->n_tokens);
     assert_int_equal(actual->n_rows, expected->n_rows);
+    assert_int_equal(actual->n_prefilled, expected->n_prefilled);
+    assert_int_equal(actual->granted, expected->granted);
+    assert_int_equal(actual->n_logits, expected->n_logits);
+    assert_same_bytes(actual->logits, expected->logits, expected->n_logits * sizeof(float));
     assert_int_equal(actual->n_layers, expected->n_layers);
     assert_int_equal(actual->n_heads_kv, expected->n_heads_kv);
     assert_int_equal(actual->head_dim, expected->head_dim);
@@ -232,6 +275,8 @@ static void assert_rows_equal(const dw_checkpoint *checkpoint, size_t session, c
 void kit_assert_holds(const dw_checkpoint *checkpoint, const kit_state *kit) {
     const dw_checkpoint_state *actual = dw_checkpoint_view(checkpoint), *expected = &kit->state;
     assert_memory_equal(&actual->program, &expected->program, sizeof expected->program);
+    assert_int_equal(actual->program_bytes, expected->program_bytes);
+    assert_same_bytes(actual->program_source, expected->program_source, expected->program_bytes);
     assert_int_equal(actual->abi_version, expected->abi_version);
     assert_string_equal(actual->actor_name, expected->actor_name);
     assert_int_equal(actual->turn, expected->turn);

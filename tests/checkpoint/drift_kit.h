@@ -15,7 +15,8 @@ typedef struct kit_state {
     dw_value globals[64];
     dw_table_view tables[DW_PROGRAM_CHANGED_TABLES_MAX];
     int32_t *functions[DW_PROGRAM_CHANGED_TABLES_MAX]; /* elements of the tables */
-    uint8_t *memory, *mailbox, *actor;
+    uint8_t *memory, *mailbox, *actor, *program;
+    float *logits[DW_SESSIONS_PER_ACTOR_MAX];
     int32_t *tokens[DW_SESSIONS_PER_ACTOR_MAX];
     uint8_t *kv[DW_SESSIONS_PER_ACTOR_MAX]; /* [layers, 2, rows] rows */
     uint64_t n_rows_calls;
@@ -27,6 +28,11 @@ typedef struct kit_shape { uint32_t tokens, rows, layers, heads_kv, head_dim; dw
 void kit_init(kit_state *kit);
 void kit_set_bytes(kit_state *kit, uint64_t *random, uint64_t memory, uint64_t mailbox, uint64_t actor);
 void kit_add_table(kit_state *kit, uint64_t *random, uint32_t n_elements);
+/* A program, whose hash the state then names. */
+void kit_set_program(kit_state *kit, uint64_t *random, uint64_t bytes);
+/* Logits of a session's last row, of which it must have one; and what it may share. */
+void kit_add_logits(kit_state *kit, uint64_t *random, size_t session, uint32_t n_logits);
+void kit_set_sharing(kit_state *kit, size_t session, uint32_t n_prefilled, bool granted);
 void kit_add_session(kit_state *kit, uint64_t *random, dw_handle handle, kit_shape shape);
 /* Any legal state of moderate size: many sessions or none, odd geometries, empty sections. */
 void kit_random_state(kit_state *kit, uint64_t *random);
@@ -34,7 +40,8 @@ void kit_random_state(kit_state *kit, uint64_t *random);
 void kit_minimal(kit_state *kit);
 void kit_small(kit_state *kit);
 void kit_tables(kit_state *kit); /* the small one and three tables: empty, short, longer than a page */
-void kit_kv_types(kit_state *kit); /* sessions with rows of each type: version 2 */
+void kit_kv_types(kit_state *kit); /* sessions with rows of each type */
+void kit_whole(kit_state *kit); /* what version 3 added: a program, logits, prefilled rows, a grant */
 void kit_deinit(kit_state *kit);
 /* dw_checkpoint_rows over a kit_state. */
 dw_status kit_rows(void *context, size_t session, uint32_t layer, int which, const void **out, uint64_t *bytes);

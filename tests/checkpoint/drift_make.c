@@ -1,6 +1,6 @@
 /* drift_make.c: writes .drift files for tests in other languages, and the corpus.
  *
- *     drift_make corpus FOLDER   minimal.drift, small.drift, tables.drift and kv_types.drift, always the same bytes
+ *     drift_make corpus FOLDER   least.drift and whole.drift, always the same bytes. The other files of the corpus are of versions 1 and 2, which nothing writes any more
  *     drift_make dump FOLDER     actor.drift, and what went into each of its sections as FOLDER/<section>.bin, without padding
  */
 #include <inttypes.h>
@@ -41,6 +41,8 @@ static void dump_session(kit_state *kit, size_t index) {
     const dw_checkpoint_session *session = &kit->sessions[index];
     (void)snprintf(name, sizeof name, "tokens.%" PRIu32, session->handle);
     dump(name, session->tokens, session->n_tokens * sizeof *session->tokens);
+    (void)snprintf(name, sizeof name, "logits.%" PRIu32, session->handle);
+    if (session->n_logits > 0) dump(name, session->logits, session->n_logits * sizeof *session->logits);
     for (uint32_t layer = 0; layer < session->n_layers; layer++) {
         for (int which = 0; which < 2; which++) {
             const void *rows;
@@ -65,12 +67,17 @@ static void make_dump(void) {
     kit_add_session(&kit, &random, 196611, (kit_shape){.tokens = 2, .rows = 0, .layers = 1, .heads_kv = 2, .head_dim = 64});
     kit_add_session(&kit, &random, 262148, (kit_shape){.tokens = 90, .rows = 89, .layers = 2, .heads_kv = 2, .head_dim = 96, .kv_type = DW_KV_Q8_0});
     kit_add_session(&kit, &random, 327685, (kit_shape){.tokens = 50, .rows = 49, .layers = 1, .heads_kv = 5, .head_dim = 48, .kv_type = DW_KV_BF16});
+    kit_set_program(&kit, &random, 20000);
+    kit_add_session(&kit, &random, 393222, (kit_shape){.tokens = 7, .rows = 7, .layers = 1, .heads_kv = 1, .head_dim = 64});
+    kit_set_sharing(&kit, 5, 6, true);
+    kit_add_logits(&kit, &random, 5, 5000);
     write_drift("actor.drift", &kit);
     dump("memory.0", kit.memory, kit.state.memory_bytes);
     dump("table.0", kit.functions[0], kit.tables[0].n_elements * sizeof(int32_t));
     dump("table.1", kit.functions[1], 0);
     dump("mailbox", kit.mailbox, kit.state.mailbox_bytes);
     dump("actor", kit.actor, kit.state.actor_bytes);
+    dump("program", kit.program, kit.state.program_bytes);
     for (size_t i = 0; i < kit.state.n_sessions; i++) dump_session(&kit, i);
     kit_deinit(&kit);
 }
@@ -78,16 +85,10 @@ static void make_dump(void) {
 static void make_corpus(void) {
     kit_state kit;
     kit_minimal(&kit);
-    write_drift("minimal.drift", &kit);
+    write_drift("least.drift", &kit);
     kit_deinit(&kit);
-    kit_small(&kit);
-    write_drift("small.drift", &kit);
-    kit_deinit(&kit);
-    kit_tables(&kit);
-    write_drift("tables.drift", &kit);
-    kit_deinit(&kit);
-    kit_kv_types(&kit);
-    write_drift("kv_types.drift", &kit);
+    kit_whole(&kit);
+    write_drift("whole.drift", &kit);
     kit_deinit(&kit);
 }
 

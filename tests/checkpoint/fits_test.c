@@ -14,11 +14,13 @@ static const int32_t tokens[] = {1, 2, 99};
 static dw_model_info info;
 static dw_model_fingerprint fingerprint;
 static dw_status fingerprint_status;
+static dw_fingerprint_kind asked_kind;
 static const char *profile;
 static dw_model *const model = (dw_model *)&info; /* never looked into */
 
-dw_status dw_model_fingerprint_of(dw_model *of, dw_model_fingerprint *out, dw_error *err) {
+dw_status dw_model_fingerprint_of(dw_model *of, dw_fingerprint_kind kind, dw_model_fingerprint *out, dw_error *err) {
     assert_ptr_equal(of, model);
+    asked_kind = kind;
     *out = fingerprint;
     return fingerprint_status == DW_OK ? DW_OK : dw_fail(err, fingerprint_status, "weights cannot be read");
 }
@@ -56,6 +58,10 @@ static void the_same_model_and_profile_fit_exactly(void **unused) {
     bool exact = false;
     assert_int_equal(dw_checkpoint_session_fits(&session, model, &exact, NULL), DW_OK);
     assert_true(exact);
+    assert_int_equal(asked_kind, DW_FINGERPRINT_TENSORS);
+    session.fingerprint_kind = DW_FINGERPRINT_FILES; /* of an older file: compared with what it had then */
+    assert_int_equal(dw_checkpoint_session_fits(&session, model, &exact, NULL), DW_OK);
+    assert_int_equal(asked_kind, DW_FINGERPRINT_FILES);
 }
 
 static void another_profile_fits_but_not_exactly(void **unused) {

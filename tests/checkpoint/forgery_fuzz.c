@@ -35,6 +35,8 @@ static void walk_session(const dw_checkpoint *checkpoint, size_t index) {
     static dw_kv_source sources[DW_LAYERS_MAX];
     require(session->handle != 0 && session->n_rows <= session->n_tokens, "handle, rows");
     for (uint32_t i = 0; i < session->n_tokens; i++) require(session->tokens[i] >= 0, "tokens");
+    require(session->n_prefilled <= session->n_rows && (session->n_logits == 0 || session->n_rows == session->n_tokens), "prefilled, logits");
+    for (uint32_t i = 0; i < session->n_logits; i++) require(!dw_drift_is_bad_logit(session->logits[i]), "logits");
     read_all(session->model_name, strlen(session->model_name));
     read_all(session->profile, strlen(session->profile));
     require(session->n_layers <= DW_LAYERS_MAX, "layers");
@@ -56,6 +58,9 @@ static void walk(const dw_checkpoint *checkpoint) {
     read_all(state->memory, state->memory_bytes);
     read_all(state->mailbox, state->mailbox_bytes);
     read_all(state->actor, state->actor_bytes);
+    dw_hash program = state->program;
+    if (state->program_bytes > 0) require(dw_hash_of(state->program_source, (size_t)state->program_bytes, &program) == DW_OK, "hash");
+    require(dw_hash_equal(&program, &state->program), "program");
     read_all(state->globals, state->n_globals * sizeof *state->globals);
     for (size_t i = 0; i < state->n_tables; i++) {
         const dw_table_view *table = &state->tables[i];
@@ -103,7 +108,7 @@ static void edit_header(text *in, uint64_t *random) {
     static const char *const numbers[] = {"0", "1", "2", "4", "5", "63", "64", "65", "127", "128", "255", "256", "1024", "1025", "4095", "4096", "4097", "16384", "32768",
         "65535", "65536", "131072", "1048576", "1048577", "2147483648", "4294967295", "4294967296", "9223372036854775807", "18446744073709551615", "99999999999999999999", "-1", "1.5", "1e3"};
     static const char *const words[] = {"", "drift", "fast", "exact", "i32:00000000", "v128:0", "65537", "65537 131074", "131074 65537", "kv.65537.k.0", "memory.0",
-        "session.65537", "tables", "table.0", "0 5 4097", "5 0 4097", "{}", "\\u0000", "\\ud800", "[[", "hash.actor", "F16", "F32", "BF16", "Q8_0", "kv_type"};
+        "session.65537", "tables", "table.0", "0 5 4097", "5 0 4097", "{}", "\\u0000", "\\ud800", "[[", "hash.actor", "F16", "F32", "BF16", "Q8_0", "kv_type", "program", "program.bytes", "base", "logits", "prefilled", "granted", "yes"};
     size_t length, other_length;
     uint8_t *at = pick_run(in, random, kit_below(random, 2) != 0, &length);
     uint8_t *other = pick_run(in, random, true, &other_length);
@@ -148,16 +153,17 @@ static uint64_t seed_of(const uint8_t *data, size_t size) {
 
 /* Two times in three the input only chooses the edits of an undamaged file: they alone decide then. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static kit_file originals[3];
+    static kit_file originals[4];
     static uint64_t n_accepted, n_runs;
     if (!originals[0].bytes) {
         originals[0] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/small.drift");
         originals[1] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/tables.drift");
         originals[2] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/kv_types.drift");
+        originals[3] = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/whole.drift");
     }
     kit_file given = {.bytes = (uint8_t *)(uintptr_t)data, .size = size};
     uint64_t random = seed_of(data, size);
-    kit_file file = kit_copy(kit_below(&random, 3) != 0 ? &originals[kit_below(&random, 3)] : &given);
+    kit_file file = kit_copy(kit_below(&random, 3) != 0 ? &originals[kit_below(&random, 4)] : &given);
     forge(&file, &random);
     dw_checkpoint *checkpoint = NULL;
     dw_error err = {0};

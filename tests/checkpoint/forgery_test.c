@@ -11,7 +11,7 @@
 
 #include "checkpoint/drift_kit.h"
 
-static kit_file small, tables, kv_types;
+static kit_file old_small, old_kv_types, whole, small, tables, kv_types;
 
 static int make_file(void **unused) {
     (void)unused;
@@ -25,6 +25,11 @@ static int make_file(void **unused) {
     kit_kv_types(&kit);
     kv_types = kit_file_of(&kit);
     kit_deinit(&kit);
+    kit_whole(&kit);
+    whole = kit_file_of(&kit);
+    kit_deinit(&kit);
+    old_small = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/small.drift");
+    old_kv_types = kit_load(DW_TEST_SOURCE "/tests/checkpoint/corpus/kv_types.drift");
     return 0;
 }
 
@@ -33,6 +38,9 @@ static int clean_up(void **unused) {
     kit_free(&small);
     kit_free(&tables);
     kit_free(&kv_types);
+    kit_free(&whole);
+    kit_free(&old_small);
+    kit_free(&old_kv_types);
     kit_remove_folder();
     return 0;
 }
@@ -78,15 +86,15 @@ static void a_sealed_edit_of_something_harmless_is_accepted(void **unused) {
 static void a_newer_version_is_refused_as_newer(void **unused) {
     (void)unused;
     ASSERT_ALL_REFUSED(
-        {"\"version\":\"1\"", "\"version\":\"3\"", DW_E_VERSION, "version 3"},
+        {"\"version\":\"3\"", "\"version\":\"4\"", DW_E_VERSION, "version 4"},
         /* whatever else is new in it */
-        {"\"version\":\"1\",\"program\"", "\"version\":\"10\",\"programme\"", DW_E_VERSION, "version 10"},
-        {"\"version\":\"1\"", "\"version\":\"0\"", DW_E_FORMAT, "version"},
-        {"\"version\":\"1\"", "\"version\":\"\"", DW_E_FORMAT, "version"},
-        {"\"version\":\"1\"", "\"version\":\"01\"", DW_E_FORMAT, "version"},
-        {"\"version\":\"1\"", "\"version\":\" 1\"", DW_E_FORMAT, "version"},
-        {"\"version\":\"1\"", "\"version\":1", DW_E_FORMAT, "version"},
-        {"\"version\":\"1\",", "", DW_E_FORMAT, "version"});
+        {"\"version\":\"3\",\"base\"", "\"version\":\"10\",\"basis\"", DW_E_VERSION, "version 10"},
+        {"\"version\":\"3\"", "\"version\":\"0\"", DW_E_FORMAT, "version"},
+        {"\"version\":\"3\"", "\"version\":\"\"", DW_E_FORMAT, "version"},
+        {"\"version\":\"3\"", "\"version\":\"03\"", DW_E_FORMAT, "version"},
+        {"\"version\":\"3\"", "\"version\":\" 3\"", DW_E_FORMAT, "version"},
+        {"\"version\":\"3\"", "\"version\":3", DW_E_FORMAT, "version"},
+        {"\"version\":\"3\",", "", DW_E_FORMAT, "version"});
 }
 
 static void another_format_is_refused(void **unused) {
@@ -237,7 +245,6 @@ static void tables_must_keep_their_rules(void **unused) {
 static void kv_types_must_keep_their_rules(void **unused) {
     (void)unused;
     static const forgery attempts[] = {
-        {"\"version\":\"2\"", "\"version\":\"1\"", DW_E_FORMAT, "kv_type"}, /* version 1 has no such key */
         {"\\\"kv_type\\\":\\\"BF16\\\"", "\\\"kv_type\\\":\\\"F16\\\"", DW_E_CORRUPT, "section kv.131074.k.0"},
         {"\\\"kv_type\\\":\\\"BF16\\\"", "\\\"kv_type\\\":\\\"Q8_0\\\"", DW_E_CORRUPT, "section kv.131074.k.0"},
         {"\\\"kv_type\\\":\\\"BF16\\\"", "\\\"kv_type\\\":\\\"bf16\\\"", DW_E_FORMAT, "kv_type"},
@@ -251,21 +258,56 @@ static void kv_types_must_keep_their_rules(void **unused) {
         {"\"dtype\":\"U8\",\"shape\":[0,68]", "\"dtype\":\"U8\",\"shape\":[0]", DW_E_CORRUPT, "section kv.196611.k.0"},
     };
     for (size_t i = 0; i < sizeof attempts / sizeof attempts[0]; i++) assert_forgery_of_refused(&kv_types, &attempts[i]);
-    assert_forgery_refused(&(forgery){"\"version\":\"1\"", "\"version\":\"2\"", DW_E_FORMAT, "kv_type"}); /* version 2 needs the key */
+    assert_forgery_of_refused(&old_small, &(forgery){"\"version\":\"1\"", "\"version\":\"2\"", DW_E_FORMAT, "kv_type"}); /* version 2 needs the key */
+    assert_forgery_of_refused(&old_kv_types, &(forgery){"\"version\":\"2\"", "\"version\":\"1\"", DW_E_FORMAT, "kv_type"}); /* version 1 has none */
 }
 
-/* One state has one file: version 2 is for what version 1 cannot say. */
+/* Of the older versions one state had one file: version 2 was for what version 1 could not say. */
 static void a_version_that_nothing_needs_is_refused(void **unused) {
     (void)unused;
-    kit_state kit;
-    uint64_t random = 5;
-    kit_init(&kit);
-    kit_set_bytes(&kit, &random, 0, 0, 0);
-    kit_add_session(&kit, &random, 7, (kit_shape){.layers = 1, .heads_kv = 1, .head_dim = 64, .kv_type = DW_KV_BF16});
-    kit_file file = kit_file_of(&kit);
-    assert_forgery_of_refused(&file, &(forgery){"\\\"kv_type\\\":\\\"BF16\\\"", "\\\"kv_type\\\":\\\"F16\\\"", DW_E_FORMAT, "version"});
+    kit_file file = kit_copy(&old_kv_types);
+    assert_true(kit_edit(&file, "\\\"kv_type\\\":\\\"BF16\\\"", "\\\"kv_type\\\":\\\"F16\\\""));
+    assert_forgery_of_refused(&file, &(forgery){"\\\"kv_type\\\":\\\"Q8_0\\\"", "\\\"kv_type\\\":\\\"F16\\\"", DW_E_FORMAT, "version"});
     kit_free(&file);
-    kit_deinit(&kit);
+}
+
+static void what_version_3_added_must_keep_its_rules(void **unused) {
+    (void)unused;
+    static const forgery attempts[] = {
+        {"\"version\":\"3\"", "\"version\":\"2\"", DW_E_FORMAT, "prefilled"},
+        {"\"base\":\"\"", "\"base\":\"00\"", DW_E_UNSUPPORTED, "changes to the checkpoint 00"},
+        {"\"base\":\"\",", "", DW_E_FORMAT, "base"},
+        {"\\\"prefilled\\\":\\\"70\\\"", "\\\"prefilled\\\":\\\"91\\\"", DW_E_CORRUPT, "prefilled"},
+        {"\\\"prefilled\\\":\\\"70\\\",", "", DW_E_FORMAT, "prefilled"},
+        {"\\\"granted\\\":\\\"yes\\\"", "\\\"granted\\\":\\\"YES\\\"", DW_E_FORMAT, "granted"},
+        {"\\\"logits\\\":\\\"300\\\"", "\\\"logits\\\":\\\"0\\\"", DW_E_CORRUPT, "section kv.65537.k.0"},
+        {"\\\"logits\\\":\\\"300\\\"", "\\\"logits\\\":\\\"299\\\"", DW_E_CORRUPT, "section logits.65537: padding"},
+        {"\\\"logits\\\":\\\"300\\\"", "\\\"logits\\\":\\\"4194305\\\"", DW_E_LIMIT, "logits"},
+        {"\\\"logits\\\":\\\"0\\\"", "\\\"logits\\\":\\\"1\\\"", DW_E_CORRUPT, "last row"}, /* of the session with a pending token */
+        {"\"program.bytes\":\"5000\"", "\"program.bytes\":\"4999\"", DW_E_CORRUPT, "section program"},
+        {"\"program.bytes\":\"5000\"", "\"program.bytes\":\"5001\"", DW_E_CORRUPT, "section program: is another program"},
+        {"\"program.bytes\":\"5000\"", "\"program.bytes\":\"0\"", DW_E_CORRUPT, "section program"},
+        {"\"program.bytes\":\"5000\"", "\"program.bytes\":\"67108865\"", DW_E_LIMIT, "program.bytes"},
+        {"\"hash.program\":", "\"hash.programme\":", DW_E_FORMAT, "hash.program"},
+    };
+    for (size_t i = 0; i < sizeof attempts / sizeof attempts[0]; i++) assert_forgery_of_refused(&whole, &attempts[i]);
+    /* Logits by which nothing can be drawn. */
+    static const uint32_t bad[] = {0x7fc00000, 0xffc00001, 0x7f800000};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        kit_file file = kit_copy(&whole);
+        dw_checkpoint *checkpoint = NULL;
+        const dw_checkpoint_section *sections;
+        dw_error err = {0};
+        assert_int_equal(dw_checkpoint_open_bytes(file.bytes, file.size, &checkpoint, NULL), DW_OK);
+        (void)dw_checkpoint_sections(checkpoint, &sections);
+        assert_string_equal(sections[2].name, "logits.65537");
+        memcpy(file.bytes + sections[2].offset + 4 * 17, &bad[i], sizeof bad[i]);
+        dw_checkpoint_close(checkpoint);
+        kit_seal(&file);
+        assert_int_equal(kit_check(&file, &err), DW_E_CORRUPT);
+        assert_non_null(strstr(err.text, "section logits.65537: logit 17"));
+        kit_free(&file);
+    }
 }
 
 static void counts_shapes_and_places_must_agree(void **unused) {
@@ -295,10 +337,10 @@ static void the_header_may_only_be_json_of_its_shape(void **unused) {
     memset(deep + strlen(deep), '[', 500);
     assert_forgery_refused(&(forgery){"\"turn\":", deep, DW_E_FORMAT, "nested"});
     ASSERT_ALL_REFUSED(
-        {"[65536,81920]}}", "[65536,81920]}", DW_E_FORMAT, "JSON"},
-        {"[65536,81920]}}", "[65536,81920]}},", DW_E_FORMAT, "brace"},
-        {"[65536,81920]}}", "[65536,81920]}}{}", DW_E_FORMAT, "JSON"},
-        {"[65536,81920]}}", "[65536,81920]}}\n", DW_E_FORMAT, "brace"},
+        {"[81920,81920]}}", "[65536,81920]}", DW_E_FORMAT, "JSON"},
+        {"[81920,81920]}}", "[81920,81920]}},", DW_E_FORMAT, "brace"},
+        {"[81920,81920]}}", "[81920,81920]}}{}", DW_E_FORMAT, "JSON"},
+        {"[81920,81920]}}", "[81920,81920]}}\n", DW_E_FORMAT, "brace"},
         {"\"turn\":", "//\n\"turn\":", DW_E_FORMAT, "JSON"},
         {"\"mailbox\":{", "\"mailbox\":[],\"other\":{", DW_E_FORMAT, "section mailbox"});
 }
@@ -388,6 +430,7 @@ int main(void) {
         cmocka_unit_test(functions_below_none_are_refused),
         cmocka_unit_test(kv_types_must_keep_their_rules),
         cmocka_unit_test(a_version_that_nothing_needs_is_refused),
+        cmocka_unit_test(what_version_3_added_must_keep_its_rules),
         cmocka_unit_test(counts_shapes_and_places_must_agree),
         cmocka_unit_test(the_header_may_only_be_json_of_its_shape),
         cmocka_unit_test(a_header_of_very_many_values_is_refused_before_it_is_parsed),

@@ -2,7 +2,7 @@
 
     format_test.py DRIFT_MAKE CORPUS
 
-DRIFT_MAKE writes actor.drift and, beside it, the true bytes of every section; CORPUS holds files of versions 1 and 2.
+DRIFT_MAKE writes actor.drift and, beside it, the true bytes of every section; CORPUS holds files of versions 1 to 3.
 """
 
 import hashlib
@@ -20,12 +20,15 @@ BEGIN = b'{"__metadata__":{"hash.header":"'
 KEYS = set(
     "hash.header format version program abi actor.name turn parent created_ns memory.bytes mailbox.bytes actor.bytes globals wasi sessions".split()
 )
+ADDED_IN_3 = {"base", "program.bytes"}
 MAY_BE = {"tables"}
 WASI = set("random_seed random_counter birth_realtime_ns turn_realtime_ns clock_reads".split())
 SESSION = set(
     "model weights tokenizer hyperparameters profile mode tokens rows layers heads_kv head_dim sampler_seed sampler_counter".split()
 )
 
+
+SESSION_ADDED = {1: set(), 2: {"kv_type"}, 3: {"kv_type", "prefilled", "logits", "granted"}}
 
 # Elements, bytes of a block; dtype of its sections.
 KV_TYPES = {"F16": (1, 2, "F16"), "BF16": (1, 2, "BF16"), "Q8_0": (32, 34, "U8")}
@@ -63,15 +66,22 @@ def wanted_sections(metadata):
         padded = -(-used // PAGE) * PAGE
         return name, dtype, [padded // size], used
 
+    version = decimal(metadata["version"])
     yield flat("memory.0", "U8", 1, decimal(metadata["memory.bytes"]))
     for i, count in enumerate(metadata["tables"].split(" ") if "tables" in metadata else ()):
         yield flat(f"table.{i}", "I32", 4, 4 * decimal(count))
     for handle in metadata["sessions"].split():
         session = json.loads(metadata[f"session.{handle}"], object_pairs_hook=unique)
-        assert set(session) == SESSION | ({"kv_type"} if metadata["version"] == "2" else set()) and session["mode"] in ("exact", "fast")
+        assert set(session) == SESSION | SESSION_ADDED[version] and session["mode"] in ("exact", "fast")
         tokens, rows, layers, heads, dim = (decimal(session[key]) for key in ("tokens", "rows", "layers", "heads_kv", "head_dim"))
         assert rows <= tokens
         yield flat(f"tokens.{handle}", "I32", 4, 4 * tokens)
+        logits = decimal(session.get("logits", "0"))
+        if version >= 3:
+            assert decimal(session["prefilled"]) <= rows and session["granted"] in ("yes", "no")
+        if logits:
+            assert rows == tokens > 0
+            yield flat(f"logits.{handle}", "F32", 4, 4 * logits)
         elements, bytes_each, dtype = KV_TYPES[session.get("kv_type", "F16")]
         assert dim % elements == 0
         row = heads * dim // elements * bytes_each
@@ -82,6 +92,8 @@ def wanted_sections(metadata):
                 yield f"kv.{handle}.{which}.{layer}", dtype, [-(-rows // unit) * unit, *shape], rows * row
     yield flat("mailbox", "U8", 1, decimal(metadata["mailbox.bytes"]))
     yield flat("actor", "U8", 1, decimal(metadata["actor.bytes"]))
+    if version >= 3:
+        yield flat("program", "U8", 1, decimal(metadata["program.bytes"]))
 
 
 def read(path):
@@ -90,12 +102,14 @@ def read(path):
     root, place = header_of(data)
     metadata = root.pop("__metadata__")
     assert metadata["format"] == "drift"
+    version = decimal(metadata["version"])
     kv_types = {json.loads(metadata[f"session.{handle}"]).get("kv_type", "F16") for handle in metadata["sessions"].split()}
-    assert metadata["version"] == ("2" if kv_types - {"F16"} else "1")
+    assert version == 3 or version == (2 if kv_types - {"F16"} else 1)
+    assert metadata.get("base", "") == ""
     assert set(json.loads(metadata["wasi"])) == WASI
     begin, out = place, {}
     for name, dtype, shape, used in wanted_sections(metadata):
-        size = math.prod(shape) * {"U8": 1, "I32": 4, "F16": 2, "BF16": 2}[dtype]
+        size = math.prod(shape) * {"U8": 1, "I32": 4, "F32": 4, "F16": 2, "BF16": 2}[dtype]
         assert root.pop(name) == {"dtype": dtype, "shape": shape, "data_offsets": [begin - place, begin - place + size]}, name
         section = data[begin : begin + size]
         assert metadata.pop(f"hash.{name}") == sha256(section), name
@@ -103,10 +117,14 @@ def read(path):
         if dtype == "I32":
             lowest = -1 if name.startswith("table.") else 0
             assert all(number >= lowest for (number,) in struct.iter_unpack("<i", section[:used])), name
+        if dtype == "F32":
+            assert all(logit < math.inf for (logit,) in struct.iter_unpack("<f", section[:used])), name  # a NaN is not less
+        if name == "program" and used:
+            assert sha256(section[:used]) == metadata["program"]
         out[name] = section[:used]
         begin += size
     assert begin == len(data) and not root
-    assert set(metadata) - MAY_BE == KEYS | {f"session.{handle}" for handle in metadata["sessions"].split()}
+    assert set(metadata) - MAY_BE == KEYS | (ADDED_IN_3 if version >= 3 else set()) | {f"session.{handle}" for handle in metadata["sessions"].split()}
     return out
 
 

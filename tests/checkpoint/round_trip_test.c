@@ -1,5 +1,6 @@
 /* round_trip_test.c: what was written is what is read. */
 #include <inttypes.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -91,8 +92,9 @@ static void as_many_sections_as_a_file_may_have_come_back_and_one_more_is_refuse
     char path[512];
     kit_init(&kit);
     kit_set_bytes(&kit, &random, 0, 0, 0);
-    for (uint32_t i = 0; i < 33; i++) /* 3 + 33 + 2 * (31 * 1024 + 2 * 503) = 65,536 */
-        kit_add_session(&kit, &random, UINT32_MAX - i, (kit_shape){.layers = i < 31 ? 1024 : 503, .heads_kv = 1024, .head_dim = 256});
+    kit_add_table(&kit, &random, 1);
+    for (uint32_t i = 0; i < 33; i++) /* 4 + 1 + 33 + 2 * (31 * 1024 + 502 + 503) = 65,536 */
+        kit_add_session(&kit, &random, UINT32_MAX - i, (kit_shape){.layers = i < 31 ? 1024 : 471 + i, .heads_kv = 1024, .head_dim = 256});
     assert_int_equal(dw_drift_count_sections(&kit.state), DW_DRIFT_TENSORS_MAX);
     write_and_compare(&kit, 2);
     kit.sessions[32].n_layers++;
@@ -139,7 +141,7 @@ static void odd_rows_are_padded_to_whole_rows_and_whole_pages(void **unused) {
     dw_checkpoint *checkpoint = NULL;
     assert_int_equal(dw_checkpoint_open_bytes(file.bytes, file.size, &checkpoint, NULL), DW_OK);
     const dw_checkpoint_section *sections;
-    assert_int_equal(dw_checkpoint_sections(checkpoint, &sections), 6);
+    assert_int_equal(dw_checkpoint_sections(checkpoint, &sections), 7);
     assert_string_equal(sections[2].name, "kv.7.k.0");
     assert_string_equal(sections[2].dtype, "F16");
     assert_int_equal(sections[2].shape[0], 1024);
@@ -151,13 +153,13 @@ static void odd_rows_are_padded_to_whole_rows_and_whole_pages(void **unused) {
     kit_deinit(&kit);
 }
 
-/* Blocks of 34 bytes have no dtype in safetensors: rows of bytes, 17 pages at least. The version is the lowest that can say it. */
+/* Blocks of 34 bytes have no dtype in safetensors: rows of bytes, 17 pages at least. */
 static void rows_of_blocks_are_rows_of_bytes(void **unused) {
     (void)unused;
-    static const struct { dw_kv_type type; const char *dtype; uint32_t version, n_dims; uint64_t shape[3], used; } cases[] = {
-        {DW_KV_F16, "F16", 1, 3, {128, 2, 96}, 5 * 384},
-        {DW_KV_BF16, "BF16", 2, 3, {128, 2, 96}, 5 * 384},
-        {DW_KV_Q8_0, "U8", 2, 2, {4096, 204, 0}, 5 * 204},
+    static const struct { dw_kv_type type; const char *dtype; uint32_t n_dims; uint64_t shape[3], used; } cases[] = {
+        {DW_KV_F16, "F16", 3, {128, 2, 96}, 5 * 384},
+        {DW_KV_BF16, "BF16", 3, {128, 2, 96}, 5 * 384},
+        {DW_KV_Q8_0, "U8", 2, {4096, 204, 0}, 5 * 204},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         kit_state kit;
@@ -170,7 +172,7 @@ static void rows_of_blocks_are_rows_of_bytes(void **unused) {
         assert_int_equal(dw_checkpoint_open_bytes(file.bytes, file.size, &checkpoint, NULL), DW_OK);
         const dw_checkpoint_section *sections;
         (void)dw_checkpoint_sections(checkpoint, &sections);
-        assert_int_equal(dw_checkpoint_version(checkpoint), cases[i].version);
+        assert_int_equal(dw_checkpoint_version(checkpoint), DW_DRIFT_VERSION);
         assert_string_equal(sections[2].dtype, cases[i].dtype);
         assert_int_equal(sections[2].n_dims, cases[i].n_dims);
         for (uint32_t d = 0; d < cases[i].n_dims; d++) assert_int_equal(sections[2].shape[d], cases[i].shape[d]);
@@ -216,21 +218,47 @@ static void equal_states_give_equal_files(void **unused) {
     kit_deinit(&kit);
 }
 
-static void files_of_every_version_stay_as_they_are(void **unused) {
+static void files_of_every_version_are_read_as_they_were_written(void **unused) {
     (void)unused;
-    static const struct { const char *path; void (*make)(kit_state *); } kept[] = {
-        {DW_TEST_SOURCE "/tests/checkpoint/corpus/minimal.drift", kit_minimal}, {DW_TEST_SOURCE "/tests/checkpoint/corpus/small.drift", kit_small},
-        {DW_TEST_SOURCE "/tests/checkpoint/corpus/tables.drift", kit_tables}, {DW_TEST_SOURCE "/tests/checkpoint/corpus/kv_types.drift", kit_kv_types}};
+    static const struct { const char *name; uint32_t version; void (*make)(kit_state *); } kept[] = {
+        {"minimal", 1, kit_minimal}, {"small", 1, kit_small}, {"tables", 1, kit_tables}, {"kv_types", 2, kit_kv_types}, {"least", 3, kit_minimal}, {"whole", 3, kit_whole}};
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+        char path[512];
         kit_state kit;
+        dw_checkpoint *checkpoint = NULL;
+        dw_error err = {0};
+        (void)snprintf(path, sizeof path, "%s/tests/checkpoint/corpus/%s.drift", DW_TEST_SOURCE, kept[i].name);
         kept[i].make(&kit);
-        kit_file now = kit_file_of(&kit), then = kit_load(kept[i].path);
-        assert_int_equal(now.size, then.size);
-        assert_memory_equal(now.bytes, then.bytes, then.size);
-        kit_free(&now);
-        kit_free(&then);
+        if (dw_checkpoint_open(path, &checkpoint, &err) != DW_OK || dw_checkpoint_verify(checkpoint, 1, &err) != DW_OK) fail_msg("%s", err.text);
+        assert_int_equal(dw_checkpoint_version(checkpoint), kept[i].version);
+        kit_assert_holds(checkpoint, &kit);
+        dw_checkpoint_close(checkpoint);
+        if (kept[i].version == DW_DRIFT_VERSION) {
+            kit_file now = kit_file_of(&kit), then = kit_load(path);
+            assert_int_equal(now.size, then.size);
+            assert_memory_equal(now.bytes, then.bytes, then.size);
+            kit_free(&now);
+            kit_free(&then);
+        }
         kit_deinit(&kit);
     }
+}
+
+static void a_program_that_is_not_the_states_is_not_written(void **unused) {
+    (void)unused;
+    char path[512];
+    kit_state kit;
+    dw_error err = {0};
+    kit_whole(&kit);
+    kit.state.program.bytes[0] ^= 1;
+    kit_path(path, "other.drift");
+    assert_int_equal(dw_checkpoint_write(path, &kit.state, kit_rows, &kit, NULL, &err), DW_E_INVALID);
+    assert_non_null(strstr(err.text, "section program"));
+    kit.state.program.bytes[0] ^= 1;
+    kit.logits[0][5] = NAN;
+    assert_int_equal(dw_checkpoint_write(path, &kit.state, kit_rows, &kit, NULL, &err), DW_E_INVALID);
+    assert_non_null(strstr(err.text, "section logits.65537"));
+    kit_deinit(&kit);
 }
 
 /* A name that was cut in the middle of a character, or that carries terminal codes, is no reason not to freeze. */
@@ -336,7 +364,8 @@ int main(void) {
         cmocka_unit_test(rows_of_blocks_are_rows_of_bytes),
         cmocka_unit_test(zero_runs_occupy_no_disk),
         cmocka_unit_test(equal_states_give_equal_files),
-        cmocka_unit_test(files_of_every_version_stay_as_they_are),
+        cmocka_unit_test(files_of_every_version_are_read_as_they_were_written),
+        cmocka_unit_test(a_program_that_is_not_the_states_is_not_written),
         cmocka_unit_test(an_odd_model_name_is_cleaned_not_refused),
         cmocka_unit_test(a_writer_given_too_few_rows_refuses_and_leaves_nothing),
         cmocka_unit_test(a_state_that_breaks_a_rule_is_not_written),

@@ -18,7 +18,7 @@ except ImportError as missing:
     print(f"skipped: {missing} (tests/requirements.txt names the packages)")
     sys.exit(77)
 
-DTYPES = {"memory": numpy.uint8, "mailbox": numpy.uint8, "actor": numpy.uint8, "tokens": numpy.int32, "table": numpy.int32, "kv": numpy.float16}
+DTYPES = {"memory": numpy.uint8, "mailbox": numpy.uint8, "actor": numpy.uint8, "tokens": numpy.int32, "table": numpy.int32, "kv": numpy.float16, "logits": numpy.float32, "program": numpy.uint8}
 KV_TYPES = {"F16": numpy.float16, "BF16": None, "Q8_0": numpy.uint8}  # numpy has no bfloat16
 
 
@@ -75,7 +75,7 @@ def main():
         handles = metadata["sessions"].split()
         for handle in handles:
             check_session(metadata, handle, tensors)
-        assert metadata["format"] == "drift" and metadata["version"] == "2"
+        assert metadata["format"] == "drift" and metadata["version"] == "3"
         assert int(metadata["memory.bytes"]) == len(truths["memory.0"])
     print(f"safetensors read {len(tensors)} sections of {len(handles)} sessions: all as written")
 

@@ -168,8 +168,25 @@ class WrongFiles(Files):
         self.assertIn("nothing.drift", error["text"])
         self.assertIn("freeze", error["hint"])
 
+    def test_a_checkpoint_brings_its_program_along(self):
+        elsewhere = {"DRIFTWOOD_CACHE": self.path("other-cache")}
+        report = self.succeed("thaw", self.file, "--message", "get", "--json", environment=elsewhere).json()
+        self.assertIn("sum=2 ", report["turns"][0]["reply"])
+        sections = {section["name"]: section for section in self.succeed("inspect", self.file, "--json").json()["sections"]}
+        self.assertGreater(sections["program"]["bytes"], 16384)
+
+    def test_a_program_that_was_left_out_can_be_named(self):
+        elsewhere = {"DRIFTWOOD_CACHE": self.path("other-cache")}
+        file = self.path("without.drift")
+        self.succeed("freeze", "counter", file, "--message", "add 2", "--no-program")
+        self.succeed("thaw", file, "--program", "counter", environment=elsewhere)
+        other = {"DRIFTWOOD_CACHE": self.path("third-cache")}
+        self.refuse(REFUSED, "thaw", file, "--program", "branch", environment=other)
+
     def test_a_program_that_is_not_known_here_is_told(self):
-        error = self.refuse(REFUSED, "thaw", self.file, "--json", environment={"DRIFTWOOD_CACHE": self.path("other-cache")}).json()["error"]
+        file = self.path("without.drift")
+        self.succeed("freeze", "counter", file, "--message", "add 2", "--no-program")
+        error = self.refuse(REFUSED, "thaw", file, "--json", environment={"DRIFTWOOD_CACHE": self.path("other-cache")}).json()["error"]
         self.assertEqual(error["status"], "DW_E_NOT_FOUND")
         self.assertIn("program", error["text"])
 

@@ -96,7 +96,7 @@ class Parts(driftwood.Case):
         replies = []
         for path in (str(MODEL), self.paths[0]):
             file = self.path("a.drift")
-            self.succeed("freeze", "chat", file, "--model", path, "--threads", "1", "--at", "1700000000000000000")
+            self.succeed("freeze", "chat", file, "--force", "--model", path, "--threads", "1", "--at", "1700000000000000000")
             replies.append(self.succeed("ask", file, "hello world", "--model", path, "--threads", "1").out)
         self.assertTrue(replies[0].strip())
         self.assertEqual(replies[0], replies[1])
@@ -118,14 +118,14 @@ class KvTypes(driftwood.Case):
 
     def freeze(self, *options):
         file = self.path("c.drift")
-        self.succeed("freeze", "chat", file, "--message", "hello", *self.options, *options)
+        self.succeed("freeze", "chat", file, "--force", "--message", "hello", *self.options, *options)
         return file
 
     def test_a_checkpoint_is_thawed_in_its_type(self):
         file = self.freeze("--kv", "bf16")
         report = self.succeed("inspect", file, "--json").json()
         (session,) = report["sessions"]
-        self.assertEqual((report["version"], session["kv_type"]), (2, "BF16"))
+        self.assertEqual((report["version"], session["kv_type"]), (3, "BF16"))
         self.assertGreater(session["rows"], 0)
         self.assertEqual(session["kv_bytes"], session["rows"] * 64)
         self.assertIn("kv=BF16", session["profile"])
@@ -133,9 +133,9 @@ class KvTypes(driftwood.Case):
         self.assertTrue(thawed["exact"])
         self.assertEqual(thawed["tokens_reused"], session["rows"])
 
-    def test_f16_files_stay_version_1(self):
+    def test_f16_is_the_type_without_an_option(self):
         report = self.succeed("inspect", self.freeze(), "--json").json()
-        self.assertEqual((report["version"], report["sessions"][0]["kv_type"]), (1, "F16"))
+        self.assertEqual(report["sessions"][0]["kv_type"], "F16")
 
     def test_another_type_is_refused_with_both_names(self):
         result = self.refuse(REFUSED, "thaw", self.freeze("--kv", "bf16"), *self.options, "--kv", "f16", "--json")

@@ -171,6 +171,30 @@ static void a_chain_of_nodes_runs_in_order(void **state) {
     dw_os_unmap(window, (size_t)bytes);
 }
 
+/* Between two nodes; other devices run to their end. */
+static void a_computation_that_is_stopped_is_given_up_on_the_cpu(void **state) {
+    enum { N = 64 };
+    static const dw_compute_node nodes[] = {{DW_COMPUTE_ADD, 0, 0, 1}, {DW_COMPUTE_ADD, 1, 1, 2}};
+    (void)state;
+    const dw_device_info *info = dw_device_info_view(device);
+    uint64_t step = dw_max_u64(info->tensor_align_bytes, 256), bytes = dw_max_u64(dw_os_page_bytes(), info->wrap_align_bytes);
+    void *window = NULL;
+    dw_error err = {0};
+    assert_int_equal(dw_os_map_reserve((size_t)bytes, &window, &err), DW_OK);
+    assert_int_equal(dw_os_map_anonymous(window, (size_t)bytes, &err), DW_OK);
+    dw_compute_tensor tensors[3];
+    for (uint32_t i = 0; i < 3; i++) tensors[i] = (dw_compute_tensor){.offset = i * step, .columns = N, .rows = 1};
+    _Atomic bool stop = true;
+    dw_compute_request request = {.window = window, .window_bytes = bytes, .tensors = tensors, .n_tensors = 3,
+                                  .nodes = nodes, .n_nodes = 2, .stop = &stop};
+    dw_compute_report report;
+    dw_status status = dw_compute_run(device, &request, &report, &err);
+    assert_int_equal(status, info->kind == DW_DEVICE_CPU ? DW_E_CANCELLED : DW_OK);
+    stop = false;
+    assert_int_equal(dw_compute_run(device, &request, &report, &err), DW_OK); /* the device works on */
+    dw_os_unmap(window, (size_t)bytes);
+}
+
 /* A matrix of one type that repacks, written whole, times columns, beside the same matrix in plain memory. */
 static void repacked_weights_give_the_same_product(void **state) {
     (void)state;
@@ -291,6 +315,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(wrap_shares_pages_in_both_directions),
         cmocka_unit_test(wrap_is_the_hosts_address_where_info_says_so),
         cmocka_unit_test(a_chain_of_nodes_runs_in_order),
+        cmocka_unit_test(a_computation_that_is_stopped_is_given_up_on_the_cpu),
         cmocka_unit_test(repacked_weights_give_the_same_product),
         cmocka_unit_test(malformed_requests_are_refused),
         cmocka_unit_test(unknown_devices_are_refused_with_those_that_exist),

@@ -1,5 +1,5 @@
-/* door_fuzz.c: the input is one call of `enter` with its records (probe.c "raw"), made by a guest in a turn. The host answers with
- * statuses, and afterwards the actor still works and holds nothing lent. */
+/* door_fuzz.c: the input is one call of `enter` with its records (probe.c "raw"), made by a guest in a turn. The host
+ * answers with statuses, and afterwards the actor still works and holds nothing lent. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -44,7 +44,9 @@ static void every_request_gets_one_completion_with_its_user_data(void **state) {
         {11, 0}, {12, DW_E_UNSUPPORTED}, {13, DW_E_INVALID}, {14, DW_E_INVALID}, {15, DW_E_BAD_HANDLE},
         {17, DW_E_CANCELLED}, {18, 0}, {19, DW_E_NOT_FOUND}, {16, 0}};
     raw_answer answer;
-    assert_int_equal(fixture_raw(actor, (raw_call){.n = 9, .capacity = RAW_COMPLETIONS, .wait = 9, .deadline = -1}, records, 9, &answer), DW_OK);
+    assert_int_equal(fixture_raw(actor, (raw_call){.n = 9, .capacity = RAW_COMPLETIONS, .wait = 9, .deadline = -1},
+                                 records, 9, &answer),
+                     DW_OK);
     assert_int_equal(answer.n, 9);
     for (size_t i = 0; i < 9; i++) {
         assert_int_equal(answer.completions[i].user_data, expected[i].user_data);
@@ -56,9 +58,12 @@ static void every_request_gets_one_completion_with_its_user_data(void **state) {
 static void a_deadline_returns_without_what_is_not_done(void **state) {
     fixture *f = *state;
     dw_actor *actor = fixture_actor(f, "deadline");
-    dw_request records[] = {{.op = DW_OP_SLEEP, .user_data = 1, .arg0 = 1000000}, {.op = DW_OP_SLEEP, .user_data = 2, .arg0 = UINT64_C(3600000000000)}};
+    dw_request records[] = {{.op = DW_OP_SLEEP, .user_data = 1, .arg0 = 1000000},
+                            {.op = DW_OP_SLEEP, .user_data = 2, .arg0 = UINT64_C(3600000000000)}};
     raw_answer answer;
-    assert_int_equal(fixture_raw(actor, (raw_call){.n = 2, .capacity = 4, .wait = 2, .deadline = 20000000}, records, 2, &answer), DW_OK);
+    assert_int_equal(
+        fixture_raw(actor, (raw_call){.n = 2, .capacity = 4, .wait = 2, .deadline = 20000000}, records, 2, &answer),
+        DW_OK);
     assert_int_equal(answer.n, 1);
     assert_int_equal(answer.completions[0].user_data, 1);
     dw_actor_destroy(actor); /* the other one was cancelled at the end of its turn */
@@ -72,14 +77,17 @@ static unsigned random_next(unsigned *random) {
 
 /* Random records made of nasty numbers, for every operation. The actor stays usable and its neighbour untouched. */
 static void nasty_records_harm_nobody(void **state) {
-    static const uint32_t nasty[] = {0, 1, 4, 7, 8, 64, 255, 256, 4096, 65535, 65536, 1u << 20, 1u << 24, 0x7fffffff, 0x80000000u, 0xfffffff8u, 0xffffffffu};
+    static const uint32_t nasty[] = {0,        1,          4,           7,           8,          64,
+                                     255,      256,        4096,        65535,       65536,      1u << 20,
+                                     1u << 24, 0x7fffffff, 0x80000000u, 0xfffffff8u, 0xffffffffu};
     static const uint16_t ops[] = {
 #define X(name, number, window, text) number,
         DW_OP_TABLE(X)
 #undef X
         0, 8, 100, 65535};
     fixture *f = *state;
-    dw_actor *actor = fixture_actor(f, "nasty"), *neighbour = fixture_actor(f, "neighbour"), *twin = fixture_actor(f, "twin");
+    dw_actor *actor = fixture_actor(f, "nasty"), *neighbour = fixture_actor(f, "neighbour"),
+             *twin = fixture_actor(f, "twin");
     assert_int_equal(fixture_say(neighbour, "S1"), DW_OK);
     assert_int_equal(fixture_say(twin, "S1"), DW_OK);
     unsigned random = 77;
@@ -87,7 +95,8 @@ static void nasty_records_harm_nobody(void **state) {
     for (int round = 0; round < 3000; round++) {
         dw_request records[6];
         for (int i = 0; i < 6; i++) {
-            records[i] = (dw_request){.op = PICK(ops), .user_data = PICK(nasty), .ptr0 = PICK(nasty), .len0 = PICK(nasty)};
+            records[i] =
+                (dw_request){.op = PICK(ops), .user_data = PICK(nasty), .ptr0 = PICK(nasty), .len0 = PICK(nasty)};
             if (random & 0x10000) records[i].handle = PICK(nasty);
             if (random & 0x20000) records[i].flags = (uint16_t)PICK(nasty);
             if (random & 0x40000) records[i].ptr1 = PICK(nasty), records[i].len1 = PICK(nasty);
@@ -126,14 +135,17 @@ static void a_computation_without_end_is_refused(void **state) {
     assert_int_equal(fixture_say(actor, "G"), DW_OK);
     const uint32_t gib = UINT32_C(1) << 30;
     dw_tensor tensors[3];
-    for (uint32_t i = 0; i < 3; i++) tensors[i] = (dw_tensor){.ptr = (uint32_t)(gib / 2 + i * (uint64_t)gib), .columns = SIDE, .rows = SIDE};
+    for (uint32_t i = 0; i < 3; i++)
+        tensors[i] = (dw_tensor){.ptr = (uint32_t)(gib / 2 + i * (uint64_t)gib), .columns = SIDE, .rows = SIDE};
     dw_node node = {.op = DW_NODE_MUL_MAT, .a = 0, .b = 1, .out = 2};
     dw_compute_options options = {.size = sizeof options, .n_tensors = 3, .n_nodes = 1};
     options.tensors = fixture_put(actor, 0, tensors, sizeof tensors);
     options.nodes = fixture_put(actor, 256, &node, sizeof node);
-    dw_request request = {.op = DW_OP_COMPUTE, .ptr0 = fixture_put(actor, 512, &options, sizeof options), .len0 = sizeof options};
+    dw_request request = {
+        .op = DW_OP_COMPUTE, .ptr0 = fixture_put(actor, 512, &options, sizeof options), .len0 = sizeof options};
     raw_answer answer;
-    assert_int_equal(fixture_raw(actor, (raw_call){.n = 1, .capacity = 1, .wait = 1, .deadline = -1}, &request, 1, &answer), DW_OK);
+    assert_int_equal(
+        fixture_raw(actor, (raw_call){.n = 1, .capacity = 1, .wait = 1, .deadline = -1}, &request, 1, &answer), DW_OK);
     assert_int_equal(answer.completions[0].status, DW_E_LIMIT);
     dw_actor_destroy(actor);
 }

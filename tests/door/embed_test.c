@@ -1,5 +1,5 @@
-/* embed_test.c: DW_OP_EMBED with a small encoder and a small decoder of random weights: vectors land in the guest's own memory, and what
- * cannot be is refused with a status and harms nobody (I6). */
+/* embed_test.c: DW_OP_EMBED with a small encoder and a small decoder of random weights: vectors land in the guest's own
+ * memory, and what cannot be is refused with a status and harms nobody (I6). */
 #include "actor/fixture.h"
 
 #include <stdio.h>
@@ -9,7 +9,15 @@
 #include "os/os.h"
 
 /* Places in the probe's arena. */
-enum { AT_OPTIONS = 0, AT_TEXTS = 1024, AT_NAME = 2048, AT_LETTERS = 4096, AT_TOKENS = 8192, AT_VECTORS = 65536, WIDTH = 96 };
+enum {
+    AT_OPTIONS = 0,
+    AT_TEXTS = 1024,
+    AT_NAME = 2048,
+    AT_LETTERS = 4096,
+    AT_TOKENS = 8192,
+    AT_VECTORS = 65536,
+    WIDTH = 96
+};
 
 typedef struct asking { dw_actor *actor; uint32_t arena; dw_embed_options options; } asking;
 
@@ -22,7 +30,11 @@ static asking begin(fixture *f, const char *name) {
     static const char letters[] = "abcdefg hij klm";
     asking a = {.actor = fixture_actor(f, name)};
     a.arena = fixture_put(a.actor, AT_LETTERS, letters, sizeof letters - 1) - AT_LETTERS;
-    a.options = (dw_embed_options){.size = sizeof a.options, .flags = DW_EMBED_NORMALIZE, .model = a.arena + AT_NAME, .model_len = 7, .texts = a.arena + AT_TEXTS};
+    a.options = (dw_embed_options){.size = sizeof a.options,
+                                   .flags = DW_EMBED_NORMALIZE,
+                                   .model = a.arena + AT_NAME,
+                                   .model_len = 7,
+                                   .texts = a.arena + AT_TEXTS};
     fixture_put(a.actor, AT_NAME, "encoder", 7);
     put_texts(&a, (dw_text[]){{a.arena + AT_LETTERS, 7}, {a.arena + AT_LETTERS, 15}, {a.arena + AT_LETTERS, 0}}, 3);
     return a;
@@ -33,7 +45,9 @@ static dw_completion ask(asking *a, uint32_t n_floats) {
     fixture_put(a->actor, AT_OPTIONS, &a->options, sizeof a->options);
     dw_request request = {.op = DW_OP_EMBED, .user_data = 5, .ptr0 = a->arena + AT_OPTIONS, .len0 = sizeof a->options,
                           .ptr1 = n_floats ? a->arena + AT_VECTORS : 0, .len1 = n_floats};
-    assert_int_equal(fixture_raw(a->actor, (raw_call){.n = 1, .capacity = 1, .wait = 1, .deadline = -1}, &request, 1, &answer), DW_OK);
+    assert_int_equal(
+        fixture_raw(a->actor, (raw_call){.n = 1, .capacity = 1, .wait = 1, .deadline = -1}, &request, 1, &answer),
+        DW_OK);
     assert_int_equal(answer.n, 1);
     assert_int_equal(dw_region_lent(dw_guest_region(dw_actor_memory(a->actor))), 0);
     return answer.completions[0];
@@ -41,7 +55,8 @@ static dw_completion ask(asking *a, uint32_t n_floats) {
 
 static const float *vectors_of(const asking *a) {
     void *view = NULL;
-    assert_int_equal(dw_guest_view(dw_actor_memory(a->actor), a->arena + AT_VECTORS, 4 * WIDTH * sizeof(float), 64, &view), DW_OK);
+    assert_int_equal(
+        dw_guest_view(dw_actor_memory(a->actor), a->arena + AT_VECTORS, 4 * WIDTH * sizeof(float), 64, &view), DW_OK);
     return view;
 }
 
@@ -59,10 +74,15 @@ static void vectors_land_in_the_guests_own_memory(void **state) {
     dw_model *model = dw_runtime_model(f->runtime, "encoder");
     int32_t tokens[3][32];
     dw_embed_text texts[3];
-    static const struct { const char *text; size_t size; } written[3] = {{"abcdefg", 7}, {"abcdefg hij klm", 15}, {"", 0}};
+    static const struct {
+        const char *text;
+        size_t size;
+    } written[3] = {{"abcdefg", 7}, {"abcdefg hij klm", 15}, {"", 0}};
     for (int i = 0; i < 3; i++) {
         size_t n = 0;
-        assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), written[i].text, written[i].size, true, false, tokens[i], 32, &n, NULL), DW_OK);
+        assert_int_equal(dw_vocab_tokenize(dw_model_vocab(model), written[i].text, written[i].size, true, false,
+                                           tokens[i], 32, &n, NULL),
+                         DW_OK);
         texts[i] = (dw_embed_text){tokens[i], (uint32_t)n, expected + i * WIDTH};
     }
     dw_device *device = NULL; /* the runtime's engine has the model: a second one for the native job */
@@ -142,7 +162,9 @@ static void what_cannot_be_is_refused(void **state) {
     assert_int_equal(ask(&a, WIDTH).status, DW_E_INVALID); /* not aligned */
     raw_answer answer;
     dw_request session = {.op = DW_OP_SESSION_OPEN, .ptr0 = a.arena + AT_NAME, .len0 = 7};
-    assert_int_equal(fixture_raw(a.actor, (raw_call){.n = 1, .capacity = 1, .wait = 1, .deadline = -1}, &session, 1, &answer), DW_OK);
+    assert_int_equal(
+        fixture_raw(a.actor, (raw_call){.n = 1, .capacity = 1, .wait = 1, .deadline = -1}, &session, 1, &answer),
+        DW_OK);
     assert_int_equal(answer.completions[0].status, DW_E_UNSUPPORTED);
     dw_actor_destroy(a.actor);
 }
@@ -153,21 +175,30 @@ static void several_requests_run_at_once_and_a_deadline_ends_them(void **state) 
     fixture_put(a.actor, AT_OPTIONS, &a.options, sizeof a.options);
     dw_request records[4];
     for (uint32_t i = 0; i < 4; i++) {
-        records[i] = (dw_request){.op = DW_OP_EMBED, .user_data = i, .ptr0 = a.arena + AT_OPTIONS, .len0 = sizeof a.options,
-                                  .ptr1 = a.arena + AT_VECTORS + i * 65536, .len1 = 3 * WIDTH};
+        records[i] = (dw_request){.op = DW_OP_EMBED,
+                                  .user_data = i,
+                                  .ptr0 = a.arena + AT_OPTIONS,
+                                  .len0 = sizeof a.options,
+                                  .ptr1 = a.arena + AT_VECTORS + i * 65536,
+                                  .len1 = 3 * WIDTH};
     }
     raw_answer answer;
-    assert_int_equal(fixture_raw(a.actor, (raw_call){.n = 4, .capacity = 4, .wait = 4, .deadline = -1}, records, 4, &answer), DW_OK);
+    assert_int_equal(
+        fixture_raw(a.actor, (raw_call){.n = 4, .capacity = 4, .wait = 4, .deadline = -1}, records, 4, &answer), DW_OK);
     assert_int_equal(answer.n, 4);
     for (int i = 0; i < 4; i++) assert_int_equal(answer.completions[i].status, DW_OK);
     for (uint32_t i = 1; i < 4; i++) {
         void *view = NULL;
-        assert_int_equal(dw_guest_view(dw_actor_memory(a.actor), a.arena + AT_VECTORS + i * 65536, 3 * WIDTH * sizeof(float), 64, &view), DW_OK);
+        assert_int_equal(dw_guest_view(dw_actor_memory(a.actor), a.arena + AT_VECTORS + i * 65536,
+                                       3 * WIDTH * sizeof(float), 64, &view),
+                         DW_OK);
         assert_memory_equal(view, vectors_of(&a), 3 * WIDTH * sizeof(float));
     }
-    assert_int_equal(fixture_raw(a.actor, (raw_call){.n = 4, .capacity = 4, .wait = 4, .deadline = 0}, records, 4, &answer), DW_OK);
+    assert_int_equal(
+        fixture_raw(a.actor, (raw_call){.n = 4, .capacity = 4, .wait = 4, .deadline = 0}, records, 4, &answer), DW_OK);
     assert_int_equal(answer.n, 4); /* rule 4: all windows are back, done or cancelled */
-    for (int i = 0; i < 4; i++) assert_true(answer.completions[i].status == DW_OK || answer.completions[i].status == DW_E_CANCELLED);
+    for (int i = 0; i < 4; i++)
+        assert_true(answer.completions[i].status == DW_OK || answer.completions[i].status == DW_E_CANCELLED);
     assert_int_equal(dw_region_lent(dw_guest_region(dw_actor_memory(a.actor))), 0);
     dw_actor_destroy(a.actor);
 }
@@ -183,8 +214,11 @@ static void a_decoder_embeds_too(void **state) {
     for (int t = 0; t < 3; t++) {
         void *view = NULL;
         double length = 0;
-        assert_int_equal(dw_guest_view(dw_actor_memory(a.actor), a.arena + AT_VECTORS, 3 * DECODER_WIDTH * sizeof(float), 64, &view), DW_OK);
-        for (int i = 0; i < DECODER_WIDTH; i++) length += (double)((float *)view)[t * DECODER_WIDTH + i] * (double)((float *)view)[t * DECODER_WIDTH + i];
+        assert_int_equal(
+            dw_guest_view(dw_actor_memory(a.actor), a.arena + AT_VECTORS, 3 * DECODER_WIDTH * sizeof(float), 64, &view),
+            DW_OK);
+        for (int i = 0; i < DECODER_WIDTH; i++)
+            length += (double)((float *)view)[t * DECODER_WIDTH + i] * (double)((float *)view)[t * DECODER_WIDTH + i];
         assert_true(length > 0.9999 && length < 1.0001);
     }
     dw_actor_destroy(a.actor);
@@ -197,7 +231,8 @@ static uint32_t next(uint32_t *random) {
 
 /* Options, texts and the request made of nasty numbers, with a model that is there. */
 static void nasty_options_harm_nobody(void **state) {
-    static const uint32_t nasty[] = {0, 1, 2, 3, 7, 28, 64, 255, 256, 1024, 1025, 65536, 1u << 20, 0x7fffffff, 0x80000000u, 0xfffffff8u, 0xffffffffu};
+    static const uint32_t nasty[] = {0,    1,    2,     3,        7,          28,          64,          255,        256,
+                                     1024, 1025, 65536, 1u << 20, 0x7fffffff, 0x80000000u, 0xfffffff8u, 0xffffffffu};
     enum { N_NASTY = sizeof nasty / sizeof nasty[0] };
     asking good = begin(*state, "nasty"), a = good;
     uint32_t random = 7, n_ok = 0;
@@ -208,7 +243,8 @@ static void nasty_options_harm_nobody(void **state) {
         for (uint32_t i = next(&random) % 3; i > 0; i--) words[next(&random) % 7] = nasty[next(&random) % N_NASTY];
         memcpy(&a.options, words, sizeof words);
         dw_text texts[3] = {{a.arena + AT_LETTERS, 7}, {a.arena + AT_LETTERS, 15}, {a.arena + AT_LETTERS, 0}};
-        if (next(&random) % 3 == 0) texts[next(&random) % 3] = (dw_text){nasty[next(&random) % N_NASTY], nasty[next(&random) % N_NASTY]};
+        if (next(&random) % 3 == 0)
+            texts[next(&random) % 3] = (dw_text){nasty[next(&random) % N_NASTY], nasty[next(&random) % N_NASTY]};
         fixture_put(a.actor, AT_TEXTS, texts, sizeof texts);
         uint32_t n_floats = next(&random) % 4 == 0 ? nasty[next(&random) % N_NASTY] : 3 * WIDTH;
         n_ok += ask(&a, n_floats).status == DW_OK;
@@ -225,7 +261,9 @@ static int setup(void **state) {
     dw_error err = {0};
     if (fixture_setup(state) != 0) return -1;
     fixture *f = *state;
-    assert_ok(dw_runtime_add_model(f->runtime, "encoder", made_encoder_path(&made_encoders[0], MADE_GOOD, "actor"), &err), err);
+    assert_ok(
+        dw_runtime_add_model(f->runtime, "encoder", made_encoder_path(&made_encoders[0], MADE_GOOD, "actor"), &err),
+        err);
     assert_ok(dw_runtime_add_model(f->runtime, "decoder", made_model_path(made_model_named("tied_f16")), &err), err);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* finite_test.c: what a model computed and is no number does not leave as a result (door.h rule 4). The model's last weights are NaN. */
+/* finite_test.c: what a model computed and is no number does not leave as a result (door.h rule 4). The model's last
+ * weights are NaN. */
 #include "actor/fixture.h"
 
 #include <math.h>
@@ -7,7 +8,15 @@
 #include "model/kit/make_model.h"
 #include "os/os.h"
 
-enum { AT_TOKENS = 0, AT_ROWS = 1024, AT_OPTIONS = 2048, AT_TEXTS = 3072, AT_NUMBERS = 65536, N_NUMBERS = 512, SPOILED_BYTES = 4096 };
+enum {
+    AT_TOKENS = 0,
+    AT_ROWS = 1024,
+    AT_OPTIONS = 2048,
+    AT_TEXTS = 3072,
+    AT_NUMBERS = 65536,
+    N_NUMBERS = 512,
+    SPOILED_BYTES = 4096
+};
 
 static void numbers_are_told_from_what_is_none(void **state) {
     enum { N = 200 };
@@ -39,7 +48,8 @@ static void gives_no_numbers(dw_actor *actor, uint32_t arena, dw_request request
     const raw_call head = {.n = 1, .capacity = 1, .wait = 1, .deadline = -1};
     assert_int_equal(fixture_raw(actor, head, &request, 1, &answer), DW_OK);
     assert_int_equal(answer.completions[0].status, DW_E_DEVICE);
-    assert_int_equal(dw_guest_view(dw_actor_memory(actor), arena + AT_NUMBERS, N_NUMBERS * sizeof(float), 4, &view), DW_OK);
+    assert_int_equal(dw_guest_view(dw_actor_memory(actor), arena + AT_NUMBERS, N_NUMBERS * sizeof(float), 4, &view),
+                     DW_OK);
     const float *numbers = view;
     for (uint32_t i = 0; i < 16; i++) assert_true(numbers[i] == 0.0f);
 }
@@ -55,7 +65,8 @@ static void a_broken_model_gives_a_status_and_no_numbers(void **state) {
     gives_no_numbers(actor, arena, (dw_request){.op = DW_OP_FORWARD, .handle = session, .ptr0 = arena, .len0 = 4,
                                                 .ptr1 = arena + AT_ROWS, .len1 = 1});
     const dw_text text = {arena + AT_TOKENS, 4};
-    const dw_embed_options options = {.size = sizeof options, .flags = DW_EMBED_TOKENS, .texts = arena + AT_TEXTS, .n_texts = 1};
+    const dw_embed_options options = {
+        .size = sizeof options, .flags = DW_EMBED_TOKENS, .texts = arena + AT_TEXTS, .n_texts = 1};
     fixture_put(actor, AT_TEXTS, &text, sizeof text);
     fixture_put(actor, AT_OPTIONS, &options, sizeof options);
     gives_no_numbers(actor, arena, (dw_request){.op = DW_OP_EMBED, .ptr0 = arena + AT_OPTIONS, .len0 = sizeof options,

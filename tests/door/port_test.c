@@ -1,5 +1,5 @@
-/* port_test.c: the books of outstanding operations (port.h). The port checks what must hold after each change in builds with faults; here
- * are the changes, and spans against a simple search. */
+/* port_test.c: the books of outstanding operations (port.h). The port checks what must hold after each change in builds
+ * with faults; here are the changes, and spans against a simple search. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,7 +75,8 @@ static dw_operation *lend(dw_port *port, const dw_lent_span *spans, uint32_t n) 
 static void a_span_is_lent_until_it_is_taken_back(void **state) {
     (void)state;
     dw_port *port = make_port();
-    dw_operation *one = lend(port, (dw_lent_span[]){{100, 200}, {300, 400}}, 2), *two = lend(port, (dw_lent_span[]){{200, 210}}, 1);
+    dw_operation *one = lend(port, (dw_lent_span[]){{100, 200}, {300, 400}}, 2),
+                 *two = lend(port, (dw_lent_span[]){{200, 210}}, 1);
     assert_int_equal(port->n_windows, 2);
     assert_true(dw_port_is_lent(port, 199, 200) && dw_port_is_lent(port, 200, 201) && dw_port_is_lent(port, 0, 1000));
     assert_false(dw_port_is_lent(port, 210, 300) || dw_port_is_lent(port, 0, 100) || dw_port_is_lent(port, 400, 500));
@@ -112,7 +113,8 @@ static void spans_are_found_as_a_simple_search_finds_them(void **state) {
         for (uint32_t first = 0; first <= BYTES; first += 1 + first % 3) {
             bool any = false;
             for (uint32_t end = first; end <= BYTES; end++) {
-                if (dw_operation_spans_overlap(&op, first, end) != any) fail_msg("round %d: %u to %u", round, first, end);
+                if (dw_operation_spans_overlap(&op, first, end) != any)
+                    fail_msg("round %d: %u to %u", round, first, end);
                 any = any || lent[end];
             }
         }

@@ -1,5 +1,6 @@
-/* port_tsan_test.c: an engine's threads complete operations and append text while the turn's thread takes completions, adds operations,
- * and somebody else interrupts and stops, under the thread sanitizer. Each operation is completed once, and all text arrives. */
+/* port_tsan_test.c: an engine's threads complete operations and append text while the turn's thread takes completions,
+ * adds operations, and somebody else interrupts and stops, under the thread sanitizer. Each operation is completed
+ * once, and all text arrives. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,7 +93,8 @@ int main(void) {
     require(dw_port_create(&w.port, &err) == DW_OK && dw_os_mutex_create(&w.mutex, &err) == DW_OK, "no port");
     require(dw_os_condition_create(&w.changed, &err) == DW_OK, "no condition");
     a.park = w.port->park;
-    for (int i = 0; i < ENGINES; i++) require(dw_os_thread_create("engine", 0, run_engine, &w, &engines[i], &err) == DW_OK, "no thread");
+    for (int i = 0; i < ENGINES; i++)
+        require(dw_os_thread_create("engine", 0, run_engine, &w, &engines[i], &err) == DW_OK, "no thread");
     require(dw_os_thread_create("asker", 0, ask, &a, &asking, &err) == DW_OK, "no thread");
     uint64_t sum = 0, submitted = 0;
     for (uint64_t taken = 0; taken < OPERATIONS;) {

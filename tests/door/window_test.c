@@ -1,13 +1,23 @@
-/* window_test.c: what is lent to a request is its own (door.h rule 3): no other request reads or writes a byte of it, so that whatever the
- * engine reads there is what it wrote there. With a small model of random weights. */
+/* window_test.c: what is lent to a request is its own (door.h rule 3): no other request reads or writes a byte of it,
+ * so that whatever the engine reads there is what it wrote there. With a small model of random weights. */
 #include "actor/fixture.h"
 
 #include "model/kit/make_model.h"
 #include "os/os.h"
 
 /* Places in the probe's arena. A row of logits is LOGITS_BYTES long. */
-enum { AT_TOKENS = 0, AT_ROWS = 16384, AT_OPTIONS = 20480, AT_RESULT = 24576, AT_TENSORS = 28672, AT_NODE = 29696, AT_TEXTS = 30720,
-       AT_LOGITS = 65536, LOGITS_BYTES = 512 * 4, PROMPT = 64 };
+enum {
+    AT_TOKENS = 0,
+    AT_ROWS = 16384,
+    AT_OPTIONS = 20480,
+    AT_RESULT = 24576,
+    AT_TENSORS = 28672,
+    AT_NODE = 29696,
+    AT_TEXTS = 30720,
+    AT_LOGITS = 65536,
+    LOGITS_BYTES = 512 * 4,
+    PROMPT = 64
+};
 
 typedef struct lending { dw_actor *actor; uint32_t arena, first, second; } lending;
 
@@ -22,14 +32,20 @@ static lending lend_begin(fixture *f, const char *name) {
     l.arena = fixture_put(l.actor, AT_TOKENS, tokens, sizeof tokens) - AT_TOKENS;
     l.first = open_session(l.actor);
     l.second = open_session(l.actor);
-    fixture_request(l.actor, (dw_request){.op = DW_OP_SESSION_SYNC, .handle = l.second, .ptr0 = l.arena, .len0 = PROMPT});
+    fixture_request(l.actor,
+                    (dw_request){.op = DW_OP_SESSION_SYNC, .handle = l.second, .ptr0 = l.arena, .len0 = PROMPT});
     return l;
 }
 
 /* Row i at its own place among the rows, with its results at a place of their own. */
 static dw_row row_at(const lending *l, uint32_t logits, uint32_t i) {
     uint32_t results = l->arena + AT_RESULT + 64 * i;
-    return (dw_row){.index = DW_ROW_OF_LAST, .flags = DW_ROW_SAMPLE, .logits = logits, .top = results, .n_top = 4, .sampled = results + 40};
+    return (dw_row){.index = DW_ROW_OF_LAST,
+                    .flags = DW_ROW_SAMPLE,
+                    .logits = logits,
+                    .top = results,
+                    .n_top = 4,
+                    .sampled = results + 40};
 }
 
 static dw_request forward_with(const lending *l, uint32_t handle, uint32_t row) {
@@ -48,7 +64,8 @@ static void both(const lending *l, dw_request other, dw_status expected) {
     for (int i = 0; i < 2; i++) {
         bool forward = answer.completions[i].user_data == 1;
         dw_status status = (dw_status)answer.completions[i].status;
-        if (status != (forward ? DW_OK : expected)) fail_msg("operation %u: %s", forward ? (unsigned)DW_OP_FORWARD : other.op, dw_status_name(status));
+        if (status != (forward ? DW_OK : expected))
+            fail_msg("operation %u: %s", forward ? (unsigned)DW_OP_FORWARD : other.op, dw_status_name(status));
     }
     assert_int_equal(dw_region_lent(dw_guest_region(dw_actor_memory(l->actor))), 0);
     fixture_request(l->actor, (dw_request){.op = DW_OP_SESSION_REWIND, .handle = l->first});
@@ -56,10 +73,12 @@ static void both(const lending *l, dw_request other, dw_status expected) {
 
 static dw_request embed_into(const lending *l, uint32_t vectors) {
     const dw_text text = {l->arena + AT_TOKENS, 5};
-    const dw_embed_options options = {.size = sizeof options, .flags = DW_EMBED_TOKENS, .texts = l->arena + AT_TEXTS, .n_texts = 1};
+    const dw_embed_options options = {
+        .size = sizeof options, .flags = DW_EMBED_TOKENS, .texts = l->arena + AT_TEXTS, .n_texts = 1};
     fixture_put(l->actor, AT_TEXTS, &text, sizeof text);
     fixture_put(l->actor, AT_OPTIONS, &options, sizeof options);
-    return (dw_request){.op = DW_OP_EMBED, .ptr0 = l->arena + AT_OPTIONS, .len0 = sizeof options, .ptr1 = vectors, .len1 = 512};
+    return (dw_request){
+        .op = DW_OP_EMBED, .ptr0 = l->arena + AT_OPTIONS, .len0 = sizeof options, .ptr1 = vectors, .len1 = 512};
 }
 
 static dw_request add_into(const lending *l, uint32_t a, uint32_t out) {
@@ -75,22 +94,28 @@ static dw_request add_into(const lending *l, uint32_t a, uint32_t out) {
 
 static void nothing_else_reads_or_writes_what_is_lent(void **state) {
     lending l = lend_begin(*state, "lent");
-    const uint32_t logits = (l.arena + AT_LOGITS + 255) / 256 * 256, last = logits + LOGITS_BYTES - 4, far = logits + 4 * LOGITS_BYTES;
+    const uint32_t logits = (l.arena + AT_LOGITS + 255) / 256 * 256, last = logits + LOGITS_BYTES - 4,
+                   far = logits + 4 * LOGITS_BYTES;
     const dw_row rows[2] = {row_at(&l, logits, 0), row_at(&l, logits + LOGITS_BYTES - 64, 1)};
     fixture_put(l.actor, AT_ROWS, rows, sizeof rows);
     both(&l, (dw_request){.op = DW_OP_MESSAGE, .ptr0 = last, .len0 = 100}, DW_E_BUSY);
     both(&l, (dw_request){.op = DW_OP_REPLY, .ptr0 = last + 3, .len0 = 1}, DW_E_BUSY);
     both(&l, (dw_request){.op = DW_OP_EMIT, .ptr0 = logits - 1, .len0 = 2}, DW_E_BUSY);
     both(&l, (dw_request){.op = DW_OP_LOG, .ptr0 = logits, .len0 = 1}, DW_E_BUSY);
-    both(&l, (dw_request){.op = DW_OP_SESSION_TOKENS, .handle = l.second, .ptr0 = logits + 64, .len0 = PROMPT}, DW_E_BUSY);
+    both(&l, (dw_request){.op = DW_OP_SESSION_TOKENS, .handle = l.second, .ptr0 = logits + 64, .len0 = PROMPT},
+         DW_E_BUSY);
     both(&l, (dw_request){.op = DW_OP_SESSION_SYNC, .handle = l.second, .ptr0 = logits, .len0 = 4}, DW_E_BUSY);
     both(&l, (dw_request){.op = DW_OP_SESSION_OPEN, .ptr0 = logits, .len0 = 4}, DW_E_BUSY);
     both(&l, embed_into(&l, logits), DW_E_BUSY);
     both(&l, add_into(&l, far, logits), DW_E_BUSY);
     both(&l, add_into(&l, logits, far), DW_E_BUSY);
     both(&l, forward_with(&l, l.second, 1), DW_E_BUSY); /* its logits begin where the first one's end */
-    dw_request generate = {.op = DW_OP_GENERATE, .handle = l.second, .ptr1 = l.arena + AT_OPTIONS, .len1 = sizeof(dw_generate_options),
-                           .ptr2 = last, .len2 = 10};
+    dw_request generate = {.op = DW_OP_GENERATE,
+                           .handle = l.second,
+                           .ptr1 = l.arena + AT_OPTIONS,
+                           .len1 = sizeof(dw_generate_options),
+                           .ptr2 = last,
+                           .len2 = 10};
     const dw_generate_options options = {.size = sizeof options, .n_max = 1, .flags = DW_GENERATE_IGNORE_END};
     fixture_put(l.actor, AT_OPTIONS, &options, sizeof options);
     both(&l, generate, DW_E_BUSY);
@@ -133,7 +158,8 @@ static void windows_and_results_of_one_request_lie_apart(void **state) {
     dw_actor_destroy(l.actor);
 }
 
-/* A request may begin when its session is free, while a window is lent that came after it: its results wait for the delivery. */
+/* A request may begin when its session is free, while a window is lent that came after it: its results wait for the
+ * delivery. */
 static void a_request_that_waited_writes_when_windows_are_over(void **state) {
     lending l = lend_begin(*state, "waited");
     const uint32_t logits = (l.arena + AT_LOGITS + 255) / 256 * 256;
@@ -141,9 +167,10 @@ static void a_request_that_waited_writes_when_windows_are_over(void **state) {
     fixture_put(l.actor, AT_ROWS, rows, sizeof rows);
     fixture_request(l.actor, (dw_request){.op = DW_OP_SESSION_SYNC, .handle = l.first, .ptr0 = l.arena, .len0 = 0});
     /* second: a forward, then its tokens to where first's logits are going to lie */
-    const dw_request records[3] = {forward_with(&l, l.second, 1),
-                                   {.op = DW_OP_SESSION_TOKENS, .handle = l.second, .user_data = 2, .ptr0 = logits, .len0 = PROMPT},
-                                   forward_with(&l, l.first, 0)};
+    const dw_request records[3] = {
+        forward_with(&l, l.second, 1),
+        {.op = DW_OP_SESSION_TOKENS, .handle = l.second, .user_data = 2, .ptr0 = logits, .len0 = PROMPT},
+        forward_with(&l, l.first, 0)};
     raw_answer answer;
     const raw_call head = {.n = 3, .capacity = 3, .wait = 3, .deadline = -1};
     assert_int_equal(fixture_raw(l.actor, head, records, 3, &answer), DW_OK);

@@ -1,5 +1,5 @@
-/* park_test.c: a turn's waiting, and how it ends (park.h). Nothing here depends on how long something takes: whoever must be waiting has
- * said so under the lock, and a wait that never ends is the test's own time limit. */
+/* park_test.c: a turn's waiting, and how it ends (park.h). Nothing here depends on how long something takes: whoever
+ * must be waiting has said so under the lock, and a wait that never ends is the test's own time limit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -191,7 +191,8 @@ static void those_who_wait_at_a_gate_pass_one_by_one(void **state) {
     waiting w[N];
     assert_ok(dw_gate_create(&gate, &err));
     for (int i = 0; i < N; i++) {
-        w[i] = (waiting){.park = i % 3 == 2 ? NULL : make_park(), .gate = gate, .free_flag = &free_flag, .order = &order};
+        w[i] =
+            (waiting){.park = i % 3 == 2 ? NULL : make_park(), .gate = gate, .free_flag = &free_flag, .order = &order};
         if (w[i].park) dw_park_begin(w[i].park, UINT64_MAX);
         start_waiting(&w[i]);
         if (i == 0) until_there(&w[0]);

@@ -1,11 +1,14 @@
-/* runtime_test.c: registries whose entries come and go while actors run, and quotas (runtime.h). With the probe guest and small models of
- * random weights. */
+/* runtime_test.c: registries whose entries come and go while actors run, and quotas (runtime.h). With the probe guest
+ * and small models of random weights. */
 #include "actor/fixture.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 #include "model/kit/make_model.h"
 #include "os/os.h"
+#ifdef DW_FAULTS
+#include "os/os_fault.h"
+#endif
 #include "support/traps.h"
 
 static const char *small_model(void) { return made_model_path(made_model_named("tied_f16")); }
@@ -47,7 +50,8 @@ static void a_model_that_is_removed_stays_with_those_who_use_it(void **state) {
     dw_actor *actor = make_actor(runtime, "removing");
     uint32_t session = fixture_request(actor, (dw_request){.op = DW_OP_SESSION_OPEN}).result0;
     const int32_t tokens[4] = {1, 2, 3, 4};
-    dw_request forward = {.op = DW_OP_FORWARD, .handle = session, .ptr0 = fixture_put(actor, 0, tokens, sizeof tokens), .len0 = 4};
+    dw_request forward = {
+        .op = DW_OP_FORWARD, .handle = session, .ptr0 = fixture_put(actor, 0, tokens, sizeof tokens), .len0 = 4};
 
     assert_ptr_equal(dw_runtime_model(runtime, NULL), a);
     assert_ok(dw_runtime_remove_model(runtime, "a", &err), err);
@@ -126,10 +130,12 @@ static dw_request addition(dw_actor *actor) {
     uint32_t arena = fixture_put(actor, 0, "", 1), at = (arena + 8192) / 256 * 256;
     const dw_tensor tensors[2] = {{.ptr = at, .columns = 64, .rows = 1}, {.ptr = at + 256, .columns = 64, .rows = 1}};
     const dw_node node = {.op = DW_NODE_ADD, .a = 0, .b = 0, .out = 1};
-    const dw_compute_options options = {.size = sizeof options, .tensors = arena + 256, .n_tensors = 2, .nodes = arena + 512, .n_nodes = 1};
+    const dw_compute_options options = {
+        .size = sizeof options, .tensors = arena + 256, .n_tensors = 2, .nodes = arena + 512, .n_nodes = 1};
     fixture_put(actor, 256, tensors, sizeof tensors);
     fixture_put(actor, 512, &node, sizeof node);
-    return (dw_request){.op = DW_OP_COMPUTE, .ptr0 = fixture_put(actor, 1024, &options, sizeof options), .len0 = sizeof options};
+    return (dw_request){
+        .op = DW_OP_COMPUTE, .ptr0 = fixture_put(actor, 1024, &options, sizeof options), .len0 = sizeof options};
 }
 
 typedef struct stopping {
@@ -234,7 +240,7 @@ static void an_actors_memory_is_bounded_unless_said_otherwise(void **state) {
     assert_in_range(use.memory_bytes, DW_ACTOR_MEMORY_BYTES / 2, DW_ACTOR_MEMORY_BYTES);
     char path[512];
     fixture_path(f, "growing.drift", path);
-    assert_ok(dw_actor_freeze(actor, path, NULL, &err), err);
+    assert_ok(dw_actor_freeze(actor, path, NULL, NULL, &err), err);
     dw_actor_destroy(actor);
     dw_runtime_destroy(runtime);
 
@@ -268,6 +274,80 @@ static void actors_are_counted(void **state) {
     assert_int_equal(dw_runtime_create(&many, &runtime, &err), DW_E_RANGE);
 }
 
+/* --- faults -------------------------------------------------------------------------------------------------- */
+
+#ifdef DW_FAULTS
+
+enum { CREATE, ADD_MODEL, LOAD_PROGRAM, FIND_PROGRAM, CREATE_ACTOR, N_OPERATIONS };
+
+typedef struct faulted {
+    dw_runtime *runtime;
+    dw_program *probe;
+    dw_hash hash;
+    char folder[400];
+} faulted;
+
+/* Does one of the operations and takes it back; false when it failed. */
+static bool do_and_undo(const faulted *f, int operation, uint64_t k, bool *hit) {
+    dw_runtime *runtime = NULL;
+    dw_program *program = NULL;
+    dw_actor *actor = NULL;
+    dw_status status = DW_OK;
+    dw_error err = {0};
+    const dw_runtime_options options = {.cache_folder = f->folder};
+    if (operation == LOAD_PROGRAM || operation == FIND_PROGRAM)
+        (void)!dw_runtime_remove_program(f->runtime, &f->hash, &err);
+    if (k) dw_fault_arm((dw_fault_plan){.kind = DW_FAULT_ANY, .k = k, .system_errno = 12 /* ENOMEM */});
+    switch (operation) {
+    case CREATE: status = dw_runtime_create(&options, &runtime, &err); break;
+    case ADD_MODEL: status = dw_runtime_add_model(f->runtime, "m", small_model(), &err); break;
+    case LOAD_PROGRAM:
+        status = dw_runtime_load_program(f->runtime, DW_TEST_PROGRAMS "/actor_probe.wasm", &program, &err);
+        break;
+    case FIND_PROGRAM: status = dw_runtime_find_program(f->runtime, &f->hash, &program, &err); break;
+    default:
+        status = dw_actor_create(f->runtime, f->probe, &(dw_actor_options){.name = "faulted"}, &actor, &err);
+        break;
+    }
+    if (k) dw_fault_disarm(hit);
+    if (status != DW_OK) {
+        if (!k) print_error("operation %d: %s\n", operation, err.text);
+        assert_int_equal(dw_status_kind_of(status) == DW_KIND_CORRUPT, 0);
+        assert_true(!runtime && !program && !actor && !dw_runtime_model(f->runtime, "m"));
+    }
+    if (status == DW_OK && operation == ADD_MODEL) assert_ok(dw_runtime_remove_model(f->runtime, "m", &err), err);
+    dw_program_release(program);
+    dw_actor_destroy(actor);
+    dw_runtime_destroy(runtime);
+    return status == DW_OK;
+}
+
+#endif
+
+static void a_failing_system_call_leaves_the_registries_whole(void **state) {
+#ifdef DW_FAULTS
+    const fixture *of = *state;
+    faulted f = {.runtime = make_runtime(of, (dw_runtime_options){.actors_max = 1}), .probe = of->probe};
+    unsigned failed = 0;
+    f.hash = dw_program_info_view(of->probe)->hash;
+    snprintf(f.folder, sizeof f.folder, "%s", of->folder);
+    (void)small_model(); /* written before any fault */
+    for (int operation = 0; operation < N_OPERATIONS; operation++) {
+        bool hit = true;
+        for (uint64_t k = 1; hit; k++) {
+            failed += !do_and_undo(&f, operation, k, &hit);
+            assert_true(k < 2000);
+        }
+        assert_true(do_and_undo(&f, operation, 0, NULL)); /* it holds nothing of those that failed, and not the quota */
+    }
+    assert_true(failed > 20);
+    dw_runtime_destroy(f.runtime);
+#else
+    (void)state;
+    skip();
+#endif
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_model_that_is_removed_stays_with_those_who_use_it),
@@ -277,6 +357,7 @@ int main(void) {
         cmocka_unit_test(a_program_is_prepared_once_until_it_is_removed),
         cmocka_unit_test(an_actors_memory_is_bounded_unless_said_otherwise),
         cmocka_unit_test(actors_are_counted),
+        cmocka_unit_test(a_failing_system_call_leaves_the_registries_whole),
     };
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }

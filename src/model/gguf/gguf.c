@@ -304,6 +304,38 @@ dw_status dw_gguf_hash_part(const dw_gguf *gguf, uint32_t index, dw_hash *out, d
     return status == DW_OK ? DW_OK : dw_fail(err, status, "GGUF: hashing the file failed");
 }
 
+/* Everything of a tensor but its place. */
+static dw_status hash_tensor(const dw_gguf *gguf, const dw_gguf_tensor *tensor, dw_hasher *all) {
+    dw_hash content;
+    dw_writer record;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    dw_status status = dw_hash_of(dw_gguf_tensor_data(gguf, tensor), (size_t)tensor->bytes, &content);
+    if (status != DW_OK) return status;
+    dw_writer_init(&record);
+    dw_write_u64(&record, tensor->name.size);
+    dw_write_bytes(&record, tensor->name.data, (size_t)tensor->name.size);
+    dw_write_u32(&record, tensor->type);
+    dw_write_u32(&record, tensor->n_dims);
+    for (int d = 0; d < 4; d++) dw_write_u64(&record, tensor->shape[d]);
+    dw_write_bytes(&record, content.bytes, sizeof content.bytes);
+    status = dw_writer_finish(&record, &bytes, &size);
+    if (status == DW_OK) status = dw_hasher_update(all, bytes, size);
+    free(bytes);
+    return status;
+}
+
+dw_status dw_gguf_hash_tensors(const dw_gguf *gguf, dw_hash *out, dw_error *err) {
+    dw_hasher *all = NULL;
+    dw_status status = dw_hasher_create(&all);
+    for (uint64_t i = 0; status == DW_OK && i < gguf->n_tensors; i++) {
+        status = hash_tensor(gguf, &gguf->tensors[gguf->tensors_by_name[i]], all);
+    }
+    if (status == DW_OK) status = dw_hasher_finish(all, out);
+    dw_hasher_destroy(all);
+    return status == DW_OK ? DW_OK : dw_fail(err, status, "GGUF: hashing the tensors failed");
+}
+
 dw_status dw_gguf_hash_join(const dw_hash *parts, uint32_t n_parts, dw_hash *out, dw_error *err) {
     static const char begin[] = "GGUF parts";
     dw_hasher *hasher = NULL;

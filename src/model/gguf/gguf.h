@@ -83,9 +83,12 @@ bool dw_gguf_next_number(dw_gguf_numbers *numbers, double *out); /* false at the
 /* Keys by position (inspection, fuzzing): name, type; for an array the type of its elements and their count. */
 uint64_t dw_gguf_n_keys(const dw_gguf *gguf);
 dw_gguf_string dw_gguf_key_at(const dw_gguf *gguf, uint64_t index, dw_gguf_type *type, dw_gguf_type *element_type, uint64_t *count);
-/* Hash over the bytes of every key that begins with `prefix`, in the file's order: tokenizer hash ("tokenizer."), ... */
-dw_status dw_gguf_hash_keys(const dw_gguf *gguf, const char *prefix, dw_hash *out, dw_error *err) DW_MUST_USE;
-/* SHA-256 of a part's file. Takes 0.13 s per 256 MB; the model module caches it by the file's identity. */
+/* Hash over the bytes of every key that begins with `prefix`, but not with `except` (NULL: none is left out), in the file's order. */
+dw_status dw_gguf_hash_keys(const dw_gguf *gguf, const char *prefix, const char *except, dw_hash *out, dw_error *err) DW_MUST_USE;
+/* Hash over the tensors by name: names, types, shapes and bytes (docs/drift-format.md). It does not depend on keys, on the tensors' order or
+ * on how the model is split. Takes 0.13 s per 256 MB. */
+dw_status dw_gguf_hash_tensors(const dw_gguf *gguf, dw_hash *out, dw_error *err) DW_MUST_USE;
+/* SHA-256 of a part's file. Takes 0.13 s per 256 MB. */
 dw_status dw_gguf_hash_part(const dw_gguf *gguf, uint32_t index, dw_hash *out, dw_error *err) DW_MUST_USE;
 /* One hash for all: of one part its own; else SHA-256 over "GGUF parts", a zero byte and the parts' hashes in their order. */
 dw_status dw_gguf_hash_join(const dw_hash *parts, uint32_t n_parts, dw_hash *out, dw_error *err) DW_MUST_USE;

@@ -207,13 +207,17 @@ bool dw_gguf_next_number(dw_gguf_numbers *numbers, double *out) {
 
 /* --- hashes ----------------------------------------------------------------------------------------------------- */
 
-dw_status dw_gguf_hash_keys(const dw_gguf *gguf, const char *prefix, dw_hash *out, dw_error *err) {
+static bool begins_with(dw_gguf_string name, const char *prefix) {
+    size_t n = strlen(prefix);
+    return name.size >= n && memcmp(name.data, prefix, n) == 0;
+}
+
+dw_status dw_gguf_hash_keys(const dw_gguf *gguf, const char *prefix, const char *except, dw_hash *out, dw_error *err) {
     dw_hasher *hasher = NULL;
-    size_t prefix_bytes = strlen(prefix);
     dw_status status = dw_hasher_create(&hasher);
     for (uint64_t i = 0; status == DW_OK && i < gguf->parts[0].n_keys; i++) {
         const gguf_key *k = &gguf->parts[0].keys[i];
-        if (k->name.size < prefix_bytes || memcmp(k->name.data, prefix, prefix_bytes) != 0) continue;
+        if (!begins_with(k->name, prefix) || (except != NULL && begins_with(k->name, except))) continue;
         status = dw_hasher_update(hasher, gguf->parts[0].data + k->begin, (size_t)(k->end - k->begin));
     }
     if (status == DW_OK) status = dw_hasher_finish(hasher, out);

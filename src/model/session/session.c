@@ -187,6 +187,14 @@ uint32_t dw_session_rows(const dw_session *session) {
 dw_sampler_state dw_session_sampler_state(const dw_session *session) { return session->sampler; }
 void dw_session_set_sampler_state(dw_session *session, dw_sampler_state state) { session->sampler = state; }
 bool dw_session_is_fast(const dw_session *session) { return session->fast; }
+bool dw_session_is_granted(const dw_session *session) { return session->granted; }
+
+uint32_t dw_session_prefilled(const dw_session *session) {
+    dw_os_mutex_lock(session->pool->lock);
+    uint32_t n = session->n_prefilled;
+    dw_os_mutex_unlock(session->pool->lock);
+    return n;
+}
 
 dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int which, const void **out, uint64_t *bytes) {
     if (layer >= session->pool->options.kv.n_layers || which < 0 || which > 1) return DW_E_RANGE;
@@ -313,6 +321,7 @@ dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *imag
     dw_session *session = NULL;
     uint64_t *offsets = NULL;
     if (image->n_rows > image->n_tokens) return dw_fail(err, DW_E_FORMAT, "%u KV rows for %u tokens", image->n_rows, image->n_tokens);
+    if (image->n_prefilled > image->n_rows) return dw_fail(err, DW_E_FORMAT, "%u prefilled rows of %u", image->n_prefilled, image->n_rows);
     dw_status status = make(pool, &session, err);
     if (status == DW_OK) status = dw_session_check_tokens(session, image->tokens, image->n_tokens, err);
     if (status == DW_OK) status = dw_session_append(session, image->tokens, image->n_tokens, err);
@@ -321,6 +330,8 @@ dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *imag
     session->n_rows = image->n_rows;
     session->sampler = image->sampler;
     session->fast = image->fast;
+    session->granted = image->granted;
+    session->n_prefilled = image->fast ? 0 : image->n_prefilled;
     session->from_file = image->n_rows > 0;
     session->owner = image->owner;
     session->priority = image->priority;

@@ -22,7 +22,7 @@
  * 4. Sharing does not change what an exact session computes. It takes rows only when its job begins, and only such as it would have
  *    computed with the same bits: prefilled ones, of exact sessions, in place of rows that were prefilled themselves. What remains is at
  *    least one whole chunk. A fast session takes any committed rows while it has none of its own. Rows that came from a file are given to
- *    fast sessions of the same owner alone: nobody but him has reason to trust that file.
+ *    sessions of the same owner alone: nobody but him has reason to trust that file.
  * 5. No function below may be called while a job of that session is with the engine, but for dw_session_pool_of and dw_session_model.
  * Threads: each session is used by one thread at a time, different sessions of a pool by different threads at once. What one session does
  * to another (sharing, eviction) is done under the pool's lock.
@@ -91,6 +91,8 @@ uint32_t dw_session_context(const dw_session *session);                         
 dw_sampler_state dw_session_sampler_state(const dw_session *session);
 void dw_session_set_sampler_state(dw_session *session, dw_sampler_state state);
 bool dw_session_is_fast(const dw_session *session);
+bool dw_session_is_granted(const dw_session *session);
+uint32_t dw_session_prefilled(const dw_session *session);                        /* leading rows, <= dw_session_rows; 0 for a fast session */
 
 /* Shortens the log to n tokens (DW_E_RANGE above its length); rows beyond are dropped. */
 dw_status dw_session_rewind(dw_session *session, uint32_t n_tokens, dw_error *err) DW_MUST_USE;
@@ -116,7 +118,9 @@ typedef struct dw_session_image {
     const dw_kv_source *layers;       /* [n_layers] */
     dw_sampler_state sampler;
     bool fast;
-    uint64_t owner;                   /* as in dw_session_options; granted it never is, rule 4 */
+    bool granted;                     /* only where the image is trusted */
+    uint32_t n_prefilled;             /* <= n_rows; 0 where the rows are of another profile: they have other bits than would be computed here */
+    uint64_t owner;                   /* as in dw_session_options */
     dw_priority priority;
 } dw_session_image;
 dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *image, dw_session **out, dw_error *err) DW_MUST_USE;

@@ -23,7 +23,7 @@ static uint32_t rows_on_offer(const dw_session *donor, const dw_session *session
     if (donor == session) return 0;
     bool same_owner = session->owner != 0 && donor->owner == session->owner;
     if (!same_owner && !(session->granted && donor->granted)) return 0;
-    if (donor->from_file && !(same_owner && session->fast)) return 0;
+    if (donor->from_file && !same_owner) return 0;
     uint32_t n_rows = session->fast ? donor->n_rows : donor->n_prefilled;
     if (!atomic_load(&donor->busy) && donor->keepers == 0) return n_rows;
     return (uint32_t)dw_min_u64(n_rows, dw_kv_rows_to_give(session->pool->arena, donor->slot));

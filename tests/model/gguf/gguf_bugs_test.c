@@ -399,7 +399,7 @@ static void a_file_of_nothing_answers_every_question(void **state) {
     assert_true(dw_gguf_get_string(gguf, "k", &text, &found, NULL) == DW_OK && !found);
     assert_true(dw_gguf_array(gguf, "k", &type, &count, &found, NULL) == DW_OK && !found);
     assert_true(dw_gguf_array_strings(gguf, "k", &strings, &found, NULL) == DW_OK && !found);
-    assert_int_equal(dw_gguf_hash_keys(gguf, "k", &hash, NULL), DW_OK);
+    assert_int_equal(dw_gguf_hash_keys(gguf, "k", NULL, &hash, NULL), DW_OK);
     assert_int_equal(dw_gguf_hash_part(gguf, 0, &hash, NULL), DW_OK);
     dw_gguf_close(gguf);
     dw_writer_deinit(&w);

@@ -115,7 +115,7 @@ static dw_model_fingerprint fingerprint_with(const made_model *m, uint32_t conte
     dw_model_fingerprint fingerprint;
     dw_error err = {0};
     dw_model *model = open_model(made_model_path(m), context);
-    if (dw_model_fingerprint_of(model, &fingerprint, &err) != DW_OK) fail_msg("%s", err.text);
+    if (dw_model_fingerprint_of(model, DW_FINGERPRINT_TENSORS, &fingerprint, &err) != DW_OK) fail_msg("%s", err.text);
     dw_model_close(model);
     return fingerprint;
 }

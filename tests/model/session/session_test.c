@@ -650,8 +650,8 @@ static void model_describes_itself(void **state) {
     char end[64];
     snprintf(end, sizeof end, "threads=any;kv=%s;weights=mapped;chunk=256/64", dw_kv_type_name(info->kv_type));
     assert_non_null(strstr(profile, end));
-    assert_int_equal(dw_model_fingerprint_of(model, &one, NULL), DW_OK);
-    assert_int_equal(dw_model_fingerprint_of(model, &two, NULL), DW_OK);
+    assert_int_equal(dw_model_fingerprint_of(model, DW_FINGERPRINT_TENSORS, &one, NULL), DW_OK);
+    assert_int_equal(dw_model_fingerprint_of(model, DW_FINGERPRINT_TENSORS, &two, NULL), DW_OK);
     assert_memory_equal(&one, &two, sizeof one);
     assert_false(dw_hash_equal(&one.weights, &one.tokenizer));
 }

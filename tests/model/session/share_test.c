@@ -372,7 +372,7 @@ static dw_session *thawed(const int32_t *tokens, uint32_t n, bool fast, uint64_t
     return session;
 }
 
-static void rows_of_a_file_are_for_fast_sessions_of_its_owner_alone(void **state) {
+static void rows_of_a_file_of_which_nothing_is_known_are_for_fast_sessions_of_its_owner_alone(void **state) {
     (void)state;
     int32_t tokens[300];
     make_tokens(tokens, 300, 14);
@@ -388,6 +388,68 @@ static void rows_of_a_file_are_for_fast_sessions_of_its_owner_alone(void **state
         dw_session_destroy(quick);
         dw_session_destroy(bob);
     }
+}
+
+/* The rows of a session as a file has them: layer after layer, K and then V, each on pages of its own. */
+static dw_session *moved_by_file(const dw_session *from, uint32_t n_prefilled, bool granted, uint64_t owner) {
+    dw_kv_source sources[16];
+    dw_backing *backing = NULL;
+    dw_session *session = NULL;
+    uint32_t n_layers = dw_model_info_view(model)->n_layers, n_tokens = 0;
+    const int32_t *tokens = dw_session_tokens(from, &n_tokens);
+    uint64_t page = dw_os_page_bytes(), area = ((uint64_t)n_tokens * dw_model_info_view(model)->kv_row_bytes + page - 1) / page * page;
+    assert_int_equal(dw_backing_create_memory("checkpoint", 2 * n_layers * area, &backing, NULL), DW_OK);
+    for (uint32_t i = 0; i < 2 * n_layers; i++) {
+        const void *rows = NULL;
+        uint64_t bytes = 0;
+        assert_int_equal(dw_session_kv_view(from, i / 2, (int)(i % 2), &rows, &bytes), DW_OK);
+        assert_int_equal(dw_os_write_at(dw_backing_file(backing), i * area, rows, (size_t)bytes, NULL), DW_OK);
+        if (i % 2 == 0) sources[i / 2] = (dw_kv_source){i * area, (i + 1) * area};
+    }
+    dw_session_image image = {.tokens = tokens, .n_tokens = n_tokens, .n_rows = dw_session_rows(from), .n_prefilled = n_prefilled, .granted = granted,
+                              .backing = backing, .layers = sources, .fast = dw_session_is_fast(from), .owner = owner};
+    assert_int_equal(dw_model_restore_session(model, &image, &session, NULL), DW_OK);
+    dw_backing_release(backing);
+    return session;
+}
+
+static void a_thawed_session_shares_with_its_owner_what_it_had_prefilled(void **state) {
+    (void)state;
+    int32_t tokens[400];
+    make_tokens(tokens, 400, 15);
+    dw_session *before = exact_of(ALICE), *alone = exact_of(0);
+    assert_int_equal(shared_by(before, tokens, 300), 0);
+    assert_int_equal(dw_session_prefilled(before), 300);
+    dw_session *thawed_one = moved_by_file(before, 300, true, ALICE);
+    dw_session_destroy(before);
+    assert_int_equal(dw_session_prefilled(thawed_one), 300);
+    dw_session *second = exact_of(ALICE), *bob = exact_of(BOB);
+    assert_int_equal(shared_by(second, tokens, 400), 300);
+    assert_int_equal(shared_by(bob, tokens, 400), 0);
+    shared_by(alone, tokens, 400);
+    assert_same_rows(second, alone);
+    /* And it takes a longer prefix in place of its own rows, as one that was never in a file would. */
+    assert_int_equal(dw_session_rewind(thawed_one, 200, NULL), DW_OK);
+    assert_int_equal(shared_by(thawed_one, tokens + 200, 200), 336 - 200);
+    assert_same_rows(thawed_one, alone);
+    dw_session *all[] = {thawed_one, second, bob, alone};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) dw_session_destroy(all[i]);
+}
+
+static void a_grant_of_a_file_counts_where_it_is_trusted_and_its_rows_stay_with_the_owner(void **state) {
+    (void)state;
+    int32_t tokens[300];
+    make_tokens(tokens, 300, 16);
+    dw_session *before = opened((dw_session_options){.owner = ALICE, .granted = true});
+    shared_by(before, tokens, 300);
+    dw_session *trusted = moved_by_file(before, 300, true, ALICE), *untrusted = moved_by_file(before, 300, false, ALICE);
+    assert_true(dw_session_is_granted(trusted));
+    assert_false(dw_session_is_granted(untrusted));
+    dw_session_destroy(before);
+    dw_session *bob = opened((dw_session_options){.owner = BOB, .granted = true});
+    assert_int_equal(shared_by(bob, tokens, 300), 0); /* rows of a file */
+    dw_session *all[] = {trusted, untrusted, bob};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) dw_session_destroy(all[i]);
 }
 
 /* --- any schedule -------------------------------------------------------------------------------------------- */
@@ -544,7 +606,9 @@ int main(void) {
         with_a_model(a_cancelled_job_gives_back_what_it_shared),
         with_a_model(a_donor_at_work_gives_what_needs_no_change_of_its_maps),
         with_a_model(a_full_pool_still_shares_with_every_session),
-        with_a_model(rows_of_a_file_are_for_fast_sessions_of_its_owner_alone),
+        with_a_model(rows_of_a_file_of_which_nothing_is_known_are_for_fast_sessions_of_its_owner_alone),
+        with_a_model(a_thawed_session_shares_with_its_owner_what_it_had_prefilled),
+        with_a_model(a_grant_of_a_file_counts_where_it_is_trusted_and_its_rows_stay_with_the_owner),
         cmocka_unit_test(any_schedule_is_the_same_with_and_without),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

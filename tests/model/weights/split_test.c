@@ -124,49 +124,107 @@ static void a_split_model_gives_the_same_logits(void **state) {
     }
 }
 
-static dw_model_fingerprint fingerprint_of(const char *path) {
+static dw_model_fingerprint fingerprint_of(const char *path, dw_fingerprint_kind kind) {
     dw_model_fingerprint print;
     dw_error err = {0};
     dw_model *model = open_model(path);
-    if (dw_model_fingerprint_of(model, &print, &err) != DW_OK) fail_msg("%s", err.text);
+    if (dw_model_fingerprint_of(model, kind, &print, &err) != DW_OK) fail_msg("%s", err.text);
     dw_model_close(model);
     return print;
 }
 
-static void the_fingerprint_covers_all_parts(void **state) {
+static void flip_bit(const char *path, size_t from_end) {
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    assert_int_equal(dw_os_read_file(path, 1 << 28, &bytes, &size, NULL), DW_OK);
+    bytes[size - from_end] ^= 1;
+    assert_int_equal(dw_os_write_file(path, bytes, size, NULL), DW_OK);
+    free(bytes);
+}
+
+static void the_fingerprint_is_of_the_tensors_however_they_are_split(void **state) {
     (void)state;
     enum { COUNT = 3 };
     char first[PATH_BYTES], last[PATH_BYTES], path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s", made_model_path(made_model_named("tied_f16")));
+    split(path, COUNT, false);
+    part_path(first, 1, COUNT);
+    part_path(last, COUNT, COUNT);
+    dw_model_fingerprint whole = fingerprint_of(path, DW_FINGERPRINT_TENSORS), parts = fingerprint_of(first, DW_FINGERPRINT_TENSORS);
+    assert_memory_equal(&whole, &parts, sizeof whole);
+    flip_bit(last, 33); /* of the last part's last weight */
+    dw_model_fingerprint changed = fingerprint_of(first, DW_FINGERPRINT_TENSORS);
+    assert_false(dw_hash_equal(&changed.weights, &parts.weights));
+    assert_true(dw_hash_equal(&changed.tokenizer, &parts.tokenizer));
+    assert_true(dw_hash_equal(&changed.hyperparameters, &parts.hyperparameters));
+    remove_parts(COUNT);
+}
+
+/* What checkpoints of versions 1 and 2 compare with: of one file SHA-256 of it, as sha256sum gives. */
+static void the_older_fingerprint_is_of_whole_files(void **state) {
+    (void)state;
+    enum { COUNT = 3 };
+    char first[PATH_BYTES], path[PATH_BYTES];
     uint8_t *bytes = NULL;
     size_t size = 0;
     dw_hash file;
     (void)snprintf(path, sizeof path, "%s", made_model_path(made_model_named("tied_f16")));
     split(path, COUNT, false);
     part_path(first, 1, COUNT);
-    part_path(last, COUNT, COUNT);
-    dw_model_fingerprint whole = fingerprint_of(path), parts = fingerprint_of(first);
-    /* One file: SHA-256 of it, as sha256sum gives. */
+    dw_model_fingerprint whole = fingerprint_of(path, DW_FINGERPRINT_FILES), parts = fingerprint_of(first, DW_FINGERPRINT_FILES);
     assert_int_equal(dw_os_read_file(path, 1 << 28, &bytes, &size, NULL), DW_OK);
     assert_int_equal(dw_hash_of(bytes, size, &file), DW_OK);
+    free(bytes);
     assert_true(dw_hash_equal(&whole.weights, &file));
-    free(bytes);
-    assert_true(dw_hash_equal(&whole.tokenizer, &parts.tokenizer));
-    assert_true(dw_hash_equal(&whole.hyperparameters, &parts.hyperparameters));
     assert_false(dw_hash_equal(&whole.weights, &parts.weights));
-    /* One bit of the last part's last weight. */
-    assert_int_equal(dw_os_read_file(last, 1 << 28, &bytes, &size, NULL), DW_OK);
-    bytes[size - 33] ^= 1;
-    assert_int_equal(dw_os_write_file(last, bytes, size, NULL), DW_OK);
-    free(bytes);
-    dw_model_fingerprint changed = fingerprint_of(first);
-    assert_false(dw_hash_equal(&changed.weights, &parts.weights));
+    assert_true(dw_hash_equal(&whole.tokenizer, &parts.tokenizer));
     remove_parts(COUNT);
+}
+
+/* The place of a text in the file's keys. */
+static uint8_t *find_text(uint8_t *bytes, size_t size, const char *text) {
+    size_t n = strlen(text);
+    for (size_t i = 0; i + n <= size; i++) {
+        if (memcmp(bytes + i, text, n) == 0) return bytes + i;
+    }
+    fail_msg("the model has no %s", text);
+    return NULL;
+}
+
+static void a_name_may_change_and_a_token_may_not(void **state) {
+    (void)state;
+    char path[PATH_BYTES], other[PATH_BYTES];
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    (void)snprintf(path, sizeof path, "%s", made_model_path(made_model_named("tied_f16")));
+    (void)snprintf(other, sizeof other, "%s.other", path);
+    dw_model_fingerprint before = fingerprint_of(path, DW_FINGERPRINT_TENSORS);
+    assert_int_equal(dw_os_read_file(path, 1 << 28, &bytes, &size, NULL), DW_OK);
+
+    uint8_t *name = find_text(bytes, size, "general.name") + strlen("general.name") + 4 + 8; /* behind type and length */
+    name[0] ^= 1;
+    assert_int_equal(dw_os_write_file(other, bytes, size, NULL), DW_OK);
+    dw_model_fingerprint renamed = fingerprint_of(other, DW_FINGERPRINT_TENSORS), old = fingerprint_of(other, DW_FINGERPRINT_FILES);
+    assert_memory_equal(&before, &renamed, sizeof before);
+    assert_false(dw_hash_equal(&old.weights, &before.weights));
+    name[0] ^= 1;
+
+    uint8_t *tokens = find_text(bytes, size, "tokenizer.ggml.token_type") + strlen("tokenizer.ggml.token_type") + 4 + 4 + 8;
+    tokens[4 * 300] ^= 4; /* a normal token (1) becomes a user's own (5) */
+    assert_int_equal(dw_os_write_file(other, bytes, size, NULL), DW_OK);
+    dw_model_fingerprint retyped = fingerprint_of(other, DW_FINGERPRINT_TENSORS);
+    assert_false(dw_hash_equal(&retyped.tokenizer, &before.tokenizer));
+    assert_true(dw_hash_equal(&retyped.weights, &before.weights));
+    free(bytes);
+    assert_int_equal(dw_os_remove(other, NULL), DW_OK);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_split_model_gives_the_same_logits),
-        cmocka_unit_test(the_fingerprint_covers_all_parts),
+        cmocka_unit_test(the_fingerprint_is_of_the_tensors_however_they_are_split),
+        cmocka_unit_test(the_older_fingerprint_is_of_whole_files),
+        cmocka_unit_test(a_name_may_change_and_a_token_may_not),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
