@@ -173,7 +173,8 @@ dw_status dw_keep_actor(const dw_args *args, dw_actor *actor, dw_claim *claim, d
 
 /* --- turns (turns.c) ------------------------------------------------------------------------------------------- */
 
-/* Watches the turns of one actor: streams what it emits, remembers when the first text came, stops it at Ctrl-C. */
+/* Watches the turns of one actor: streams what it emits, remembers when the first text came, stops it at Ctrl-C. Begins as dw_watch_of
+ * or zeros; dw_watch_deinit ends it, after its actor. */
 typedef struct dw_watch {
     const dw_cli *cli;
     dw_actor *actor;

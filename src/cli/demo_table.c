@@ -102,6 +102,7 @@ static dw_status fork_once(const dw_demo *demo, dw_actor *parent, dw_demo_fork *
                               .copy_bytes = report.kv_bytes + use.memory_bytes, .kv_own_bytes = use.kv_own_bytes, .added_bytes = after - before};
     }
     dw_actor_destroy(watch.actor);
+    dw_watch_deinit(&watch);
     return status;
 }
 
@@ -141,6 +142,7 @@ static dw_status read_again(const dw_demo *demo, dw_program *program, const char
     if (status == DW_OK) status = ask_reader(&watch, "go 1", err);
     row->reprefill_ns = read_ns + watch.first_text_ns;
     dw_actor_destroy(watch.actor);
+    dw_watch_deinit(&watch);
     return status;
 }
 
@@ -160,6 +162,7 @@ static dw_status measure_row(const dw_demo *demo, dw_program *program, dw_demo_r
     if (status == DW_OK) status = read_again(demo, program, message, row, err);
     if (status == DW_OK) status = dw_os_remove(file, err);
     dw_actor_destroy(watch.actor);
+    dw_watch_deinit(&watch);
     free(message);
     return status;
 }

@@ -192,6 +192,7 @@ static dw_status branch(talk *t, size_t i, dw_error *err) {
     status = exchange(t, &watch, i == 0 ? "you, to a" : "you, to b", branch_questions[i], t->now_ns, NULL, err);
     if (status == DW_OK) dw_cli_say(t->cli, "             (%u tokens shared, not copied: forked in %.3f ms)\n", report.tokens, dw_ms(report.ns));
     dw_actor_destroy(watch.actor);
+    dw_watch_deinit(&watch);
     return status;
 }
 
@@ -227,5 +228,6 @@ dw_status dw_demo_run_talk(const dw_demo *demo, dw_demo_talk *out, dw_error *err
     json_decref(t.turns);
     free(t.last_reply);
     dw_actor_destroy(t.watch.actor);
+    dw_watch_deinit(&t.watch);
     return status;
 }

@@ -151,6 +151,7 @@ dw_status dw_prove_matmul(dw_cli *cli, dw_runtime *runtime, uint32_t n, dw_matmu
     if (status == DW_OK) status = time_both(dw_runtime_device(runtime), dw_guest_region(memory), &at, n, out, err);
 out:
     dw_actor_destroy(watch.actor);
+    dw_watch_deinit(&watch);
     dw_program_release(program);
     return status;
 }
