@@ -194,8 +194,9 @@ static void trial_close(trial *t) {
 }
 
 static dw_status trial_bind(trial *t, uint32_t slot, dw_graph_part *part, dw_error *err) {
+    uint32_t rows = (uint32_t)dw_min_u64(t->model->pool->options.kv.context_tokens, 2 * DW_KV_STEP_ROWS);
     dw_os_mutex_lock(t->model->pool->lock);
-    dw_status status = dw_kv_writable(t->model->pool->arena, t->slots[slot], &part->binding.buffer,
+    dw_status status = dw_kv_writable(t->model->pool->arena, t->slots[slot], rows, &part->binding.buffer,
                                       &part->binding.offset, err);
     dw_os_mutex_unlock(t->model->pool->lock);
     return status;

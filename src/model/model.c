@@ -134,7 +134,7 @@ static dw_status open_decoder(dw_model *model, dw_error *err) {
     if (status != DW_OK) return status;
     dw_os_mutex_lock(model->pool->lock);
     status = dw_kv_open(model->pool->arena, &slot, err);
-    if (status == DW_OK) status = dw_kv_writable(model->pool->arena, slot, &binding.buffer, &binding.offset, err);
+    if (status == DW_OK) status = dw_kv_writable(model->pool->arena, slot, 0, &binding.buffer, &binding.offset, err);
     dw_os_mutex_unlock(model->pool->lock);
     if (status == DW_OK) status = dw_decoder_check(model->decoder, binding, err);
     dw_os_mutex_lock(model->pool->lock);

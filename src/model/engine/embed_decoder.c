@@ -42,7 +42,8 @@ void dw_embed_decoding_destroy(dw_model *model, dw_embed_decoding *decoding) {
     free(decoding);
 }
 
-static dw_status bind_text_slot(dw_model *model, dw_embed_decoding *decoding, dw_graph_binding *out, dw_error *err) {
+static dw_status bind_text_slot(dw_model *model, dw_embed_decoding *decoding, uint32_t n_rows, dw_graph_binding *out,
+                                dw_error *err) {
     dw_status status = DW_OK;
     dw_os_mutex_lock(model->pool->lock);
     if (!decoding->has_slot) {
@@ -52,7 +53,7 @@ static dw_status bind_text_slot(dw_model *model, dw_embed_decoding *decoding, dw
         model->embed_grants += decoding->has_slot;
     }
     if (status == DW_OK) {
-        status = dw_kv_writable(model->pool->arena, decoding->slot, &out->buffer, &out->offset, err);
+        status = dw_kv_writable(model->pool->arena, decoding->slot, n_rows, &out->buffer, &out->offset, err);
     }
     dw_os_mutex_unlock(model->pool->lock);
     return status;
@@ -92,7 +93,7 @@ dw_status dw_embed_decode(dw_model *model, dw_embed_decoding *decoding, const dw
     *n_evaluated = 0;
     *done = false;
     for (uint32_t i = 0; i < n_wanted; i++) wanted[i] = first + i;
-    dw_status status = bind_text_slot(model, decoding, &binding, err);
+    dw_status status = bind_text_slot(model, decoding, decoding->n_rows + n, &binding, err);
     if (status == DW_OK) {
         status = dw_model_room(&model->hidden, &model->hidden_rows, n_wanted, model->info.n_embedding, err);
     }

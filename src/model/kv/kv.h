@@ -1,33 +1,41 @@
 /* kv.h: the arena of KV slots of one model.
  *
- *   arena   one region; slot i begins at i * stride. Never moves.
- *   area    the rows of one layer's K or of its V inside a slot: layer 0 K, layer 0 V, layer 1 K, ...; area_bytes each (whole pages), so
- *           row r of area a lies at slot + a * area_bytes + r * row_bytes
- *   extent  rows [first, next extent's first) of a slot, in a backing object with the slot's own layout (sparse, same offsets), or in a
- *           checkpoint (per-area offsets)
- *   tail    the last extent: where new rows go. `shared`: the slot's own memory object, written in place, which forks may map.
- *           `private`: private copies over what lies below (after a fork or a thaw), anonymous memory
- *   held    memory that rows take: pages of objects that are some slot's, once each, and private copies. A checkpoint's pages are not: the
- *           system may drop and read them again
- *   seal    to turn a private tail into a memory object, so that it can be mapped a second time
+ *   arena   the rows of all slots. Never moves
+ *   area    the rows of one layer's K or of its V inside a slot: layer 0 K, layer 0 V, layer 1 K, ...
+ *   granule the unit in which the device's memory is made and mapped (rows.h): a page on the host
+ *   object  memory that some slot made and wrote, or a checkpoint's file. Several slots may map it
+ *   extent  rows [first, next extent's first) of a slot, in an object
+ *   tail    the last extent, while its object is the slot's own: new rows are written there, in place. Forks may map
+ *           what it holds
+ *   held    memory that rows take: granules of objects, once each. A checkpoint's are not: the system may drop and read
+ *           them again
+ *   fold    to copy all rows of a slot into one object
  *
- * Why it looks like this: per layer one 2-D tensor over the arena serves set_rows and attention of any set of slots; a fork is one
- * map per extent of the parent (0.04 ms at 4,090 tokens where a copy takes 35 ms, and 0.7 MB own memory after 32 tokens where a copy needs
- * 74 MB: reference measurement); a thaw maps the checkpoint's areas.
+ * Why it looks like this: a fork is one map per extent of the parent, and copies nothing (0.04 ms at 4,090 tokens where
+ * a copy takes 35 ms: reference measurement); a thaw maps the checkpoint's areas. The first row behind a fork or a thaw
+ * makes a tail: an object of the slot's own, into which the one granule per run is copied that the rows end in. So
+ * whatever a slot has written can be mapped by others at once, and the pool's lock is never held for a copy that grows
+ * with the rows.
+ *
+ * The order of rows is the device's (rows.h). A run costs each fork one granule, of memory and of copying, and a longer
+ * row step costs the device when it reads one layer. On the host an area is a run: with pages of 4 KiB a fork's tail
+ * takes 128, 256 and 640 KiB (16, 32, 80 layers), a layer's rows lie side by side, and a checkpoint's areas are mapped
+ * as they are. With granules of 2 MiB that would be 64, 128 and 320 MiB for each fork that writes a token, so there a
+ * run holds several layers: docs/architecture.md has the numbers.
  *
  * Rules
- * 1. Rows below `sealed` are in somebody else's maps: they are never written. After a rewind below `sealed` the tail is made private
- *    over the same object before the next row (new rows become private copies).
- * 2. A private map sees later writes to pages it has not copied: only bytes of rows behind its own row count, which are never
- *    read (they are masked) and are overwritten by its own rows, which copy the page first.
- * 3. Rows behind the row count are finite numbers at all times (zero, or rows of another branch): attention may multiply masked rows
- *    by 0. What a checkpoint holds behind its last row is as good as its hash: at worst that session's own logits become NaN.
- * 4. More than DW_KV_EXTENTS_MAX extents: the slot is folded into one object by copying; counted.
- * 5. A device that addresses host memory (CPU) wraps the arena once. Another that can wrap wraps each slot while it is mapped and
- *    the wrap is renewed after every remap (device.h rule 1).
- * 6. Held bytes are counted per page that rows were written to, and given back with the object or the copies: a rewind keeps its pages for the rows to
- *    come, a fold may for a while hold what others still hold too.
- * Threads: one at a time (the model's lock).
+ * 1. Rows below `sealed` are in somebody else's maps: they are never written. After a rewind below `sealed`, or below
+ *    the tail, the next row makes a new tail.
+ * 2. A map sees later writes of the object's owner: only rows behind its own row count, which are never read (they are
+ *    masked).
+ * 3. Rows behind the row count are finite numbers at all times (zero, or rows of another branch): attention may
+ *    multiply masked rows by 0. What a checkpoint holds behind its last row is as good as its hash: at worst that
+ *    session's own logits become NaN.
+ * 4. A slot with DW_KV_EXTENTS_MAX extents that needs a new tail is folded; so is one for which no more maps are to be
+ *    had. Whoever holds a lock copies before (dw_kv_fold_begin).
+ * 5. Held bytes are counted per granule that rows were written to, and given back with the object: a rewind keeps its
+ *    granules for the rows to come, a fold may for a while hold what others still hold too.
+ * Threads: one at a time (the pool's lock), except where a function says otherwise.
  */
 #ifndef DW_MODEL_KV_KV_H
 #define DW_MODEL_KV_KV_H
@@ -37,6 +45,7 @@
 #include "region/region.h"
 
 typedef struct dw_kv_arena dw_kv_arena;
+typedef struct dw_rows dw_rows; /* rows.h */
 typedef uint32_t dw_kv_slot;
 
 typedef struct dw_kv_geometry {
@@ -44,47 +53,72 @@ typedef struct dw_kv_geometry {
     uint32_t row_bytes;      /* of K, and of V, of one token in one layer */
 } dw_kv_geometry;
 
-dw_status dw_kv_arena_create(const dw_kv_geometry *geometry, dw_device *device, dw_kv_arena **out, dw_error *err) DW_MUST_USE;
-void dw_kv_arena_destroy(dw_kv_arena *arena); /* all slots closed */
-uint64_t dw_kv_stride_bytes(const dw_kv_arena *arena);
+/* With the rows that fit the device. */
+dw_status dw_kv_arena_create(const dw_kv_geometry *geometry, dw_device *device, dw_kv_arena **out,
+                             dw_error *err) DW_MUST_USE;
+/* Takes `rows` over, also when it fails. */
+dw_status dw_kv_arena_create_over(dw_rows *rows, dw_kv_arena **out, dw_error *err) DW_MUST_USE;
+void dw_kv_arena_destroy(dw_kv_arena *arena); /* closes all slots */
+uint64_t dw_kv_stride_bytes(const dw_kv_arena *arena); /* from slot to slot */
+/* From area to area. For a graph, which takes the rows of an area as contiguous. */
 uint64_t dw_kv_area_bytes(const dw_kv_arena *arena);
 
 /* DW_E_LIMIT when all slots are taken. */
 dw_status dw_kv_open(dw_kv_arena *arena, dw_kv_slot *out, dw_error *err) DW_MUST_USE;
 void dw_kv_close(dw_kv_arena *arena, dw_kv_slot slot);
-/* A slot that shares the parent's first n_rows committed rows. When it fails the parent is as before. */
-dw_status dw_kv_fork(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_kv_slot *out, dw_error *err) DW_MUST_USE;
-/* Rows that a fork takes without the slot's own maps being changed: all while its tail is shared, else those below the tail. A slot that
- * a graph is running on may be forked at these. */
-uint32_t dw_kv_rows_to_give(const dw_kv_arena *arena, dw_kv_slot slot);
-/* Replaces a slot's rows by the donor's first n_rows, as a fork would have them. *slot changes its number where it had rows of its own, which a
- * failure leaves as they were. DW_E_LIMIT: no slot is free for that. */
-dw_status dw_kv_share(dw_kv_arena *arena, dw_kv_slot *slot, dw_kv_slot donor, uint32_t n_rows, dw_error *err) DW_MUST_USE;
-/* A slot whose first n_rows rows are mapped from `backing`: offsets[2 * n_layers], in area order, page-aligned. */
-dw_status dw_kv_restore(dw_kv_arena *arena, dw_backing *backing, const uint64_t *offsets, uint32_t n_rows, dw_kv_slot *out,
+/* A slot that shares the parent's first n_rows committed rows. A graph may be running on the parent. When it fails the
+ * parent is as before. */
+dw_status dw_kv_fork(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_kv_slot *out,
+                     dw_error *err) DW_MUST_USE;
+/* Replaces a slot's rows by the donor's first n_rows, as a fork would have them. *slot changes its number where it had
+ * rows of its own, which a failure leaves as they were. DW_E_LIMIT: no slot is free for that. */
+dw_status dw_kv_share(dw_kv_arena *arena, dw_kv_slot *slot, dw_kv_slot donor, uint32_t n_rows,
+                      dw_error *err) DW_MUST_USE;
+/* A slot with n_rows rows from `backing`: offsets[2 * n_layers], in area order, page-aligned. */
+dw_status dw_kv_restore(dw_kv_arena *arena, dw_backing *backing, const uint64_t *offsets, uint32_t n_rows,
+                        dw_kv_slot *out,
                         dw_error *err) DW_MUST_USE;
-/* Rows up to n_rows are evaluated and belong to the session now. Never shrinks. */
+/* Rows up to n_rows are evaluated and belong to the session now. They were made writable before. Never shrinks. */
 void dw_kv_commit(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows);
-/* Gives up the rows from n_rows on. Takes effect at once and cannot fail: pages that others share are remapped when the slot is next
- * made writable. */
+/* Gives up the rows from n_rows on. Takes effect at once and cannot fail. */
 void dw_kv_rewind(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows);
 uint32_t dw_kv_rows(const dw_kv_arena *arena, dw_kv_slot slot);
-/* Host address of row 0 of an area. */
+
+/* Makes the rows behind the committed ones writable, up to n_rows, which count as held from now on. Gives the buffer
+ * that holds the slot on the device and the slot's offset in it: the whole arena's on the CPU, the slot's own
+ * elsewhere. To be called before each evaluation. */
+dw_status dw_kv_writable(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows, dw_buffer **out, uint64_t *offset,
+                         dw_error *err) DW_MUST_USE;
+
+/* The copy that dw_kv_writable would make of all rows (rule 4), in three steps, so that the long one runs without the
+ * lock. *out is NULL where none is needed. From the first step to the last nobody may change the slot; others may share
+ * its rows. */
+typedef struct dw_kv_fold dw_kv_fold;
+dw_status dw_kv_fold_begin(dw_kv_arena *arena, dw_kv_slot slot, dw_kv_fold **out, dw_error *err) DW_MUST_USE;
+dw_status dw_kv_fold_copy(dw_kv_fold *fold, dw_error *err) DW_MUST_USE; /* any thread, without the lock */
+/* Puts the copy in the slot's place; with a `status` that is not DW_OK it only gives the copy up and passes that on.
+ * Frees the fold. */
+dw_status dw_kv_fold_end(dw_kv_fold *fold, dw_status status, dw_error *err) DW_MUST_USE;
+
+/* n committed rows of one area to host memory. No lock is needed while nobody else changes the slot. */
+dw_status dw_kv_read(dw_kv_arena *arena, dw_kv_slot slot, uint32_t area, uint32_t first, uint32_t n, void *to,
+                     dw_error *err) DW_MUST_USE;
+/* Into rows that were made writable: as an evaluation would. */
+dw_status dw_kv_write(dw_kv_arena *arena, dw_kv_slot slot, uint32_t area, uint32_t first, uint32_t n, const void *from,
+                      dw_error *err) DW_MUST_USE;
+/* Host address of row 0 of an area, whose rows lie side by side. NULL where the device's memory is not the host's. */
 void *dw_kv_area(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t layer, int which);
-/* Makes the rows behind the committed ones writable, and gives the buffer that holds the slot on the device and the slot's offset in it:
- * the whole arena's on the CPU, the slot's own elsewhere. To be called before each evaluation. */
-dw_status dw_kv_writable(dw_kv_arena *arena, dw_kv_slot slot, dw_buffer **out, uint64_t *offset, dw_error *err) DW_MUST_USE;
-/* Of a writable slot: rows up to n_rows are about to be written, and count as held from now on. */
-void dw_kv_reserve(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows);
 /* Gives up the slot's rows and, unlike a rewind, what memory only it holds. Cannot fail. */
 void dw_kv_release(dw_kv_arena *arena, dw_kv_slot slot);
-/* Bytes held by all slots; and by how much they grow when the slot's rows up to n_rows are written. Both are sums kept as rows come and go. */
+/* Bytes held by all slots; and by how much they grow when the slot's rows up to n_rows are written. Both are sums kept
+ * as rows come and go. */
 uint64_t dw_kv_held_bytes(const dw_kv_arena *arena);
 uint64_t dw_kv_growth(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows);
 /* The same if the slot were rewound to `rows` before. */
 uint64_t dw_kv_growth_after_rewind(const dw_kv_arena *arena, dw_kv_slot slot, uint32_t rows, uint32_t n_rows);
-/* Memory that only this slot holds (rounded to pages), extents, and bytes that seals and folds copied so far. */
-typedef struct dw_kv_use { uint64_t own_bytes, copied_bytes; uint32_t extents; } dw_kv_use;
+/* Memory that only this slot holds (rounded to granules), extents, and bytes that were copied for it so far: by new
+ * tails, and by folds. */
+typedef struct dw_kv_use { uint64_t own_bytes, tail_bytes, fold_bytes; uint32_t extents; } dw_kv_use;
 dw_status dw_kv_use_now(const dw_kv_arena *arena, dw_kv_slot slot, dw_kv_use *out, dw_error *err) DW_MUST_USE;
 
 #endif

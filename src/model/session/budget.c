@@ -51,6 +51,7 @@ static void evict_locked(dw_session *session) {
     session->n_rows = session->n_prefilled = 0;
     session->from_file = false;
     pool->evictions++;
+    dw_session_check_locked(session);
 }
 
 dw_status dw_session_reserve_locked(dw_session *session, uint32_t first_row, uint32_t n_rows, dw_error *err) {

@@ -1,8 +1,23 @@
 /* session.c: the log, the rows, and what moves them: rewind, sync, fork, restore. Sharing between sessions is in share.c. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "model/session/session_internal.h"
+
+void dw_session_check_locked(const dw_session *session) {
+    assert(dw_os_mutex_held(session->pool->lock));
+    (void)session;
+#if DW_INVARIANTS
+    const dw_session_pool_options *options = &session->pool->options;
+    assert(session->n_tokens <= session->capacity && session->n_tokens <= options->context_tokens);
+    assert(session->n_prefilled <= session->n_rows && session->n_rows <= session->n_tokens);
+    assert(session->n_prefilled == 0 || !session->fast);
+    assert(!session->from_file || session->n_rows > 0);
+    assert(dw_kv_rows(session->pool->arena, session->slot) == session->n_rows);
+#endif
+}
 
 /* --- for jobs --------------------------------------------------------------------------------------- */
 
@@ -24,8 +39,9 @@ dw_status dw_session_take(dw_session *session, dw_error *err) {
 }
 
 /* Lock held, as for everything called _locked. Before it fails nothing has changed. */
-static dw_status append_locked(dw_session *session, const int32_t *tokens, uint32_t n, dw_error *err) {
+static dw_status session_append_locked(dw_session *session, const int32_t *tokens, uint32_t n, dw_error *err) {
     uint32_t context = session->pool->options.context_tokens;
+    assert(dw_os_mutex_held(session->pool->lock));
     if (n > context - session->n_tokens) {
         return dw_fail(err, DW_E_FULL, "%u tokens do not fit behind %u in a context of %u", n, session->n_tokens, context);
     }
@@ -42,7 +58,8 @@ static dw_status append_locked(dw_session *session, const int32_t *tokens, uint3
     return DW_OK;
 }
 
-static void cut_locked(dw_session *session, uint32_t n_tokens, uint32_t n_rows) {
+static void session_cut_locked(dw_session *session, uint32_t n_tokens, uint32_t n_rows) {
+    assert(dw_os_mutex_held(session->pool->lock));
     if (n_tokens < session->n_tokens) session->n_tokens = n_tokens;
     if (n_rows > session->n_tokens) n_rows = session->n_tokens;
     if (n_rows >= session->n_rows) return;
@@ -50,52 +67,67 @@ static void cut_locked(dw_session *session, uint32_t n_tokens, uint32_t n_rows) 
     if (session->n_prefilled > n_rows) session->n_prefilled = n_rows;
     if (n_rows > 0) {
         dw_kv_rewind(session->pool->arena, session->slot, n_rows);
-        return;
+    } else {
+        session->from_file = false;
+        dw_kv_release(session->pool->arena, session->slot); /* nothing is left that its memory is good for */
     }
-    session->from_file = false;
-    dw_kv_release(session->pool->arena, session->slot); /* nothing is left that its memory is good for */
+    dw_session_check_locked(session);
 }
 
 dw_status dw_session_append(dw_session *session, const int32_t *tokens, uint32_t n, dw_error *err) {
     dw_os_mutex_lock(session->pool->lock);
-    dw_status status = append_locked(session, tokens, n, err);
+    dw_status status = session_append_locked(session, tokens, n, err);
     dw_os_mutex_unlock(session->pool->lock);
     return status;
 }
 
 void dw_session_cut(dw_session *session, uint32_t n_tokens, uint32_t n_rows) {
     dw_os_mutex_lock(session->pool->lock);
-    cut_locked(session, n_tokens, n_rows);
+    session_cut_locked(session, n_tokens, n_rows);
     dw_os_mutex_unlock(session->pool->lock);
 }
 
-/* Rows up to n_rows are about to be written, and are in the budget. */
-static dw_status make_writable_locked(dw_session *session, uint32_t n_rows, dw_buffer **buffer, uint64_t *offset, dw_error *err) {
-    dw_status status = dw_kv_writable(session->pool->arena, session->slot, buffer, offset, err);
-    if (status == DW_OK) dw_kv_reserve(session->pool->arena, session->slot, n_rows); /* at once: several may be bound before one is evaluated */
-    return status;
+/* A fold copies all of the session's rows, so it does that without the lock. The session is a job's: nobody else changes its rows. */
+static dw_status session_fold_locked(dw_session *session, bool *folded, dw_error *err) {
+    dw_kv_fold *fold = NULL;
+    assert(dw_os_mutex_held(session->pool->lock) && atomic_load(&session->busy));
+    dw_status status = dw_kv_fold_begin(session->pool->arena, session->slot, &fold, err);
+    *folded = fold != NULL;
+    if (fold == NULL) return status;
+    dw_os_mutex_unlock(session->pool->lock);
+    status = dw_kv_fold_copy(fold, err);
+    dw_os_mutex_lock(session->pool->lock);
+    return dw_kv_fold_end(fold, status, err);
 }
 
 dw_status dw_session_bind(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) {
+    bool folded = false;
     dw_os_mutex_lock(session->pool->lock);
     uint32_t pending = session->n_tokens - session->n_rows, chunk_end = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN;
     uint32_t n_rows = session->n_rows + (pending < chunk_end ? pending : DW_PREFILL_CHUNK_TOKENS);
     dw_status status = dw_session_reserve_locked(session, session->n_rows, n_rows, err);
     session->last_use = ++session->pool->uses;
-    if (status == DW_OK) status = make_writable_locked(session, n_rows, buffer, offset, err);
+    if (status == DW_OK) status = session_fold_locked(session, &folded, err);
+    /* Others took memory meanwhile. */
+    if (status == DW_OK && folded) status = dw_session_reserve_locked(session, session->n_rows, n_rows, err);
+    /* The rows count as held at once: several sessions may be bound before one is evaluated. */
+    if (status == DW_OK) status = dw_kv_writable(session->pool->arena, session->slot, n_rows, buffer, offset, err);
     dw_os_mutex_unlock(session->pool->lock);
     return status;
 }
 
 dw_status dw_session_bind_again(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) {
+    bool folded = false;
     dw_os_mutex_lock(session->pool->lock);
     uint32_t n_rows = session->n_rows;
     dw_status status = dw_session_reserve_locked(session, n_rows - 1, n_rows, err);
     session->last_use = ++session->pool->uses;
     if (status == DW_OK) {
-        cut_locked(session, session->n_tokens, n_rows - 1);
-        status = make_writable_locked(session, n_rows, buffer, offset, err);
+        session_cut_locked(session, session->n_tokens, n_rows - 1);
+        status = session_fold_locked(session, &folded, err);
     }
+    if (status == DW_OK && folded) status = dw_session_reserve_locked(session, n_rows - 1, n_rows, err);
+    if (status == DW_OK) status = dw_kv_writable(session->pool->arena, session->slot, n_rows, buffer, offset, err);
     dw_os_mutex_unlock(session->pool->lock);
     return status;
 }
@@ -106,12 +138,13 @@ void dw_session_commit(dw_session *session, uint32_t n_rows) {
     if (!session->fast && whole_chunk && session->n_prefilled == session->n_rows) session->n_prefilled = n_rows;
     session->n_rows = n_rows;
     dw_kv_commit(session->pool->arena, session->slot, n_rows);
+    dw_session_check_locked(session);
     dw_os_mutex_unlock(session->pool->lock);
 }
 
 /* --- making and ending --------------------------------------------------------------------------------------- */
 
-static dw_status make(dw_session_pool *pool, dw_session **out, dw_error *err) {
+static dw_status session_make(dw_session_pool *pool, dw_session **out, dw_error *err) {
     *out = calloc(1, sizeof **out);
     if (*out == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a session");
     (*out)->pool = dw_session_pool_retain(pool);
@@ -119,20 +152,21 @@ static dw_status make(dw_session_pool *pool, dw_session **out, dw_error *err) {
 }
 
 /* Of a session without slot, that nobody else has seen. */
-static void discard(dw_session *session) {
+static void session_discard(dw_session *session) {
     if (session == NULL) return;
     free(session->tokens);
     dw_session_pool_release(session->pool);
     free(session);
 }
 
-static dw_status check_room_locked(const dw_session_pool *pool, dw_error *err) {
+static dw_status session_check_room_locked(const dw_session_pool *pool, dw_error *err) {
     uint32_t most = pool->options.sessions_max;
     return pool->n_sessions < most ? DW_OK : dw_fail(err, DW_E_LIMIT, "all %u sessions of this model are taken", most);
 }
 
-static void enlist_locked(dw_session *session) {
+static void session_enlist_locked(dw_session *session) {
     dw_session_pool *pool = session->pool;
+    dw_session_check_locked(session);
     session->id = ++pool->session_ids;
     session->next = pool->sessions;
     if (session->next != NULL) session->next->previous = session;
@@ -140,7 +174,8 @@ static void enlist_locked(dw_session *session) {
     pool->n_sessions++;
 }
 
-static void delist_locked(dw_session *session) {
+static void session_delist_locked(dw_session *session) {
+    assert(dw_os_mutex_held(session->pool->lock));
     if (session->next != NULL) session->next->previous = session->previous;
     if (session->previous != NULL) session->previous->next = session->next;
     else session->pool->sessions = session->next;
@@ -150,7 +185,7 @@ static void delist_locked(dw_session *session) {
 dw_status dw_session_create(dw_session_pool *pool, const dw_session_options *options, dw_session **out, dw_error *err) {
     *out = NULL;
     dw_session *session = NULL;
-    dw_status status = make(pool, &session, err);
+    dw_status status = session_make(pool, &session, err);
     if (status != DW_OK) return status;
     if (options != NULL) {
         session->fast = options->fast;
@@ -160,11 +195,11 @@ dw_status dw_session_create(dw_session_pool *pool, const dw_session_options *opt
         session->sampler.seed = options->seed;
     }
     dw_os_mutex_lock(pool->lock);
-    status = check_room_locked(pool, err);
+    status = session_check_room_locked(pool, err);
     if (status == DW_OK) status = dw_kv_open(pool->arena, &session->slot, err);
-    if (status == DW_OK) enlist_locked(session);
+    if (status == DW_OK) session_enlist_locked(session);
     dw_os_mutex_unlock(pool->lock);
-    if (status != DW_OK) discard(session);
+    if (status != DW_OK) session_discard(session);
     else *out = session;
     return status;
 }
@@ -172,10 +207,10 @@ dw_status dw_session_create(dw_session_pool *pool, const dw_session_options *opt
 void dw_session_destroy(dw_session *session) {
     if (session == NULL) return;
     dw_os_mutex_lock(session->pool->lock);
-    delist_locked(session);
+    session_delist_locked(session);
     dw_kv_close(session->pool->arena, session->slot);
     dw_os_mutex_unlock(session->pool->lock);
-    discard(session);
+    session_discard(session);
 }
 
 /* --- looking ------------------------------------------------------------------------------------------------- */
@@ -250,14 +285,14 @@ dw_status dw_session_use_now(const dw_session *session, dw_session_use *out, dw_
 
 /* --- changing ------------------------------------------------------------------------------------------------ */
 
-static dw_status check_idle(const dw_session *session, dw_error *err) {
+static dw_status session_check_idle(const dw_session *session, dw_error *err) {
     return atomic_load(&session->busy) ? dw_fail(err, DW_E_BUSY, "a job of this session has not ended") : DW_OK;
 }
 
 dw_status dw_session_rewind(dw_session *session, uint32_t n_tokens, dw_error *err) { return dw_session_rewind_rows(session, n_tokens, n_tokens, err); }
 
 dw_status dw_session_rewind_rows(dw_session *session, uint32_t n_tokens, uint32_t n_rows, dw_error *err) {
-    dw_status status = check_idle(session, err);
+    dw_status status = session_check_idle(session, err);
     if (status != DW_OK) return status;
     if (n_tokens > session->n_tokens) return dw_fail(err, DW_E_RANGE, "rewind to %u of %u tokens", n_tokens, session->n_tokens);
     dw_session_cut(session, n_tokens, n_rows);
@@ -265,28 +300,28 @@ dw_status dw_session_rewind_rows(dw_session *session, uint32_t n_tokens, uint32_
 }
 
 /* Writes the new tokens over what differs: appended behind the old log first, they might not fit. */
-static dw_status replace_locked(dw_session *session, const int32_t *tokens, uint32_t n_tokens, dw_error *err) {
+static dw_status session_replace_locked(dw_session *session, const int32_t *tokens, uint32_t n_tokens, dw_error *err) {
     uint32_t same = 0, old = session->n_tokens;
     while (same < n_tokens && same < old && tokens[same] == session->tokens[same]) same++;
     session->n_tokens = same;
-    dw_status status = append_locked(session, tokens + same, n_tokens - same, err);
+    dw_status status = session_append_locked(session, tokens + same, n_tokens - same, err);
     if (status != DW_OK) {
         session->n_tokens = old;
         return status;
     }
-    cut_locked(session, n_tokens, same);
+    session_cut_locked(session, n_tokens, same);
     return DW_OK;
 }
 
 dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n_tokens, uint32_t *n_reused, dw_error *err) {
     *n_reused = 0;
     uint32_t context = session->pool->options.context_tokens;
-    dw_status status = check_idle(session, err);
+    dw_status status = session_check_idle(session, err);
     if (status == DW_OK) status = dw_session_check_tokens(session, tokens, n_tokens, err);
     if (status == DW_OK && n_tokens > context) status = dw_fail(err, DW_E_FULL, "%u tokens in a context of %u", n_tokens, context);
     if (status != DW_OK) return status;
     dw_os_mutex_lock(session->pool->lock);
-    status = replace_locked(session, tokens, n_tokens, err);
+    status = session_replace_locked(session, tokens, n_tokens, err);
     /* What an exact session has rows for, and what its next chunks are, must not depend on who else is there: it waits for the job. */
     if (status == DW_OK && session->fast && n_tokens > 0) (void)dw_session_share_locked(session, n_tokens - 1, false);
     *n_reused = session->n_rows;
@@ -295,7 +330,7 @@ dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n
 }
 
 /* What a second session with the same past has of the first. */
-static void inherit(dw_session *child, const dw_session *parent) {
+static void session_inherit(dw_session *child, const dw_session *parent) {
     child->sampler = parent->sampler;
     child->fast = parent->fast;
     child->granted = parent->granted;
@@ -306,27 +341,27 @@ static void inherit(dw_session *child, const dw_session *parent) {
 dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) {
     *out = NULL;
     dw_session *child = NULL;
-    dw_status status = check_idle(session, err);
-    if (status == DW_OK) status = make(session->pool, &child, err);
+    dw_status status = session_check_idle(session, err);
+    if (status == DW_OK) status = session_make(session->pool, &child, err);
     if (status == DW_OK) status = dw_session_append(child, session->tokens, session->n_tokens, err);
     if (status != DW_OK) goto out;
-    inherit(child, session);
+    session_inherit(child, session);
     dw_os_mutex_lock(session->pool->lock);
     child->n_rows = session->n_rows;
     child->n_prefilled = session->n_prefilled;
     child->from_file = session->from_file;
-    status = check_room_locked(session->pool, err);
+    status = session_check_room_locked(session->pool, err);
     if (status == DW_OK) status = dw_kv_fork(session->pool->arena, session->slot, session->n_rows, &child->slot, err);
-    if (status == DW_OK) enlist_locked(child);
+    if (status == DW_OK) session_enlist_locked(child);
     dw_os_mutex_unlock(session->pool->lock);
 out:
-    if (status != DW_OK) discard(child);
+    if (status != DW_OK) session_discard(child);
     else *out = child;
     return status;
 }
 
 /* In the order of areas. NULL: no memory. */
-static uint64_t *offsets_of(const dw_session_image *image, uint32_t n_layers) {
+static uint64_t *session_offsets_of(const dw_session_image *image, uint32_t n_layers) {
     uint64_t *offsets = calloc(2 * (size_t)n_layers, sizeof *offsets);
     for (uint32_t layer = 0; offsets != NULL && layer < n_layers && image->n_rows > 0; layer++) {
         offsets[2 * layer] = image->layers[layer].k_offset;
@@ -341,10 +376,10 @@ dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *imag
     uint64_t *offsets = NULL;
     if (image->n_rows > image->n_tokens) return dw_fail(err, DW_E_FORMAT, "%u KV rows for %u tokens", image->n_rows, image->n_tokens);
     if (image->n_prefilled > image->n_rows) return dw_fail(err, DW_E_FORMAT, "%u prefilled rows of %u", image->n_prefilled, image->n_rows);
-    dw_status status = make(pool, &session, err);
+    dw_status status = session_make(pool, &session, err);
     if (status == DW_OK) status = dw_session_check_tokens(session, image->tokens, image->n_tokens, err);
     if (status == DW_OK) status = dw_session_append(session, image->tokens, image->n_tokens, err);
-    if (status == DW_OK && (offsets = offsets_of(image, pool->options.kv.n_layers)) == NULL) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a session");
+    if (status == DW_OK && (offsets = session_offsets_of(image, pool->options.kv.n_layers)) == NULL) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a session");
     if (status != DW_OK) goto out;
     session->n_rows = image->n_rows;
     session->sampler = image->sampler;
@@ -355,13 +390,13 @@ dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *imag
     session->owner = image->owner;
     session->priority = image->priority;
     dw_os_mutex_lock(pool->lock);
-    status = check_room_locked(pool, err);
+    status = session_check_room_locked(pool, err);
     if (status == DW_OK) status = dw_kv_restore(pool->arena, image->backing, offsets, image->n_rows, &session->slot, err);
-    if (status == DW_OK) enlist_locked(session);
+    if (status == DW_OK) session_enlist_locked(session);
     dw_os_mutex_unlock(pool->lock);
 out:
     free(offsets);
-    if (status != DW_OK) discard(session);
+    if (status != DW_OK) session_discard(session);
     else *out = session;
     return status;
 }

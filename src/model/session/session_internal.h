@@ -17,7 +17,8 @@ struct dw_session_pool {
     dw_session_pool_options options;
     _Atomic uint32_t references;
     /* Guards the arena's slots and maps and all that follows: sessions come and go on any thread while the engine computes on other slots.
-     * Held for microseconds, never while computing. */
+     * Held for microseconds, for half a millisecond where a fork's first row makes a tail, never while computing or for a copy that
+     * grows with the rows. */
     dw_os_mutex *lock;
     dw_kv_arena *arena;
     dw_session *sessions;        /* all of them */
@@ -54,6 +55,8 @@ static inline uint64_t dw_session_pool_bytes_per_token(const dw_session_pool *po
     return 2 * (uint64_t)pool->options.kv.n_layers * pool->options.kv.row_bytes;
 }
 
+/* Lock held: the rules between log, rows and slot, checked in builds for tests (base/check.h). */
+void dw_session_check_locked(const dw_session *session);
 /* DW_E_RANGE for a token outside the vocabulary. */
 dw_status dw_session_check_tokens(const dw_session *session, const int32_t *tokens, uint32_t n, dw_error *err) DW_MUST_USE;
 /* For a job; DW_E_BUSY when another one has it, DW_E_STATE while no model is attached. */

@@ -9,8 +9,8 @@
  * Why a job's beginning. Rows taken earlier could be seen (length, checkpoint) and a rewind between would leave less pending than without,
  * hence smaller chunks. A job evaluates everything pending, or is undone.
  *
- * A donor's slot may be with a graph on the engine's thread, or somebody may look at its rows. Then only maps are made of it; its tail is sealed
- * only while no job has it and nobody keeps it, and a job that begins meanwhile waits for the lock before it is bound.
+ * A donor's slot may be with a graph on the engine's thread, or somebody may look at its rows. Only maps are made of its committed rows, which
+ * change neither it nor them.
  */
 #include "model/session/session_internal.h"
 
@@ -19,31 +19,29 @@
 #include "base/limits.h"
 
 /* Rows of the donor that are fit for the session, before tokens are compared. */
-static uint32_t rows_on_offer(const dw_session *donor, const dw_session *session) {
+static uint32_t share_rows_on_offer(const dw_session *donor, const dw_session *session) {
     if (donor == session) return 0;
     bool same_owner = session->owner != 0 && donor->owner == session->owner;
     if (!same_owner && !(session->granted && donor->granted)) return 0;
     if (donor->from_file && !same_owner) return 0;
-    uint32_t n_rows = session->fast ? donor->n_rows : donor->n_prefilled;
-    if (!atomic_load(&donor->busy) && donor->keepers == 0) return n_rows;
-    return (uint32_t)dw_min_u64(n_rows, dw_kv_rows_to_give(session->pool->arena, donor->slot));
+    return session->fast ? donor->n_rows : donor->n_prefilled;
 }
 
-static uint32_t common_prefix(const int32_t *a, const int32_t *b, uint32_t n) {
+static uint32_t share_common_prefix(const int32_t *a, const int32_t *b, uint32_t n) {
     uint32_t same = 0;
     while (same < n && a[same] == b[same]) same++;
     return same;
 }
 
 /* The session with the longest usable prefix, and its length; at most n_max. */
-static dw_session *find_donor(const dw_session *session, uint32_t n_max, uint32_t *n_rows) {
+static dw_session *share_find_donor(const dw_session *session, uint32_t n_max, uint32_t *n_rows) {
     dw_session *best = NULL;
     *n_rows = 0;
     for (dw_session *donor = session->pool->sessions; donor != NULL; donor = donor->next) {
-        uint32_t n = (uint32_t)dw_min_u64(rows_on_offer(donor, session), n_max);
+        uint32_t n = (uint32_t)dw_min_u64(share_rows_on_offer(donor, session), n_max);
         /* Most sessions have another prefix, or none that is longer: one look tells. */
         if (n <= *n_rows || donor->tokens[*n_rows] != session->tokens[*n_rows]) continue;
-        uint32_t same = common_prefix(donor->tokens, session->tokens, n);
+        uint32_t same = share_common_prefix(donor->tokens, session->tokens, n);
         if (same <= *n_rows) continue;
         best = donor;
         *n_rows = same;
@@ -52,14 +50,14 @@ static dw_session *find_donor(const dw_session *session, uint32_t n_max, uint32_
 }
 
 /* Whether rows of the session's own may give way to another's of the same tokens. */
-static bool may_be_replaced(const dw_session *session) { return session->n_rows == (session->fast ? 0 : session->n_prefilled); }
+static bool share_may_be_replaced(const dw_session *session) { return session->n_rows == (session->fast ? 0 : session->n_prefilled); }
 
 uint32_t dw_session_share_locked(dw_session *session, uint32_t rows_max, bool several_wanted) {
     uint32_t own = session->n_rows, n_rows = 0, rest = session->fast ? 1 : DW_PREFILL_CHUNK_TOKENS_MIN;
     if (!session->fast && !session->pool->exact_cuts) return 0; /* here the cut decides about bits */
-    if (!may_be_replaced(session) || session->n_tokens < own + rest + DW_SHARE_ROWS_MIN) return 0;
+    if (!share_may_be_replaced(session) || session->n_tokens < own + rest + DW_SHARE_ROWS_MIN) return 0;
     uint32_t n_max = (uint32_t)dw_min_u64(rows_max, session->n_tokens - rest);
-    dw_session *donor = find_donor(session, n_max, &n_rows);
+    dw_session *donor = share_find_donor(session, n_max, &n_rows);
     if (n_rows < own + DW_SHARE_ROWS_MIN) return 0;
     if (several_wanted && !session->fast) n_rows -= (n_rows - own) % DW_PREFILL_CHUNK_TOKENS;
     if (n_rows == own) return 0;
@@ -72,6 +70,7 @@ uint32_t dw_session_share_locked(dw_session *session, uint32_t rows_max, bool se
     session->n_rows = n_rows;
     session->n_prefilled = session->fast ? 0 : n_rows;
     session->from_file = donor->from_file;
+    dw_session_check_locked(session);
     return n_rows - own;
 }
 

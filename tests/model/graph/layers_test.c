@@ -62,7 +62,7 @@ static void evaluate(dw_model *model, const uint16_t *layers, uint32_t n_layers,
     dw_graph_part part = {.tokens = tokens, .n_tokens = N_TOKENS};
     dw_os_mutex_lock(model->pool->lock);
     assert_int_equal(dw_kv_open(model->pool->arena, &slot, &err), DW_OK);
-    assert_int_equal(dw_kv_writable(model->pool->arena, slot, &part.binding.buffer, &part.binding.offset, &err), DW_OK);
+    assert_int_equal(dw_kv_writable(model->pool->arena, slot, N_TOKENS, &part.binding.buffer, &part.binding.offset, &err), DW_OK);
     dw_os_mutex_unlock(model->pool->lock);
     dw_graph_batch batch = {.parts = &part, .n_parts = 1, .wanted = &last, .n_wanted = 1, .layers = layers, .n_layers = n_layers, .result = DW_RESULT_HIDDEN};
     if (dw_decoder_evaluate(model->decoder, &batch, hidden, &err) != DW_OK) fail_msg("%s", err.text);

@@ -313,27 +313,27 @@ static void a_cancelled_job_gives_back_what_it_shared(void **state) {
 
 /* --- donors at work, full arenas ------------------------------------------------------------------------------ */
 
-static void a_donor_at_work_gives_what_needs_no_change_of_its_maps(void **state) {
+static void a_donor_at_work_gives_all_that_it_has_committed(void **state) {
     (void)state;
     int32_t tokens[880];
     make_tokens(tokens, 880, 12);
     dw_session *giver = exact_of(ALICE), *child = NULL, *taker = exact_of(ALICE);
     shared_by(giver, tokens, 300);
-    assert_int_equal(dw_session_fork(giver, &child, NULL), DW_OK); /* rows behind 300 are private */
+    assert_int_equal(dw_session_fork(giver, &child, NULL), DW_OK); /* rows behind 300 are a tail of its own */
     dw_session_destroy(giver);
     dw_job job = {.kind = DW_JOB_FORWARD, .session = child, .tokens = tokens + 300, .n_tokens = 580};
     assert_int_equal(dw_job_begin(&job, NULL), DW_OK);
     assert_int_equal(step_of(&job), DW_JOB_MORE);
     assert_int_equal(dw_session_rows(child), 556);
-    assert_int_equal(shared_by(taker, tokens, 700), 300);
+    assert_int_equal(shared_by(taker, tokens, 700), 556);
     while (step_of(&job) == DW_JOB_MORE) {}
     assert_int_equal(dw_job_end(&job), DW_OK);
     assert_int_equal(dw_session_rewind(taker, 0, NULL), DW_OK);
-    assert_int_equal(shared_by(taker, tokens, 700), 636); /* idle: its tail is sealed */
+    assert_int_equal(shared_by(taker, tokens, 700), 636);
     dw_session *second = exact_of(ALICE), *alone = exact_of(0);
     job = (dw_job){.kind = DW_JOB_FORWARD, .session = child, .tokens = tokens, .n_tokens = 20};
     assert_int_equal(dw_job_begin(&job, NULL), DW_OK);
-    assert_int_equal(shared_by(second, tokens, 880), 816); /* at work again, but its tail is an object that can be mapped */
+    assert_int_equal(shared_by(second, tokens, 880), 816); /* at work again, with other tokens */
     while (step_of(&job) == DW_JOB_MORE) {}
     assert_int_equal(dw_job_end(&job), DW_OK);
     shared_by(alone, tokens, 880);
@@ -605,7 +605,7 @@ int main(void) {
         with_a_model(rows_that_are_wanted_are_computed),
         with_a_model(a_sync_shares_at_once_when_fast_and_with_the_job_when_exact),
         with_a_model(a_cancelled_job_gives_back_what_it_shared),
-        with_a_model(a_donor_at_work_gives_what_needs_no_change_of_its_maps),
+        with_a_model(a_donor_at_work_gives_all_that_it_has_committed),
         with_a_model(a_full_pool_still_shares_with_every_session),
         with_a_model(rows_of_a_file_of_which_nothing_is_known_are_for_fast_sessions_of_its_owner_alone),
         with_a_model(a_thawed_session_shares_with_its_owner_what_it_had_prefilled),

@@ -31,7 +31,7 @@ void dw_buffer_destroy(dw_buffer *buffer) { (void)buffer; }
 
 static dw_session_pool *pool;
 static int32_t documents[DOCUMENTS][CONTEXT];
-static _Atomic uint64_t n_shared, n_made;
+static _Atomic uint64_t n_shared, n_made, n_folded;
 
 static void must(bool truth, const char *what) {
     if (truth) return;
@@ -113,11 +113,33 @@ static dw_session *another(dw_session *old, uint64_t *random) {
     return made;
 }
 
+/* A fork of a fork, each with a row of its own, until the rows of all of them are copied into one object. */
+static dw_session *descend(dw_session *session, uint64_t *random) {
+    for (int i = 0; i < (int)DW_KV_EXTENTS_MAX + 2; i++) {
+        dw_session *child = NULL;
+        dw_error err = {0};
+        dw_kv_use use = {0};
+        int32_t token = 1;
+        must(dw_session_fork(session, &child, &err) == DW_OK, err.text);
+        dw_session_destroy(session);
+        session = child;
+        must(dw_session_take(session, &err) == DW_OK, "busy");
+        if (dw_session_append(session, &token, 1, &err) == DW_OK) evaluate(session, session->n_tokens - session->n_rows < 100 ? session->n_tokens - session->n_rows : 70);
+        dw_os_mutex_lock(pool->lock);
+        must(dw_kv_use_now(pool->arena, session->slot, &use, &err) == DW_OK, err.text);
+        dw_os_mutex_unlock(pool->lock);
+        if (use.fold_bytes > 0) atomic_fetch_add(&n_folded, 1);
+        atomic_store(&session->busy, false);
+    }
+    return below(random, 2) ? session : another(session, random);
+}
+
 static void live(void *argument) {
     uint64_t random = (uint64_t)(uintptr_t)argument * UINT64_C(0x9e3779b97f4a7c15);
     dw_session *session = another(NULL, &random);
     for (int round = 0; round < ROUNDS; round++) {
         uint32_t action = below(&random, 10), n = 0, reused = 0;
+        if (round % 16 == 7) session = descend(session, &random);
         dw_session_tokens(session, &n);
         if (action < 6) job(session, &random);
         else if (action < 7) must(dw_session_rewind(session, below(&random, n + 1), NULL) == DW_OK, "rewind");
@@ -159,9 +181,9 @@ int main(void) {
     for (int i = 0; i < IDLE; i++) dw_session_destroy(idle[i]);
     dw_session_pool_use use;
     dw_session_pool_use_now(pool, &use);
-    printf("%llu rows made, %llu shared, %llu evictions, %llu refused\n", (unsigned long long)n_made, (unsigned long long)n_shared,
-           (unsigned long long)use.evictions, (unsigned long long)use.refused);
-    must(n_shared > 0 && use.evictions > 0, "nothing was shared or evicted");
+    printf("%llu rows made, %llu shared, %llu evictions, %llu refused, %llu folds\n", (unsigned long long)n_made, (unsigned long long)n_shared,
+           (unsigned long long)use.evictions, (unsigned long long)use.refused, (unsigned long long)n_folded);
+    must(n_shared > 0 && use.evictions > 0 && n_folded > 0, "nothing was shared, evicted or folded");
     must(use.sessions == 0 && use.own_bytes + use.shared_bytes == 0, "something is left");
     dw_session_pool_release(pool);
     return 0;
