@@ -18,6 +18,7 @@ typedef struct dw_held_session {
     bool opened, closed;
     uint32_t start_tokens, start_rows;
     dw_sampler_state start_sampler;
+    dw_logits *start_logits;      /* held then; NULL: none */
     dw_session *saved;            /* as at the turn's beginning, taken before the log was cut below start_tokens */
 } dw_held_session;
 
