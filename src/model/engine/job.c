@@ -100,15 +100,6 @@ static void share_prefix(dw_job *job, uint32_t first_token) {
     job->n_shared = dw_session_share(job->session, first_wanted, dw_job_rows_wanted(job) > 1);
 }
 
-/* What the session holds, for a job that fails, and memory for what it is to hold afterwards. */
-static dw_status note_and_make_logits(dw_job *job, dw_error *err) {
-    job_state *state = job->state;
-    state->logits_before = dw_session_note_logits(job->session);
-    bool stays = job->n_tokens == 0 && state->logits_before != NULL;
-    if (job->kind != DW_JOB_FORWARD || !job->hold || stays) return DW_OK;
-    return dw_session_make_logits(job->session, &state->made, err);
-}
-
 static void free_state(dw_job *job) {
     job_state *state = job->state;
     job->state = NULL;
@@ -132,8 +123,7 @@ dw_status dw_job_begin(dw_job *job, dw_error *err) {
     if (status == DW_OK && state == NULL) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a job");
     if (status != DW_OK) goto out;
     job->state = state;
-    status = note_and_make_logits(job, err);
-    if (status != DW_OK) goto out;
+    state->logits_before = dw_session_note_logits(session);
     state->tokens_before = session->n_tokens;
     state->rows_before = session->n_rows;
     state->sampler_before = session->sampler;
@@ -407,6 +397,12 @@ dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out
         if (answer_from_held(job) == DW_JOB_DONE) return DW_JOB_DONE;
         again = false;
     }
+    /* Memory for what is to be held comes first: a budget that refuses it costs nothing. It is asked for on the evaluating
+     * thread, like memory for rows: there no fold is under way, whose copies count twice (kv.h rule 5). */
+    dw_status status = job->kind == DW_JOB_FORWARD && job->hold && state->made == NULL
+                           ? dw_session_make_logits(session, &state->made, &job->error)
+                           : DW_OK;
+    if (status != DW_OK) return finish_job(job, status);
     uint32_t first = again ? session->n_rows - 1 : session->n_rows;
     uint32_t n = state->n_planned = size_of_chunk(session->n_tokens - first, chunk_tokens);
     state->plans_last = n == session->n_tokens - first;

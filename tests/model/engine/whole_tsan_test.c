@@ -123,12 +123,14 @@ static void think(worker *w) {
     run(w, &job);
 }
 
-/* From held logits, where the session has some and nobody of a higher class has taken its rows meanwhile. */
+/* Lets the session hold logits, and draws from them where nobody of a higher class has taken its rows meanwhile. */
 static void draw(worker *w) {
     uint32_t n = 0, n_held = 0;
     float logits[512];
     dw_session_tokens(w->session, &n);
     if (n == 0 || n + 2 > CONTEXT) return;
+    dw_job hold = {.kind = DW_JOB_FORWARD, .session = w->session, .hold = true};
+    run(w, &hold);
     dw_logits *noted = dw_session_note_logits(w->session);
     dw_row_request row = {.index = DW_ROW_LAST, .logits = logits};
     dw_job job = {.kind = below(w, 2) == 0 ? DW_JOB_FORWARD : DW_JOB_GENERATE, .session = w->session, .n_max = 1, .ignore_end = true,
