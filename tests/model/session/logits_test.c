@@ -147,15 +147,42 @@ static void rows_asked_for_are_answered_from_held_logits(void **state) {
 static void a_held_row_beside_wanted_ones_has_the_bits_of_a_wanted_one(void **state) {
     (void)state;
     float first[2][N_VOCAB], last[N_VOCAB];
-    dw_session *session = opened(false), *twin = opened(false);
+    dw_session *session = opened(false), *twin = opened(false), *hurried = opened(false);
     dw_row_request rows[2] = {{.index = 3, .logits = first[0]}, {.index = DW_ROW_LAST, .logits = last}};
     run(forward(twin, 150, false, rows, 2), 150);
     dw_row_request row = {.index = 3, .logits = first[1]};
     run(forward(session, 150, true, &row, 1), 150);
     assert_memory_equal(first[0], first[1], sizeof first[0]);
     assert_memory_equal(held(session), last, sizeof last);
+    /* Somebody is in a hurry: a prompt is cut shorter only where that keeps the bits of what is wanted of it. */
+    dw_job job = forward(hurried, 150, true, &row, 1);
+    dw_batch_job alone = {.job = &job, .progress = DW_JOB_MORE};
+    const dw_batch_options options = {.short_steps = true};
+    assert_int_equal(dw_job_begin(&job, NULL), DW_OK);
+    while (alone.progress == DW_JOB_MORE) assert_true(dw_batch_step(&alone, 1, &options));
+    assert_int_equal(dw_job_end(&job), DW_OK);
+    assert_memory_equal(first[0], first[1], sizeof first[0]);
+    assert_memory_equal(held(hurried), last, sizeof last);
+    dw_session_destroy(hurried);
     dw_session_destroy(session);
     dw_session_destroy(twin);
+}
+
+/* engine.h rule 5: others may write to the caller's memory while the device does. */
+static void what_is_held_is_never_read_from_the_callers_memory(void **state) {
+    (void)state;
+    float wanted[N_VOCAB];
+    dw_session *session = opened(false);
+    dw_row_request row = {.index = DW_ROW_LAST, .logits = wanted};
+    for (int i = 0; i < 2; i++) {
+        dw_job job = forward(session, 10, i == 1, &row, 1);
+        dw_job_part part;
+        assert_int_equal(dw_job_begin(&job, NULL), DW_OK);
+        assert_int_equal(dw_job_plan(&job, DW_PREFILL_CHUNK_TOKENS, &part), DW_JOB_MORE);
+        assert_ptr_equal(part.logits, i == 0 ? wanted : NULL);
+        assert_int_equal(dw_job_end(&job), DW_E_CANCELLED);
+    }
+    dw_session_destroy(session);
 }
 
 static void a_log_that_grows_or_is_cut_drops_its_logits(void **state) {
@@ -291,6 +318,7 @@ static void the_budget_counts_held_logits(void **state) {
     assert_int_equal(dw_job_run(&job, &err), DW_E_FULL);
     job = forward(second, 1, true, NULL, 0);
     assert_int_equal(dw_job_run(&job, &err), DW_E_FULL);
+    assert_int_equal(job.n_evaluated, 0);
     assert_non_null(strstr(err.text, "held logits"));
     assert_non_null(held(second));
     assert_int_equal(use_now().refused, 2);
@@ -370,6 +398,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_draw_from_held_logits_is_the_draw_of_that_row, open_model, close_model),
         cmocka_unit_test_setup_teardown(rows_asked_for_are_answered_from_held_logits, open_model, close_model),
         cmocka_unit_test_setup_teardown(a_held_row_beside_wanted_ones_has_the_bits_of_a_wanted_one, open_model, close_model),
+        cmocka_unit_test_setup_teardown(what_is_held_is_never_read_from_the_callers_memory, open_model, close_model),
         cmocka_unit_test_setup_teardown(a_log_that_grows_or_is_cut_drops_its_logits, open_model, close_model),
         cmocka_unit_test_setup_teardown(logits_are_held_for_who_asks, open_model, close_model),
         cmocka_unit_test_setup_teardown(a_fork_has_the_logits_and_they_are_counted_once, open_model, close_model),
