@@ -12,6 +12,7 @@
 #include "model/engine/batch.h"
 #include "model/engine/job.h"
 #include "model/kit/make_model.h"
+#include "os/os.h"
 
 enum { CONTEXT = 900, N_VOCAB = 512, SESSIONS = 10, N_MADE = 8 };
 static const uint64_t logits_bytes = N_VOCAB * sizeof(float);
@@ -342,6 +343,55 @@ static void an_image_whose_logits_do_not_fit_is_refused(void **state) {
     assert_int_equal(use_now().logits_bytes, 0);
 }
 
+/* An image of a session as a checkpoint has it; its rows go to *backing. */
+static dw_session_image image_of(const dw_session *session, dw_kv_source *sources, dw_backing **backing) {
+    dw_session_image image = {.n_rows = dw_session_rows(session), .layers = sources, .sampler = dw_session_sampler_state(session)};
+    const dw_model_info *info = dw_model_info_view(model);
+    uint64_t page = dw_os_page_bytes(), area = (image.n_rows * info->kv_row_bytes + page - 1) / page * page;
+    assert_int_equal(dw_backing_create_memory("image", 2 * info->n_layers * area, backing, NULL), DW_OK);
+    for (uint32_t i = 0; i < 2 * info->n_layers; i++) {
+        const void *rows = NULL;
+        uint64_t bytes = 0;
+        assert_int_equal(dw_session_kv_view(session, i / 2, (int)(i % 2), &rows, &bytes), DW_OK);
+        assert_int_equal(dw_os_write_at(dw_backing_file(*backing), i * area, rows, (size_t)bytes, NULL), DW_OK);
+        if (i % 2 == 0) sources[i / 2] = (dw_kv_source){i * area, (i + 1) * area};
+    }
+    image.tokens = dw_session_tokens(session, &image.n_tokens);
+    image.logits = dw_session_logits(session, &image.n_logits);
+    image.backing = *backing;
+    return image;
+}
+
+static void a_restored_session_draws_from_its_logits_and_needs_room_for_them(void **state) {
+    dw_kv_source sources[8];
+    dw_backing *backing = NULL;
+    dw_session *restored = NULL;
+    dw_error err = {0};
+    int32_t made[2][N_MADE];
+    dw_session *session = opened(false);
+    hold(session, 64);
+    generate(session, made[1]);
+    dw_session_destroy(session);
+    close_model(state);
+    open_named("tied_f16", 64 * row_bytes + 2 * logits_bytes);
+    assert_true(dw_model_info_view(model)->n_layers <= 8);
+    session = opened(false);
+    hold(session, 64);
+    const dw_session_image image = image_of(session, sources, &backing);
+    assert_int_equal(dw_session_restore(dw_model_pool(model), &image, &restored, &err), DW_OK); /* its rows take nothing */
+    assert_int_equal(use_now().logits_bytes, 2 * logits_bytes);
+    dw_session *second = NULL;
+    assert_int_equal(dw_session_restore(dw_model_pool(model), &image, &second, &err), DW_E_FULL);
+    assert_null(second);
+    assert_int_equal(use_now().sessions, 2);
+    assert_int_equal(use_now().logits_bytes, 2 * logits_bytes);
+    dw_session_destroy(session);
+    generate(restored, made[0]);
+    dw_session_destroy(restored);
+    assert_memory_equal(made[0], made[1], sizeof made[0]);
+    dw_backing_release(backing);
+}
+
 /* Two jobs in one pass: each session holds its own row. */
 static void sessions_that_are_evaluated_together_hold_their_own(void **state) {
     (void)state;
@@ -406,6 +456,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(noted_logits_can_be_put_back, open_model, close_model),
         cmocka_unit_test_setup_teardown(the_budget_counts_held_logits, open_model, close_model),
         cmocka_unit_test_setup_teardown(an_image_whose_logits_do_not_fit_is_refused, open_model, close_model),
+        cmocka_unit_test_setup_teardown(a_restored_session_draws_from_its_logits_and_needs_room_for_them, open_model, close_model),
         cmocka_unit_test_setup_teardown(sessions_that_are_evaluated_together_hold_their_own, open_model, close_model),
         cmocka_unit_test_setup_teardown(token_by_token_from_held_logits_is_one_generation, open_model, close_model),
     };
