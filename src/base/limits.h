@@ -6,6 +6,9 @@
 
 #include <stdint.h>
 
+/* Growing arrays (vec.h) */
+#define DW_VEC_ITEMS_MAX (UINT32_C(1) << 31)             /* in one of them, where nothing closer bounds the list */
+
 /* Guest memory (WebAssembly core, 32-bit memories) */
 #define DW_WASM_PAGE_BYTES UINT64_C(65536)
 #define DW_GUEST_MEMORY_BYTES_MAX (UINT64_C(65535) * DW_WASM_PAGE_BYTES) /* just under 4 GiB, page 65536 would be unaddressable in 32 bit lengths */

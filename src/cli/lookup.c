@@ -39,26 +39,18 @@ void dw_name_from_path(const char *path, char out[DW_ACTOR_NAME_BYTES_MAX + 1]) 
 
 typedef struct listing {
     const char *ending;
-    char **names;
-    size_t count, capacity;
+    DW_VEC(char *) names;
     bool full;
 } listing;
 
 static bool add_name(void *context, const char *name) {
     listing *list = context;
     if (!ends_with(name, list->ending)) return true;
-    if (list->count == list->capacity) {
-        size_t wanted = list->capacity ? list->capacity * 2 : 16;
-        char **grown = realloc(list->names, wanted * sizeof *grown);
-        if (!grown) return !(list->full = true);
-        list->names = grown;
-        list->capacity = wanted;
-    }
     size_t size = strlen(name) + 1;
-    char *copy = malloc(size);
+    char *copy = DW_VEC_RESERVE(&list->names, 1, DW_VEC_ITEMS_MAX) == DW_OK ? malloc(size) : NULL;
     if (!copy) return !(list->full = true);
     memcpy(copy, name, size);
-    list->names[list->count++] = copy;
+    list->names.items[list->names.count++] = copy;
     return true;
 }
 
@@ -77,12 +69,12 @@ dw_status dw_list_folder(const char *folder, const char *ending, char ***out, si
     dw_status status = dw_os_list(folder, add_name, &list, err);
     if (status == DW_OK && list.full) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the names in %.100s", folder);
     if (status != DW_OK) {
-        dw_list_free(list.names, list.count);
+        dw_list_free(list.names.items, list.names.count);
         return status;
     }
-    if (list.count > 1) qsort(list.names, list.count, sizeof *list.names, compare_names);
-    *out = list.names;
-    *count = list.count;
+    if (list.names.count > 1) qsort(list.names.items, list.names.count, sizeof *list.names.items, compare_names);
+    *out = list.names.items;
+    *count = list.names.count;
     return DW_OK;
 }
 

@@ -267,20 +267,6 @@ void dw_say_thaw(const dw_cli *cli, const dw_thaw_report *r) {
 
 /* --- lines ----------------------------------------------------------------------------------------------------- */
 
-/* Appends a byte; false without memory. */
-static bool add_byte(char **line, size_t *size, size_t *capacity, int byte) {
-    if (*size + 1 >= *capacity) {
-        size_t wanted = *capacity ? *capacity * 2 : 256;
-        char *grown = realloc(*line, wanted);
-        if (!grown) return false;
-        *line = grown;
-        *capacity = wanted;
-    }
-    (*line)[(*size)++] = (char)byte;
-    (*line)[*size] = '\0';
-    return true;
-}
-
 /* What ends a line: 0 for its own end, else the status that ends the reading. */
 static dw_status end_of_line(int byte, size_t size, dw_line *kind, dw_error *err) {
     *kind = byte == '\n' || size > 0 ? DW_LINE_TEXT : DW_LINE_END;
@@ -293,29 +279,30 @@ static dw_status end_of_line(int byte, size_t size, dw_line *kind, dw_error *err
 }
 
 dw_status dw_read_line(dw_line *kind, char **out, size_t *out_size, dw_error *err) {
-    size_t size = 0, capacity = 0;
+    DW_VEC(char) line = {0}; /* there is always room for the final NUL */
     uint64_t length = 0;
-    char *line = NULL;
-    bool starved = false;
+    dw_status room = DW_VEC_RESERVE(&line, 1, DW_MESSAGE_BYTES_MAX + 1);
     int byte;
     *out = NULL;
     *out_size = 0;
     while ((byte = getchar()) != EOF && byte != '\n') {
-        if (length++ < DW_MESSAGE_BYTES_MAX && !starved) starved = !add_byte(&line, &size, &capacity, byte);
+        if (length++ >= DW_MESSAGE_BYTES_MAX || room != DW_OK) continue;
+        line.items[line.count++] = (char)byte;
+        room = DW_VEC_RESERVE(&line, 1, DW_MESSAGE_BYTES_MAX + 1);
     }
-    dw_status status = end_of_line(byte, size, kind, err);
+    dw_status status = end_of_line(byte, line.count, kind, err);
     if (status == DW_OK && length > DW_MESSAGE_BYTES_MAX) {
         status = dw_fail(err, DW_E_LIMIT, "a line of standard input has %llu bytes, more than the %llu that a message may have", (unsigned long long)length,
                          (unsigned long long)DW_MESSAGE_BYTES_MAX);
     }
-    if (status == DW_OK && size > 0 && line[size - 1] == '\r') line[--size] = '\0';
-    if (status == DW_OK && *kind == DW_LINE_TEXT && !line && !starved) starved = (line = calloc(1, 1)) == NULL;
-    if (status == DW_OK && starved) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a line of standard input");
+    if (status == DW_OK && room != DW_OK) status = dw_fail(err, room, "no memory for a line of standard input");
     if (status != DW_OK || *kind != DW_LINE_TEXT) {
-        free(line);
+        DW_VEC_DEINIT(&line);
         return status;
     }
-    *out = line;
-    *out_size = size;
+    if (line.count > 0 && line.items[line.count - 1] == '\r') line.count--;
+    line.items[line.count] = '\0';
+    *out = line.items;
+    *out_size = line.count;
     return DW_OK;
 }

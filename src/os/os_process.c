@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "base/vec.h"
 #include "os/os_internal.h"
 
 extern char **environ;
@@ -34,25 +35,27 @@ static int spawn(const char *const *argv, int output, pid_t *out) {
 
 /* Reads until the program closes its output. The buffer always has room for the final NUL. */
 static dw_status collect(int input, size_t output_max, dw_os_process_result *result, dw_error *err) {
-    size_t capacity = 0;
-    for (;;) {
-        if (result->output_size + 1 >= capacity) {
-            uint64_t wanted = dw_min_u64(dw_max_u64((uint64_t)capacity * 2, 4096), (uint64_t)output_max + 2);
-            char *grown = realloc(result->output, (size_t)wanted);
-            if (!grown) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the output of a program");
-            result->output = grown;
-            capacity = (size_t)wanted;
+    DW_VEC(char) output = {0};
+    dw_status status = DW_OK;
+    while (status == DW_OK) {
+        if (DW_VEC_RESERVE(&output, 2, output_max + 2) != DW_OK) {
+            status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the output of a program");
+            break;
         }
-        size_t room = capacity - 1 - result->output_size;
-        ssize_t moved = dw_os_faulted(DW_FAULT_READ) ? -1 : read(input, result->output + result->output_size, (size_t)DW_FAULT_TRANSFER(room));
+        size_t room = output.capacity - 1 - output.count;
+        ssize_t moved = dw_os_faulted(DW_FAULT_READ)
+                            ? -1 : read(input, output.items + output.count, (size_t)DW_FAULT_TRANSFER(room));
         if (moved < 0 && errno == EINTR) continue;
-        if (moved < 0) return dw_fail_system(err, errno, "cannot read the output of a program");
-        if (moved == 0) break;
-        result->output_size += (size_t)moved;
-        if (result->output_size > output_max) return dw_fail(err, DW_E_LIMIT, "a program wrote more than %zu bytes", output_max);
+        if (moved < 0) status = dw_fail_system(err, errno, "cannot read the output of a program");
+        if (moved <= 0) break;
+        output.count += (size_t)moved;
+        if (output.count > output_max)
+            status = dw_fail(err, DW_E_LIMIT, "a program wrote more than %zu bytes", output_max);
     }
-    result->output[result->output_size] = '\0';
-    return DW_OK;
+    if (status == DW_OK) output.items[output.count] = '\0';
+    result->output = output.items;
+    result->output_size = output.count;
+    return status;
 }
 
 static dw_status reap(pid_t child, dw_os_process_result *result, dw_error *err) {

@@ -53,8 +53,8 @@ void dw_dirty_deinit(dw_region *region) {
 
 /* The writable pages, as the `tracked` of a new mark. */
 static dw_status writable_ranges(const dw_region *region, dw_ranges *out) {
-    for (size_t i = 0; i < region->extent_count; i++) {
-        const dw_extent *extent = &region->extents[i];
+    for (size_t i = 0; i < region->extents.count; i++) {
+        const dw_extent *extent = &region->extents.items[i];
         if (extent->mode == DW_EXTENT_READ_ONLY) continue;
         dw_status status = dw_ranges_add(out, extent->offset, extent->size);
         if (status != DW_OK) return status;
@@ -102,14 +102,14 @@ static dw_status mark_by_hashes(dw_region *region, const dw_ranges *writable, dw
     for (size_t i = 0; i < writable->count; i++) pages += writable->items[i].size / region->page;
     if (!dw_mul_u64(pages, sizeof(dw_hash), &bytes) || bytes > SIZE_MAX) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the hashes of %" PRIu64 " pages", pages);
     dw_hash *hashes = malloc((size_t)dw_max_u64(bytes, 1));
-    hashed_run *runs = calloc(writable->count + 1, sizeof runs[0]);
+    dw_hashed_run *runs = calloc(writable->count + 1, sizeof runs[0]);
     dw_hasher *hasher = NULL;
     dw_status status = hashes && runs ? dw_hasher_create(&hasher) : DW_E_NO_MEMORY;
 
     uint64_t next = 0;
     for (size_t i = 0; status == DW_OK && i < writable->count; i++) {
         dw_range range = writable->items[i];
-        runs[i] = (hashed_run){.range = range, .first = next};
+        runs[i] = (dw_hashed_run){.range = range, .first = next};
         for (uint64_t at = range.offset; status == DW_OK && at < dw_range_end(range); at += region->page)
             status = hash_page(region, hasher, at, &hashes[next++]);
     }
@@ -191,7 +191,7 @@ static dw_status find_by_kernel(dw_region *region, found_pages *found, dw_error 
 }
 
 /* Compares the pages of one tracked range that lie in one hashed run. */
-static dw_status compare_run(dw_region *region, dw_hasher *hasher, const hashed_run *run, dw_range tracked, found_pages *found) {
+static dw_status compare_run(dw_region *region, dw_hasher *hasher, const dw_hashed_run *run, dw_range tracked, found_pages *found) {
     dw_range part = dw_range_intersect(run->range, tracked);
     const dw_hash *old = region->dirty.hashes + run->first;
     for (uint64_t at = part.offset; at < dw_range_end(part); at += region->page) {
@@ -220,8 +220,8 @@ static dw_status find_by_hashes(dw_region *region, found_pages *found, dw_error 
 /* Reports what was found, as far as it is mapped: a caller will read it. */
 static void report(const dw_region *region, const dw_ranges *found, void (*each)(void *, uint64_t, uint64_t), void *context) {
     size_t next = 0;
-    for (size_t i = 0; i < region->extent_count; i++) {
-        dw_range extent = {region->extents[i].offset, region->extents[i].size};
+    for (size_t i = 0; i < region->extents.count; i++) {
+        dw_range extent = {region->extents.items[i].offset, region->extents.items[i].size};
         while (next < found->count && dw_range_end(found->items[next]) <= extent.offset) next++;
         for (size_t j = next; j < found->count && found->items[j].offset < dw_range_end(extent); j++) {
             dw_range part = dw_range_intersect(found->items[j], extent);
