@@ -31,7 +31,8 @@ dw_status dw_vec_reserve(dw_vec *vec, size_t item_bytes, size_t extra, size_t mo
     assert(vec->count <= vec->capacity && item_bytes > 0);
     if (!dw_add_u64(vec->count, extra, &needed) || needed > most) return DW_E_LIMIT;
     if (needed <= vec->capacity) return DW_OK;
-    uint64_t doubled = dw_max_u64(vec->capacity <= most / 2 ? 2 * (uint64_t)vec->capacity : most, VEC_BYTES_MIN / item_bytes);
+    uint64_t doubled = dw_max_u64(vec->capacity <= most / 2 ? 2 * (uint64_t)vec->capacity : most,
+                                  VEC_BYTES_MIN / item_bytes);
     uint64_t capacity = dw_max_u64(needed, dw_min_u64(doubled, most));
     if (!dw_mul_u64(capacity, item_bytes, &bytes) || bytes > PTRDIFF_MAX) return DW_E_NO_MEMORY;
     void *memory = vec_growth_faulted() ? NULL : realloc(vec->memory, (size_t)bytes);

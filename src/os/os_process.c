@@ -28,7 +28,10 @@ static int spawn(const char *const *argv, int output, pid_t *out) {
     failure = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     if (!failure) failure = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
     /* posix_spawn's argv is not const for history's sake; it does not write to it. */
-    if (!failure) failure = dw_os_faulted(DW_FAULT_PROCESS) ? errno : posix_spawnp(out, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
+    if (!failure)
+        failure = dw_os_faulted(DW_FAULT_PROCESS)
+                      ? errno
+                      : posix_spawnp(out, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
     (void)posix_spawn_file_actions_destroy(&actions);
     return failure;
 }
@@ -101,8 +104,8 @@ dw_status dw_os_run(const char *const *argv, size_t output_max, dw_os_process_re
 static atomic_bool interrupted;
 static atomic_uint_least64_t last_interrupt_ns;
 
-/* What a signal did before it was caught: dw_os_end_well's, or the system's way. Blocked while a handler runs, so it is delivered, and
- * ends us, when that returns. */
+/* What a signal did before it was caught: dw_os_end_well's, or the system's way. Blocked while a handler runs, so it is
+ * delivered, and ends us, when that returns. */
 static struct sigaction before_interrupts;
 
 static void end_by_signal(int signal_number) {

@@ -26,7 +26,8 @@ size_t dw_ranges_find(const dw_ranges *set, uint64_t offset) {
 
 /* Replaces `removed` runs from `first` by `pieces`; capacity is there. */
 static void splice(dw_ranges *set, size_t first, size_t removed, const dw_range *pieces, size_t piece_count) {
-    memmove(set->items + first + piece_count, set->items + first + removed, (set->count - first - removed) * sizeof set->items[0]);
+    memmove(set->items + first + piece_count, set->items + first + removed,
+            (set->count - first - removed) * sizeof set->items[0]);
     if (piece_count) memcpy(set->items + first, pieces, piece_count * sizeof pieces[0]);
     set->count = set->count - removed + piece_count;
 }

@@ -1,7 +1,7 @@
 /* ranges.h: a set of addresses as sorted, disjoint, non-touching runs. Private to src/region.
  *
- * Rule: after dw_ranges_reserve(set, n), the next n adds or removes cannot fail. That is how the region does everything that
- * may fail before the system call, and nothing that may fail after it. */
+ * Rule: after dw_ranges_reserve(set, n), the next n adds or removes cannot fail. That is how the region does everything
+ * that may fail before the system call, and nothing that may fail after it. */
 #ifndef DW_REGION_RANGES_H
 #define DW_REGION_RANGES_H
 

@@ -52,8 +52,10 @@ static uint64_t count_maps(const dw_region *region, size_t from, size_t to) {
 dw_status dw_region_create(const dw_region_options *options, dw_region **out, dw_error *err) {
     uint64_t page = dw_os_page_bytes(), before, reserved, after, total;
     *out = NULL;
-    bool fits = dw_round_up_u64(options->guard_before_bytes, page, &before) && dw_round_up_u64(options->reserve_bytes, page, &reserved) &&
-                dw_round_up_u64(options->guard_bytes, page, &after) && dw_add_u64(before, reserved, &total) && dw_add_u64(total, after, &total);
+    bool fits = dw_round_up_u64(options->guard_before_bytes, page, &before) &&
+                dw_round_up_u64(options->reserve_bytes, page, &reserved) &&
+                dw_round_up_u64(options->guard_bytes, page, &after) && dw_add_u64(before, reserved, &total) &&
+                dw_add_u64(total, after, &total);
     if (!fits || options->reserve_bytes == 0 || total > SIZE_MAX / 2)
         return dw_fail(err, DW_E_INVALID, "cannot reserve %" PRIu64 " bytes for a region", options->reserve_bytes);
 
@@ -166,7 +168,8 @@ static void record(dw_region *region, uint64_t offset, uint64_t size, const dw_e
     for (size_t i = 0; i < count; i++) dw_backing_retain(pieces[i].backing);
     for (size_t i = first; i < last; i++) dw_backing_release(region->extents.items[i].backing);
     assert(region->extents.count - (last - first) + count <= region->extents.capacity);
-    memmove(region->extents.items + first + count, region->extents.items + last, (region->extents.count - last) * sizeof region->extents.items[0]);
+    memmove(region->extents.items + first + count, region->extents.items + last,
+            (region->extents.count - last) * sizeof region->extents.items[0]);
     if (count) memcpy(region->extents.items + first, pieces, count * sizeof pieces[0]);
     region->extents.count = region->extents.count - (last - first) + count;
     give_maps_back(maps_before + MAPS_OF_CHANGE - count_maps(region, first, first + count));
@@ -191,7 +194,8 @@ static dw_status check_change(const dw_region *region, uint64_t offset, uint64_t
     if (size == 0 || offset % region->page || size % region->page)
         return dw_fail(err, DW_E_INVALID, "%" PRIu64 " bytes at %" PRIu64 " are not whole pages", size, offset);
     if (!dw_in_range(offset, size, limit))
-        return dw_fail(err, DW_E_RANGE, "%" PRIu64 " bytes at %" PRIu64 " leave the region's %" PRIu64 " bytes", size, offset, limit);
+        return dw_fail(err, DW_E_RANGE, "%" PRIu64 " bytes at %" PRIu64 " leave the region's %" PRIu64 " bytes", size,
+                       offset, limit);
     if (is_lent(region, (dw_range){offset, size}))
         return dw_fail(err, DW_E_BUSY, "%" PRIu64 " bytes at %" PRIu64 " are lent to a device", size, offset);
     return DW_OK;
@@ -218,8 +222,10 @@ dw_status dw_region_grow(dw_region *region, uint64_t size, dw_error *err) {
     uint64_t rounded;
     if (size <= region->size) return DW_OK;
     if (!dw_round_up_u64(size, region->page, &rounded) || rounded > region->reserved)
-        return dw_fail(err, DW_E_LIMIT, "cannot grow to %" PRIu64 " bytes, %" PRIu64 " are reserved", size, region->reserved);
-    if (region->windows.count) return dw_fail(err, DW_E_BUSY, "no growth while %zu windows are lent", region->windows.count);
+        return dw_fail(err, DW_E_LIMIT, "cannot grow to %" PRIu64 " bytes, %" PRIu64 " are reserved", size,
+                       region->reserved);
+    if (region->windows.count)
+        return dw_fail(err, DW_E_BUSY, "no growth while %zu windows are lent", region->windows.count);
     dw_extent tail = {.offset = region->size, .size = rounded - region->size, .mode = DW_EXTENT_PRIVATE};
     dw_status status = reserve_change(region, false, err);
     if (status != DW_OK) return status;
@@ -235,11 +241,14 @@ dw_status dw_region_grow(dw_region *region, uint64_t size, dw_error *err) {
 static dw_status check_extent(const dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) {
     dw_status status = check_change(region, extent->offset, extent->size, region->reserved, err);
     if (status != DW_OK) return status;
-    bool known_mode = extent->mode == DW_EXTENT_PRIVATE || (extent->backing && (extent->mode == DW_EXTENT_SHARED || extent->mode == DW_EXTENT_READ_ONLY));
+    bool known_mode = extent->mode == DW_EXTENT_PRIVATE ||
+                      (extent->backing && (extent->mode == DW_EXTENT_SHARED || extent->mode == DW_EXTENT_READ_ONLY));
     if (!known_mode || (!extent->backing && extent->backing_offset) || extent->backing_offset % region->page)
-        return dw_fail(err, DW_E_INVALID, "extent mode %d at %" PRIu64 " of its backing makes no sense", (int)extent->mode, extent->backing_offset);
+        return dw_fail(err, DW_E_INVALID, "extent mode %d at %" PRIu64 " of its backing makes no sense",
+                       (int)extent->mode, extent->backing_offset);
     if (!sparse && extent->offset > region->size)
-        return dw_fail(err, DW_E_RANGE, "an extent at %" PRIu64 " leaves a gap behind the body's %" PRIu64 " bytes", extent->offset, region->size);
+        return dw_fail(err, DW_E_RANGE, "an extent at %" PRIu64 " leaves a gap behind the body's %" PRIu64 " bytes",
+                       extent->offset, region->size);
     if (region->windows.count && extent_end(extent) > region->size)
         return dw_fail(err, DW_E_BUSY, "no growth while %zu windows are lent", region->windows.count);
     return DW_OK;
@@ -251,7 +260,8 @@ static dw_status map_extent(const dw_region *region, const dw_extent *extent, dw
     if (!extent->backing) return dw_os_map_anonymous(place, (size_t)extent->size, err);
     /* Read-only pages are mapped shared: nobody can copy them, and the kernel need not think that somebody might. */
     return dw_os_map_file(place, (size_t)extent->size, dw_backing_file(extent->backing), extent->backing_offset,
-                          extent->mode == DW_EXTENT_READ_ONLY ? DW_OS_RO : DW_OS_RW, extent->mode != DW_EXTENT_PRIVATE, NULL, err);
+                          extent->mode == DW_EXTENT_READ_ONLY ? DW_OS_RO : DW_OS_RW, extent->mode != DW_EXTENT_PRIVATE,
+                          NULL, err);
 }
 
 dw_status dw_region_map(dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) {
@@ -305,16 +315,20 @@ static dw_lent_window *find_window(const dw_region *region, uint32_t id) {
 dw_status dw_region_lend(dw_region *region, uint64_t offset, uint64_t size, dw_window *out, dw_error *err) {
     *out = (dw_window){0};
     if (size == 0 || offset % region->page || size % region->page)
-        return dw_fail(err, DW_E_INVALID, "a window of %" PRIu64 " bytes at %" PRIu64 " is not whole pages", size, offset);
+        return dw_fail(err, DW_E_INVALID, "a window of %" PRIu64 " bytes at %" PRIu64 " is not whole pages", size,
+                       offset);
     if (!dw_in_range(offset, size, region->size))
-        return dw_fail(err, DW_E_RANGE, "a window of %" PRIu64 " bytes at %" PRIu64 " leaves the body's %" PRIu64 " bytes", size, offset, region->size);
+        return dw_fail(err, DW_E_RANGE,
+                       "a window of %" PRIu64 " bytes at %" PRIu64 " leaves the body's %" PRIu64 " bytes", size, offset,
+                       region->size);
     dw_status status = DW_VEC_RESERVE(&region->windows, 1, DW_REGION_WINDOWS_MAX);
     if (status == DW_E_LIMIT) return dw_fail(err, status, "more than %u windows are lent", DW_REGION_WINDOWS_MAX);
     if (status != DW_OK) return dw_fail(err, status, "no memory for a window");
     do {
         region->last_window_id++;
     } while (region->last_window_id == 0 || find_window(region, region->last_window_id));
-    region->windows.items[region->windows.count++] = (dw_lent_window){.id = region->last_window_id, .range = {offset, size}};
+    region->windows.items[region->windows.count++] = (dw_lent_window){.id = region->last_window_id,
+                                                                      .range = {offset, size}};
     out->id = region->last_window_id;
     return DW_OK;
 }

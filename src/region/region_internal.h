@@ -20,7 +20,8 @@ typedef struct dw_hashed_run {
 typedef struct dw_dirty_state {
     bool marked;
     dw_dirty_method method;
-    dw_ranges tracked;     /* writable at the mark, and not mapped anew since: what was written here has to be found out */
+    /* Writable at the mark, and not mapped anew since: what was written here has to be found out. */
+    dw_ranges tracked;
     dw_ranges written;     /* known to be dirty: touched by a device, grown, mapped or remapped since the mark */
     dw_hashed_run *runs;      /* DW_DIRTY_COMPARE only, ascending, as they were at the mark */
     size_t run_count;
@@ -38,7 +39,8 @@ struct dw_region {
     dw_dirty_state dirty;
 };
 
-/* For a change of [offset, +size): reserve before the system call, then one of the others, which cannot fail any more. */
+/* For a change of [offset, +size): reserve before the system call, then one of the others, which cannot fail any
+ * more. */
 dw_status dw_dirty_reserve(dw_region *region) DW_MUST_USE;
 void dw_dirty_mapped(dw_region *region, uint64_t offset, uint64_t size);
 void dw_dirty_unmapped(dw_region *region, uint64_t offset, uint64_t size);

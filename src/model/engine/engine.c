@@ -140,8 +140,8 @@ static void take_next(dw_engine *engine) {
     atomic_store(&engine->stop, false);
 }
 
-/* Puts back what goes on: at the end, or in front when its step was given up. The others stay in `stepped`, to be ended:
- * jobs that are done, also those that were done before their batch was given up. */
+/* Puts back what goes on: at the end, or in front when its step was given up. The others stay in `stepped`, to be
+ * ended: jobs that are done, also those that were done before their batch was given up. */
 static void put_back(dw_engine *engine, bool gave_up) {
     assert(dw_os_mutex_held(engine->mutex) && engine->waiting.count + engine->n_stepped <= engine->waiting.capacity);
     dw_job *going_on[DW_BATCH_PARTS_MAX];
@@ -150,7 +150,9 @@ static void put_back(dw_engine *engine, bool gave_up) {
         if (engine->stepped[i].progress == DW_JOB_MORE) going_on[n++] = engine->stepped[i].job;
         else engine->stepped[done++] = engine->stepped[i];
     }
-    if (gave_up) memmove(engine->waiting.items + n, engine->waiting.items, engine->waiting.count * sizeof engine->waiting.items[0]);
+    if (gave_up)
+        memmove(engine->waiting.items + n, engine->waiting.items,
+                engine->waiting.count * sizeof engine->waiting.items[0]);
     if (n > 0) memcpy(engine->waiting.items + (gave_up ? 0 : engine->waiting.count), going_on, n * sizeof going_on[0]);
     engine->waiting.count += n;
     engine->n_stepped = done;

@@ -27,11 +27,13 @@ void dw_stop_deinit(dw_stop_text *text) {
 
 enum { VISIBLE, HIDDEN_FIRST, HIDDEN_LATER }; /* of each byte held: of text, first of a control token, or a later one */
 
-/* Whether a stop and held[at..] agree as far as both reach. A control token is named whole or not at all: ">" names none. */
+/* Whether a stop and held[at..] agree as far as both reach. A control token is named whole or not at all: ">" names
+ * none. */
 static bool agrees(const dw_stop_text *text, size_t at, const char *stop, bool *whole) {
     size_t length = strlen(stop), left = text->held.count - at;
     *whole = left >= length;
-    if (text->hidden.items[at] == HIDDEN_LATER || (left > length && text->hidden.items[at + length] == HIDDEN_LATER)) return false;
+    if (text->hidden.items[at] == HIDDEN_LATER || (left > length && text->hidden.items[at + length] == HIDDEN_LATER))
+        return false;
     return memcmp(text->held.items + at, stop, *whole ? length : left) == 0;
 }
 
