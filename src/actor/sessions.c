@@ -1,8 +1,9 @@
 /* sessions.c: an actor's sessions, and how a turn that ends badly puts them back.
  *
  * At the beginning of a turn only three numbers of each session are noted, length, rows and sampler state, and a
- * reference to the logits that it holds. Rolling back is a rewind then, since rows are append-only. Only where the turn cuts a log below its old length would rows be lost:
- * before that the session is saved by a fork, which shares all pages. A closed session stays until commit. */
+ * reference to the logits that it holds. Rolling back is a rewind then, since rows are append-only. Only where the turn
+ * cuts a log below its old length would rows be lost: before that the session is saved by a fork, which shares all
+ * pages. A closed session stays until commit. */
 #include <stdlib.h>
 #include <string.h>
 #include "actor/actor_internal.h"

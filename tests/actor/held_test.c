@@ -1,5 +1,5 @@
-/* held_test.c: logits that an actor's sessions hold: a turn that draws from them is the turn that would have been (I4), in every place that the
- * actor moves to, and a bad turn leaves what was held before (I2). */
+/* held_test.c: logits that an actor's sessions hold: a turn that draws from them is the turn that would have been (I4),
+ * in every place that the actor moves to, and a bad turn leaves what was held before (I2). */
 #include "actor/fixture.h"
 
 #include <stdio.h>
@@ -66,7 +66,8 @@ static dw_actor *thawed(fixture *f, dw_actor *actor, dw_thaw_report *report) {
     return next;
 }
 
-/* Both sessions of the actor hold logits; one is drawn from by a generation, the other by a row. The twin never moves. */
+/* Both sessions of the actor hold logits; one is drawn from by a generation, the other by a row. The twin never
+ * moves. */
 static void a_draw_behind_a_thaw_evaluates_nothing_and_is_the_same(void **state) {
     fixture *f = *state;
     held_talk t = begin(f, "held"), twin = begin(f, "held-twin");
@@ -94,7 +95,8 @@ static void a_draw_behind_a_thaw_evaluates_nothing_and_is_the_same(void **state)
         assert_int_equal(length.result0, 96);
         assert_int_equal(length.result1, 95);
     }
-    fixture_assert_same(t.actor, twin.actor); /* tokens, rows, logits; in memory, what was drawn and how likely it was */
+    /* Tokens, rows, logits; in memory, what was drawn and how likely it was. */
+    fixture_assert_same(t.actor, twin.actor);
     dw_actor_destroy(t.actor);
     dw_actor_destroy(twin.actor);
 }
@@ -120,13 +122,14 @@ static void take_step(const held_talk *t, unsigned what, int session, uint32_t n
     case 6: fixture_request(t->actor, draw(t, session, 0)); break;
     default: {
         dw_completion length = fixture_request(t->actor, of_session(t, session, DW_OP_SESSION_LENGTH, 0));
-        if (length.result0 > 60) fixture_request(t->actor, of_session(t, session, DW_OP_SESSION_REWIND, length.result0 / 2));
+        if (length.result0 <= 60) break;
+        fixture_request(t->actor, of_session(t, session, DW_OP_SESSION_REWIND, length.result0 / 2));
     }
     }
 }
 
-/* Random turns of two sessions with holds and draws, and freezing, thawing, forking and bad turns between them, against a twin that has
- * only the turns. */
+/* Random turns of two sessions with holds and draws, and freezing, thawing, forking and bad turns between them, against
+ * a twin that has only the turns. */
 static void turns_that_hold_and_draw_are_the_same_wherever_the_actor_is(void **state) {
     fixture *f = *state;
     held_talk t = begin(f, "moved-held"), twin = begin(f, "twin-held");
@@ -234,8 +237,9 @@ static void held_logits_are_counted_for_actor_and_pool(void **state) {
 static void the_flag_is_a_forwards_alone(void **state) {
     held_talk t = begin(*state, "misused");
     fixture_request(t.actor, forward(&t, 0, 20, DW_FLAG_HOLD));
-    dw_request wrong[] = {generate(&t, 0), of_session(&t, 0, DW_OP_SESSION_LENGTH, 0), of_session(&t, 0, DW_OP_SESSION_FORK, 0),
-                          of_session(&t, 0, DW_OP_SESSION_REWIND, 10), {.op = DW_OP_SESSION_OPEN}, {.op = DW_OP_EMBED},
+    dw_request wrong[] = {generate(&t, 0), of_session(&t, 0, DW_OP_SESSION_LENGTH, 0),
+                          of_session(&t, 0, DW_OP_SESSION_FORK, 0), of_session(&t, 0, DW_OP_SESSION_REWIND, 10),
+                          {.op = DW_OP_SESSION_OPEN}, {.op = DW_OP_EMBED},
                           forward(&t, 0, 5, DW_FLAG_HOLD | 64), forward(&t, 0, 5, DW_FLAG_HOLD | DW_FLAG_FAST)};
     enum { N = sizeof wrong / sizeof wrong[0] };
     raw_answer answer;

@@ -65,8 +65,8 @@ static void a_broken_model_gives_a_status_and_no_numbers(void **state) {
     gives_no_numbers(actor, arena, (dw_request){.op = DW_OP_FORWARD, .handle = session, .ptr0 = arena, .len0 = 4,
                                                 .ptr1 = arena + AT_ROWS, .len1 = 1});
     /* Nor are they held, by a forward that asks for nothing else. */
-    gives_no_numbers(actor, arena, (dw_request){.op = DW_OP_FORWARD, .flags = DW_FLAG_HOLD, .handle = session, .ptr0 = arena,
-                                                .len0 = 4, .ptr1 = arena + AT_ROWS, .len1 = 1});
+    gives_no_numbers(actor, arena, (dw_request){.op = DW_OP_FORWARD, .flags = DW_FLAG_HOLD, .handle = session,
+                                                .ptr0 = arena, .len0 = 4, .ptr1 = arena + AT_ROWS, .len1 = 1});
     raw_answer answer;
     const dw_request hold = {.op = DW_OP_FORWARD, .flags = DW_FLAG_HOLD, .handle = session, .ptr0 = arena, .len0 = 4};
     const raw_call head = {.n = 1, .capacity = 1, .wait = 1, .deadline = -1};

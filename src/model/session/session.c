@@ -379,12 +379,18 @@ static dw_status session_restore_logits(dw_session *session, const dw_session_im
 
 static dw_status session_check_image(const dw_session_pool *pool, const dw_session_image *image, dw_error *err) {
     uint32_t n_vocab = pool->options.n_vocab;
-    if (image->n_rows > image->n_tokens) return dw_fail(err, DW_E_FORMAT, "%u KV rows for %u tokens", image->n_rows, image->n_tokens);
-    if (image->n_prefilled > image->n_rows) return dw_fail(err, DW_E_FORMAT, "%u prefilled rows of %u", image->n_prefilled, image->n_rows);
+    if (image->n_rows > image->n_tokens) {
+        return dw_fail(err, DW_E_FORMAT, "%u KV rows for %u tokens", image->n_rows, image->n_tokens);
+    }
+    if (image->n_prefilled > image->n_rows) {
+        return dw_fail(err, DW_E_FORMAT, "%u prefilled rows of %u", image->n_prefilled, image->n_rows);
+    }
     if (image->n_logits == 0) return DW_OK;
-    if (image->n_logits != n_vocab) return dw_fail(err, DW_E_FORMAT, "%u logits for a vocabulary of %u", image->n_logits, n_vocab);
-    if (image->n_rows == 0 || image->n_rows != image->n_tokens) return dw_fail(err, DW_E_FORMAT, "logits of a last row that is not there");
-    return DW_OK;
+    if (image->n_logits != n_vocab) {
+        return dw_fail(err, DW_E_FORMAT, "%u logits for a vocabulary of %u", image->n_logits, n_vocab);
+    }
+    bool has_row = image->n_rows > 0 && image->n_rows == image->n_tokens;
+    return has_row ? DW_OK : dw_fail(err, DW_E_FORMAT, "logits of a last row that is not there");
 }
 
 /* In the order of areas. NULL: no memory. */

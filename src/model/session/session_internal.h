@@ -82,8 +82,8 @@ dw_status dw_session_bind_again(dw_session *session, dw_buffer **buffer, uint64_
 /* Rows up to n_rows have been evaluated: all those of one chunk in one call. */
 void dw_session_commit(dw_session *session, uint32_t n_rows);
 
-/* logits.c. A block for logits of this session, not held yet: the caller's, who writes values[n_vocab]. Memory for it is made in the budget:
- * DW_E_FULL. */
+/* logits.c. A block for logits of this session, not held yet: the caller's, who writes values[n_vocab]. Room for it is
+ * made in the budget: DW_E_FULL. */
 dw_status dw_session_make_logits(dw_session *session, dw_logits **out, dw_error *err) DW_MUST_USE;
 /* The session's from now on, instead of those that it held; the caller keeps his reference. Every token has its row. */
 void dw_session_hold_logits(dw_session *session, dw_logits *logits);
@@ -94,7 +94,7 @@ void dw_session_inherit_logits_locked(dw_session *child, const dw_session *paren
 
 /* budget.c, lock held: memory beside what is held, which others give up if need be. DW_E_FULL, naming `what`. */
 dw_status dw_session_make_room_locked(dw_session *session, uint64_t bytes, const char *what, dw_error *err) DW_MUST_USE;
-/* Lock held: makes sure that rows from first_row, which is at most the number of rows that there are, up to n_rows may be written.
+/* Lock held: makes sure that rows from first_row, which is at most the number of rows, up to n_rows may be written.
  * DW_E_FULL, and then the session is as it was. */
 dw_status dw_session_reserve_locked(dw_session *session, uint32_t first_row, uint32_t n_rows, dw_error *err) DW_MUST_USE;
 

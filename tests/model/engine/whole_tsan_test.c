@@ -133,11 +133,12 @@ static void draw(worker *w) {
     run(w, &hold);
     dw_logits *noted = dw_session_note_logits(w->session);
     dw_row_request row = {.index = DW_ROW_LAST, .logits = logits};
-    dw_job job = {.kind = below(w, 2) == 0 ? DW_JOB_FORWARD : DW_JOB_GENERATE, .session = w->session, .n_max = 1, .ignore_end = true,
-                  .sampling = {.temperature = 1, .top_p = 0.9f}};
+    dw_job job = {.kind = below(w, 2) == 0 ? DW_JOB_FORWARD : DW_JOB_GENERATE, .session = w->session, .n_max = 1,
+                  .ignore_end = true, .sampling = {.temperature = 1, .top_p = 0.9f}};
     if (job.kind == DW_JOB_FORWARD) job.rows = &row, job.n_rows = 1, job.hold = true;
     run(w, &job);
-    if (job.status == DW_OK && job.kind == DW_JOB_GENERATE) must(dw_session_rewind(w->session, n, NULL) == DW_OK, "rewind");
+    bool grew = job.status == DW_OK && job.kind == DW_JOB_GENERATE;
+    must(!grew || dw_session_rewind(w->session, n, NULL) == DW_OK, "rewind");
     dw_session_keep(w->session);
     if (noted != NULL) dw_session_put_logits_back(w->session, noted);
     const float *held = dw_session_logits(w->session, &n_held);
@@ -165,7 +166,8 @@ static void look(worker *w) {
     dw_session_let_go(w->session);
     dw_session_pool_use use;
     dw_session_pool_use_now(dw_model_pool(model), &use);
-    must(use.own_bytes + use.shared_bytes + use.logits_bytes <= use.budget_bytes && sum < UINT64_MAX, "more than the budget");
+    uint64_t held = use.own_bytes + use.shared_bytes + use.logits_bytes;
+    must(held <= use.budget_bytes && sum < UINT64_MAX, "more than the budget");
 }
 
 static void change_session(worker *w) {
@@ -233,10 +235,14 @@ static void run_with(unsigned n_threads) {
     dw_engine_counts counts = dw_engine_counts_now(engine);
     dw_session_pool_use use;
     dw_session_pool_use_now(dw_model_pool(model), &use);
-    printf("%u threads: %llu jobs, %llu steps, up to %llu in one, %llu given up; %llu rows shared, %llu evictions; %llu cancelled, %llu without room; %llu texts; %llu draws from held logits\n",
+    printf("%u threads: %llu jobs, %llu steps, up to %llu in one, %llu given up; %llu rows shared, %llu evictions; %llu cancelled, %llu without room; %llu texts; "
+           "%llu draws from held logits\n",
            n_threads, (unsigned long long)n_jobs, (unsigned long long)counts.steps, (unsigned long long)counts.parts_most, (unsigned long long)counts.given_up,
-           (unsigned long long)n_shared, (unsigned long long)use.evictions, (unsigned long long)n_cancelled, (unsigned long long)n_full, (unsigned long long)n_embedded, (unsigned long long)n_drawn);
-    must(n_shared > 0 && use.evictions > 0 && counts.parts_most > 1 && n_embedded > 0 && n_cancelled > 0 && n_drawn > 0, "something was not tried");
+           (unsigned long long)n_shared, (unsigned long long)use.evictions, (unsigned long long)n_cancelled, (unsigned long long)n_full, (unsigned long long)n_embedded,
+           (unsigned long long)n_drawn);
+    must(n_shared > 0 && use.evictions > 0 && counts.parts_most > 1 && n_embedded > 0 && n_cancelled > 0,
+         "something was not tried");
+    must(n_drawn > 0, "nothing was drawn from held logits");
     must(use.sessions == 0 && use.own_bytes + use.shared_bytes + use.logits_bytes == 0, "something is left");
     dw_engine_destroy(engine);
     dw_model_close(model);

@@ -182,7 +182,9 @@ static void what_does_not_fit_is_refused_and_leaves_the_session_as_it_was(void *
     dw_error err = {0};
     assert_int_equal(forward(asks, tokens, 96, &job, &err), DW_E_FULL);
     char expected[DW_ERROR_TEXT_BYTES];
-    snprintf(expected, sizeof expected, "KV rows and held logits take %llu of %llu bytes, %llu more are needed for KV rows", (unsigned long long)(384 * row_bytes), (unsigned long long)(400 * row_bytes),
+    snprintf(expected, sizeof expected,
+             "KV rows and held logits take %llu of %llu bytes, %llu more are needed for KV rows",
+             (unsigned long long)(384 * row_bytes), (unsigned long long)(400 * row_bytes),
              (unsigned long long)(96 * row_bytes));
     if (strncmp(err.text, expected, strlen(expected)) != 0) fail_msg("%s, not %s", err.text, expected);
     uint32_t n = 0;

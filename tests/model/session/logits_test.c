@@ -1,4 +1,5 @@
-/* Held logits: a draw from them is the draw that the row gave, they go where the log goes and no further, and what they take is counted. */
+/* Held logits: a draw from them is the draw that the row gave, they go where the log goes and no further, and what they
+ * take is counted. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +17,7 @@
 
 enum { CONTEXT = 900, N_VOCAB = 512, SESSIONS = 10, N_MADE = 8 };
 static const uint64_t logits_bytes = N_VOCAB * sizeof(float);
+static const dw_sampling sampling = {.temperature = 1.5f, .top_p = 1.0f};
 
 static dw_device *device;
 static dw_model *model;
@@ -54,8 +56,8 @@ static dw_session *opened(bool fast) {
 }
 
 static dw_job forward(dw_session *session, uint32_t n, bool hold, dw_row_request *rows, uint32_t n_rows) {
-    return (dw_job){.kind = DW_JOB_FORWARD, .session = session, .tokens = prompt, .n_tokens = n, .hold = hold, .rows = rows,
-                    .n_rows = n_rows};
+    return (dw_job){.kind = DW_JOB_FORWARD, .session = session, .tokens = prompt, .n_tokens = n, .hold = hold,
+                    .rows = rows, .n_rows = n_rows};
 }
 
 static void run(dw_job job, uint32_t n_evaluated) {
@@ -82,7 +84,7 @@ static dw_session_pool_use use_now(void) {
 /* N_MADE tokens behind a log that is evaluated; fails where anything but the drawn tokens is evaluated. */
 static void generate(dw_session *session, int32_t made[N_MADE]) {
     dw_job job = {.kind = DW_JOB_GENERATE, .session = session, .n_max = N_MADE, .ignore_end = true,
-                  .sampling = {.temperature = 1.5f, .top_p = 1.0f}};
+                  .sampling = sampling};
     uint32_t before = 0, after = 0;
     dw_error err = {0};
     dw_session_tokens(session, &before);
@@ -101,7 +103,7 @@ static void a_draw_from_held_logits_is_the_draw_of_that_row(void **state) {
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         float wanted[N_VOCAB], read[N_VOCAB];
         dw_session *twin = opened(false), *session = opened(false);
-        dw_row_request sampled = {.index = DW_ROW_LAST, .sample = true, .sampling = {.temperature = 1.5f, .top_p = 1.0f}};
+        dw_row_request sampled = {.index = DW_ROW_LAST, .sample = true, .sampling = sampling};
         run(forward(twin, lengths[i], false, &sampled, 1), lengths[i]);
         dw_row_request row = {.index = DW_ROW_LAST, .logits = wanted};
         dw_session *other = opened(false);
@@ -134,8 +136,8 @@ static void rows_asked_for_are_answered_from_held_logits(void **state) {
     float entropy[2], scores[2][2];
     const int32_t candidates[2] = {5, 300};
     for (int i = 0; i < 2; i++) {
-        dw_row_request row = {.index = DW_ROW_LAST, .top = top[i], .n_top = 4, .entropy = &entropy[i], .candidates = candidates,
-                              .candidate_logprobs = scores[i], .n_candidates = 2};
+        dw_row_request row = {.index = DW_ROW_LAST, .top = top[i], .n_top = 4, .entropy = &entropy[i],
+                              .candidates = candidates, .candidate_logprobs = scores[i], .n_candidates = 2};
         run(forward(session, i == 0 ? 100 : 0, true, &row, 1), i == 0 ? 100 : 0);
     }
     assert_memory_equal(top[0], top[1], sizeof top[0]);
@@ -250,8 +252,9 @@ static void a_job_that_fails_leaves_the_logits_that_were_held(void **state) {
     const dw_sampler_state sampler = dw_session_sampler_state(session);
     dw_job jobs[] = {
         forward(session, 30, true, NULL, 0), forward(session, 30, false, NULL, 0), forward(session, 0, true, NULL, 0),
-        {.kind = DW_JOB_GENERATE, .session = session, .n_max = 3, .sampling = {.top_p = 1.0f}},
-        {.kind = DW_JOB_GENERATE, .session = session, .n_max = 3, .sampling = {.top_p = 1.0f}, .tokens = prompt, .n_tokens = 9},
+        {.kind = DW_JOB_GENERATE, .session = session, .n_max = 3, .sampling = sampling},
+        {.kind = DW_JOB_GENERATE, .session = session, .n_max = 3, .sampling = sampling, .tokens = prompt,
+         .n_tokens = 9},
     };
     for (size_t i = 0; i < sizeof jobs / sizeof jobs[0]; i++) {
         dw_error err = {0};
@@ -345,7 +348,8 @@ static void an_image_whose_logits_do_not_fit_is_refused(void **state) {
 
 /* An image of a session as a checkpoint has it; its rows go to *backing. */
 static dw_session_image image_of(const dw_session *session, dw_kv_source *sources, dw_backing **backing) {
-    dw_session_image image = {.n_rows = dw_session_rows(session), .layers = sources, .sampler = dw_session_sampler_state(session)};
+    dw_session_image image = {.n_rows = dw_session_rows(session), .layers = sources,
+                              .sampler = dw_session_sampler_state(session)};
     const dw_model_info *info = dw_model_info_view(model);
     uint64_t page = dw_os_page_bytes(), area = (image.n_rows * info->kv_row_bytes + page - 1) / page * page;
     assert_int_equal(dw_backing_create_memory("image", 2 * info->n_layers * area, backing, NULL), DW_OK);
@@ -378,7 +382,8 @@ static void a_restored_session_draws_from_its_logits_and_needs_room_for_them(voi
     session = opened(false);
     hold(session, 64);
     const dw_session_image image = image_of(session, sources, &backing);
-    assert_int_equal(dw_session_restore(dw_model_pool(model), &image, &restored, &err), DW_OK); /* its rows take nothing */
+    /* Its rows take nothing. */
+    assert_int_equal(dw_session_restore(dw_model_pool(model), &image, &restored, &err), DW_OK);
     assert_int_equal(use_now().logits_bytes, 2 * logits_bytes);
     dw_session *second = NULL;
     assert_int_equal(dw_session_restore(dw_model_pool(model), &image, &second, &err), DW_E_FULL);
@@ -422,7 +427,8 @@ static void sessions_that_are_evaluated_together_hold_their_own(void **state) {
     }
 }
 
-/* A drawn token and everything behind it are the same whether one job makes them or each job draws one from held logits. */
+/* A drawn token and everything behind it are the same whether one job makes them or each job draws one from held
+ * logits. */
 static void token_by_token_from_held_logits_is_one_generation(void **state) {
     (void)state;
     dw_session *whole = opened(false), *stepped = opened(false);
@@ -431,10 +437,11 @@ static void token_by_token_from_held_logits_is_one_generation(void **state) {
     hold(stepped, 90);
     generate(whole, made);
     for (int i = 0; i < N_MADE; i++) {
-        dw_row_request row = {.index = DW_ROW_LAST, .sample = true, .sampling = {.temperature = 1.5f, .top_p = 1.0f}};
+        dw_row_request row = {.index = DW_ROW_LAST, .sample = true, .sampling = sampling};
         run(forward(stepped, 0, false, &row, 1), 0);
         assert_int_equal(row.sampled.token, made[i]);
-        dw_job next = {.kind = DW_JOB_FORWARD, .session = stepped, .tokens = &row.sampled.token, .n_tokens = 1, .hold = true};
+        dw_job next = {.kind = DW_JOB_FORWARD, .session = stepped, .tokens = &row.sampled.token, .n_tokens = 1,
+                       .hold = true};
         run(next, 1);
     }
     dw_session_destroy(whole);
@@ -444,21 +451,22 @@ static void token_by_token_from_held_logits_is_one_generation(void **state) {
 int main(void) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (dw_device_open("cpu", &(dw_device_options){.threads = test_threads()}, &device, NULL) != DW_OK) return 1;
+#define test(name) cmocka_unit_test_setup_teardown(name, open_model, close_model)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_draw_from_held_logits_is_the_draw_of_that_row, open_model, close_model),
-        cmocka_unit_test_setup_teardown(rows_asked_for_are_answered_from_held_logits, open_model, close_model),
-        cmocka_unit_test_setup_teardown(a_held_row_beside_wanted_ones_has_the_bits_of_a_wanted_one, open_model, close_model),
-        cmocka_unit_test_setup_teardown(what_is_held_is_never_read_from_the_callers_memory, open_model, close_model),
-        cmocka_unit_test_setup_teardown(a_log_that_grows_or_is_cut_drops_its_logits, open_model, close_model),
-        cmocka_unit_test_setup_teardown(logits_are_held_for_who_asks, open_model, close_model),
-        cmocka_unit_test_setup_teardown(a_fork_has_the_logits_and_they_are_counted_once, open_model, close_model),
-        cmocka_unit_test_setup_teardown(a_job_that_fails_leaves_the_logits_that_were_held, open_model, close_model),
-        cmocka_unit_test_setup_teardown(noted_logits_can_be_put_back, open_model, close_model),
-        cmocka_unit_test_setup_teardown(the_budget_counts_held_logits, open_model, close_model),
-        cmocka_unit_test_setup_teardown(an_image_whose_logits_do_not_fit_is_refused, open_model, close_model),
-        cmocka_unit_test_setup_teardown(a_restored_session_draws_from_its_logits_and_needs_room_for_them, open_model, close_model),
-        cmocka_unit_test_setup_teardown(sessions_that_are_evaluated_together_hold_their_own, open_model, close_model),
-        cmocka_unit_test_setup_teardown(token_by_token_from_held_logits_is_one_generation, open_model, close_model),
+        test(a_draw_from_held_logits_is_the_draw_of_that_row),
+        test(rows_asked_for_are_answered_from_held_logits),
+        test(a_held_row_beside_wanted_ones_has_the_bits_of_a_wanted_one),
+        test(what_is_held_is_never_read_from_the_callers_memory),
+        test(a_log_that_grows_or_is_cut_drops_its_logits),
+        test(logits_are_held_for_who_asks),
+        test(a_fork_has_the_logits_and_they_are_counted_once),
+        test(a_job_that_fails_leaves_the_logits_that_were_held),
+        test(noted_logits_can_be_put_back),
+        test(the_budget_counts_held_logits),
+        test(an_image_whose_logits_do_not_fit_is_refused),
+        test(a_restored_session_draws_from_its_logits_and_needs_room_for_them),
+        test(sessions_that_are_evaluated_together_hold_their_own),
+        test(token_by_token_from_held_logits_is_one_generation),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     dw_device_close(device);
