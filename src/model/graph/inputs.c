@@ -82,7 +82,7 @@ static dw_status feed_tokens(dw_graph *graph, const dw_graph_batch *batch, dw_er
     return send_graph_input(graph, graph->inputs.tokens, to);
 }
 
-/* Embedding rows looked up on the host, for devices whose operations cannot take a tensor of this size. */
+/* Looks embedding rows up on the host: some devices' operations cannot take a tensor of this size. */
 static dw_status feed_embedding(dw_graph *graph, const dw_graph_batch *batch, dw_error *err) {
     struct ggml_tensor *tensor = graph->inputs.embedding;
     if (unused(tensor)) return DW_OK;
