@@ -125,7 +125,7 @@ static dw_status named_program(dw_cli *cli, const dw_args *args, dw_runtime *run
     *out = NULL;
     if (!name) return DW_OK;
     dw_status status = dw_find_program(cli, name, path, err);
-    return status == DW_OK ? dw_runtime_load_program(runtime, path, out, err) : status;
+    return status == DW_OK ? dw_load_program(runtime, path, out, err) : status;
 }
 
 dw_status dw_wake_actor(dw_cli *cli, const dw_args *args, const char *file, const dw_thaw_options *options, dw_runtime **runtime, dw_actor **actor,

@@ -132,6 +132,8 @@ dw_status dw_find_model(dw_cli *cli, const dw_args *args, char path[DW_PATH_BYTE
 dw_status dw_list_models(char ***out, size_t *count, dw_error *err) DW_MUST_USE;
 /* A path, or the name of a program that ships beside the executable ("chat"). */
 dw_status dw_find_program(dw_cli *cli, const char *name, char path[DW_PATH_BYTES], dw_error *err) DW_MUST_USE;
+/* Prepares the program, and says on standard error what its author should know of how it was linked. */
+dw_status dw_load_program(dw_runtime *runtime, const char *path, dw_program **out, dw_error *err) DW_MUST_USE;
 /* The folder of the shipped programs. */
 dw_status dw_programs_folder(char path[DW_PATH_BYTES], dw_error *err) DW_MUST_USE;
 /* Sorted names with this ending in a folder; a folder that is not there is empty. Free each and the array. */

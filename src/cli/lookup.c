@@ -190,6 +190,15 @@ dw_status dw_find_program(dw_cli *cli, const char *name, char path[DW_PATH_BYTES
     return dw_fail(err, DW_E_NOT_FOUND, "there is no program \"%.100s\"", name);
 }
 
+dw_status dw_load_program(dw_runtime *runtime, const char *path, dw_program **out, dw_error *err) {
+    dw_status status = dw_runtime_load_program(runtime, path, out, err);
+    if (status != DW_OK) return status;
+    uint32_t advice = dw_program_info_view(*out)->advice;
+    for (uint32_t bit = 1; bit <= DW_ADVICE_ALL; bit <<= 1)
+        if (advice & bit) (void)fprintf(stderr, "driftwood: note: %s\n", dw_advice_text(bit));
+    return DW_OK;
+}
+
 /* --- runtime --------------------------------------------------------------------------------------------------- */
 
 static dw_status add_model_at(dw_runtime *runtime, const char *path, dw_error *err) {

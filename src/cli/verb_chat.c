@@ -198,7 +198,7 @@ static dw_status begin(chat *c, const dw_args *args, dw_runtime **runtime, dw_er
     dw_actor_options options = {.name = "chat", .birth_realtime_ns = at, .observer = &observer};
     dw_status status = dw_open_runtime(c->cli, args, DW_MODEL_NEEDED, runtime, err);
     if (status == DW_OK) status = dw_find_program(c->cli, program_name ? program_name : "chat", path, err);
-    if (status == DW_OK) status = dw_runtime_load_program(*runtime, path, &program, err);
+    if (status == DW_OK) status = dw_load_program(*runtime, path, &program, err);
     if (status == DW_OK) status = dw_actor_create(*runtime, program, &options, &c->watch.actor, err);
     if (status == DW_OK) status = apply_settings(c, at, err);
     dw_program_release(program);

@@ -20,7 +20,7 @@ static dw_status run_freeze(dw_cli *cli, const dw_args *args, dw_error *err) {
     dw_status status = dw_claim_new(cli, args, file, &claim, err);
     if (status == DW_OK) status = dw_find_program(cli, dw_args_operand(args, 0), path, err);
     if (status == DW_OK) status = dw_open_runtime(cli, args, DW_MODEL_IF_THERE, &runtime, err);
-    if (status == DW_OK) status = dw_runtime_load_program(runtime, path, &program, err);
+    if (status == DW_OK) status = dw_load_program(runtime, path, &program, err);
     if (status == DW_OK) status = dw_actor_create(runtime, program, &options, &watch.actor, err);
     if (status == DW_OK) status = dw_take_turns(&watch, messages, n_messages, dw_args_number(args, "at", 0), turns, err);
     if (status == DW_OK) status = dw_keep_actor(args, watch.actor, &claim, &report, err);

@@ -159,7 +159,7 @@ static dw_status run_run(dw_cli *cli, const dw_args *args, dw_error *err) {
     dw_program *program = NULL;
     dw_status status = dw_find_program(cli, dw_args_operand(args, 0), path, err);
     if (status == DW_OK) status = dw_open_runtime(cli, args, DW_MODEL_IF_THERE, &runtime, err);
-    if (status == DW_OK) status = dw_runtime_load_program(runtime, path, &program, err);
+    if (status == DW_OK) status = dw_load_program(runtime, path, &program, err);
     if (status != DW_OK) goto out;
     const dw_program_info *info = dw_program_info_view(program);
     if (info->has_receive) {

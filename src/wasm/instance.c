@@ -271,7 +271,8 @@ dw_status dw_instance_initialize(dw_instance *instance, uint64_t deadline_ns, dw
     dw_status status = DW_OK;
     *result = (dw_call_result){0};
     if (instance->program->has_start) status = dw_instance_call(instance, DW_NAME_START, deadline_ns, result, err);
-    if (status == DW_OK && instance->program->info.has_initialize) status = dw_instance_call(instance, "_initialize", deadline_ns, result, err);
+    const char *initialize = instance->program->initialize;
+    if (status == DW_OK && initialize) status = dw_instance_call(instance, initialize, deadline_ns, result, err);
     return status;
 }
 

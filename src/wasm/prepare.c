@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wasm/prepare_advice.h"
 #include "wasm/wasi.h"
 #include "wasm/wasm.h"
 
@@ -119,6 +120,7 @@ static dw_status check_entry_point(const dw_module *module, const dw_export *exp
         {"driftwood_receive", "i", "() -> i32", &out->has_receive},
         {"_initialize", "", "() -> ()", &out->has_initialize},
         {"_start", "", "() -> ()", &out->has_start_command},
+        {"__wasm_call_ctors", "", "() -> ()", &out->has_constructors},
     };
     for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
         if (!dw_span_is(&export->name, entries[i].name)) continue;
@@ -181,6 +183,7 @@ static dw_status check(const dw_module *module, dw_prepared *out, dw_error *err)
     if (status == DW_OK) status = check_exports(module, out, err);
     if (status == DW_OK) status = check_start(module, out, err);
     if (status == DW_OK) status = check_data(module, out, err);
+    if (status == DW_OK) status = dw_advise(module, &out->advice, err);
     return status;
 }
 

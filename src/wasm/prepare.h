@@ -14,9 +14,11 @@
  * What is refused, as a restore could not give it back
  *   DW_E_UNSUPPORTED  imported memories, tables, globals; not exactly one memory; shared or 64-bit memory; instructions that
  *                     drop segments (elem.drop, data.drop) or change a table of external references; mutable globals that hold
- *                     references; atomics; unknown instructions, sections and types; imports that the runtime does not have
- *   DW_E_INVALID      imports and entry points with a wrong signature; export names that begin with `__dw_`; a data segment
- *                     outside the memory (and, found by program.c: an element segment outside its table)
+ *                     references; atomics; unknown instructions, sections and types; imports that the runtime does not have;
+ *                     a linker's wrapper that runs constructors with every message (prepare_advice.h)
+ *   DW_E_INVALID      imports and entry points with a wrong signature; a command that is an actor too (prepare_advice.h); export
+ *                     names that begin with `__dw_`; a data segment outside the memory (and, found by program.c: an element
+ *                     segment outside its table)
  *   DW_E_LIMIT        more of something than limits.h allows
  *   DW_E_FORMAT, DW_E_TRUNCATED   damaged bytes. Wasmtime validates a module before it comes here, but nothing here counts on it
  *
@@ -63,7 +65,8 @@ typedef struct dw_prepared {
     uint32_t *functions;                /* [n_functions] indices of the exported ones, ascending; none when n_tables is 0 */
     uint32_t n_functions;
     uint64_t memory_bytes, memory_bytes_max;
-    bool has_start, has_receive, has_start_command, has_initialize, imports_enter;
+    uint32_t advice;                    /* DW_ADVICE_* of wasm.h */
+    bool has_start, has_receive, has_start_command, has_initialize, has_constructors, imports_enter;
 } dw_prepared;
 
 /* `wasm` must outlive the result's segments. On failure nothing is left to free. */
