@@ -168,6 +168,7 @@ static dw_status end_by_host(dw_instance *instance, dw_call_result *result, dw_e
         atomic_store(&instance->interrupted, false);
         return dw_fail(err, ending, "the call was interrupted");
     case DW_E_DEADLINE: return dw_fail(err, ending, "the call ran over its deadline");
+    case DW_E_TRAP: return dw_fail(err, ending, "the guest trapped: %s", instance->abort_text);
     default: return dw_fail(err, ending, "the call was stopped: %s", dw_status_text(ending));
     }
 }

@@ -39,11 +39,6 @@
 #define DW_NAME_TABLE "__dw_t"  /* and a number */
 #define DW_NAME_FUNCTION "__dw_f" /* and a number */
 enum { DW_NAME_NUMBERED_BYTES = 20 };
-/* The one import beside WASI: the door of the guest ABI. Types as for dw_signature_is. */
-#define DW_ENTER_MODULE "driftwood"
-#define DW_ENTER_NAME "enter"
-#define DW_ENTER_PARAMS "iiiiiI"
-#define DW_ENTER_RESULTS "i"
 /* Number of this rewriting: compiled code of another one is not used. */
 #define DW_PREPARE_VERSION 2
 

@@ -49,12 +49,12 @@ static dw_span name_of_function(const dw_module *module, uint32_t function) {
     return (dw_span){0};
 }
 
-static bool ends_with(const dw_span *name, const char *ending) {
+static bool name_ends_with(const dw_span *name, const char *ending) {
     size_t size = strlen(ending);
     return name->size >= size && memcmp(name->data + (name->size - size), ending, size) == 0;
 }
 
-static const dw_export *find_export(const dw_module *module, uint8_t kind, const char *name) {
+static const dw_export *export_named(const dw_module *module, uint8_t kind, const char *name) {
     for (uint32_t i = 0; i < module->n_exports; i++)
         if (module->exports[i].kind == kind && dw_span_is(&module->exports[i].name, name)) return &module->exports[i];
     return NULL;
@@ -126,7 +126,7 @@ static bool any_begins_with_frame(const dw_module *module, uint32_t global) {
 /* By its name; in a module without names of globals it is the first global by the linker's convention, if functions use it so. */
 static bool find_stack_pointer(const dw_module *module, uint32_t *out) {
     static const char name[] = "__stack_pointer";
-    const dw_export *exported = find_export(module, DW_KIND_GLOBAL, name);
+    const dw_export *exported = export_named(module, DW_KIND_GLOBAL, name);
     dw_reader names;
     name_entry entry = {0};
     *out = exported ? exported->index : 0;
@@ -192,7 +192,7 @@ static dw_status advise_on_wrapper(const dw_module *module, uint32_t receive, ui
     uint32_t calls[CALLS_MAX] = {0}, n = 0;
     dw_reader body;
     dw_span name = name_of_function(module, receive);
-    bool named = ends_with(&name, ".command_export");
+    bool named = name_ends_with(&name, ".command_export");
     if (body_of(module, receive, &body)) n = read_calls(&body, calls);
     bool constructs = calls_constructors_first(module, calls, n);
     if (named && constructs)
@@ -207,10 +207,10 @@ static dw_status advise_on_wrapper(const dw_module *module, uint32_t receive, ui
 /* --- all of it ----------------------------------------------------------------------------------------------------- */
 
 dw_status dw_advise(const dw_module *module, uint32_t *advice, dw_error *err) {
-    const dw_export *receive = find_export(module, DW_KIND_FUNCTION, "driftwood_receive");
+    const dw_export *receive = export_named(module, DW_KIND_FUNCTION, "driftwood_receive");
     *advice = 0;
     if (!receive) return DW_OK; /* a command runs once, and its memory ends with it */
-    if (find_export(module, DW_KIND_FUNCTION, "_start"))
+    if (export_named(module, DW_KIND_FUNCTION, "_start"))
         return dw_fail(err, DW_E_INVALID,
                        "the module is a command (_start) and an actor (driftwood_receive) at once: _start, with its main and constructors, would never "
                        "run. Build a reactor, whose _initialize runs once: clang and zig -mexec-model=reactor, Go -buildmode=c-shared, Rust a cdylib, "
