@@ -123,6 +123,7 @@ dw_status dw_actor_create(dw_runtime *runtime, dw_program *program, const dw_act
 void dw_actor_destroy(dw_actor *actor) {
     if (!actor) return;
     dw_actor_drop_instance(actor);
+    dw_actor_log_flush(actor);
     dw_actor_sessions_destroy(actor);
     dw_actor_image_deinit(&actor->image);
     dw_mailbox_deinit(&actor->mailbox);
@@ -151,7 +152,7 @@ static dw_status write_output(void *context, int stream, const void *data, size_
     dw_actor *actor = context;
     const dw_observer *observer = dw_door_observer(actor->door);
     if (stream == 1 && observer->on_text) observer->on_text(observer->context, data, size);
-    if (stream == 2 && observer->on_log) observer->on_log(observer->context, DW_LOG_INFO, data, size);
+    if (stream == 2) dw_actor_log_write(actor, data, size);
     return DW_OK;
 }
 
