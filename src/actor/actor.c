@@ -123,7 +123,6 @@ dw_status dw_actor_create(dw_runtime *runtime, dw_program *program, const dw_act
 void dw_actor_destroy(dw_actor *actor) {
     if (!actor) return;
     dw_actor_drop_instance(actor);
-    dw_actor_log_flush(actor);
     dw_actor_sessions_destroy(actor);
     dw_actor_image_deinit(&actor->image);
     dw_mailbox_deinit(&actor->mailbox);

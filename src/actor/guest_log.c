@@ -7,12 +7,12 @@
 
 static void deliver_line(dw_actor *actor, const char *text, size_t size) {
     const dw_observer *observer = dw_door_observer(actor->door);
-    if (size > 0 && observer->on_log) observer->on_log(observer->context, DW_LOG_INFO, text, size);
+    if (observer->on_log) observer->on_log(observer->context, DW_LOG_INFO, text, size);
 }
 
 static void end_line(dw_actor *actor) {
     dw_guest_log *log = &actor->log;
-    deliver_line(actor, log->bytes, log->size);
+    if (log->size > 0) deliver_line(actor, log->bytes, log->size);
     log->size = 0;
 }
 
@@ -20,7 +20,7 @@ static void end_line(dw_actor *actor) {
 static void add_to_line(dw_actor *actor, const char *text, size_t size) {
     dw_guest_log *log = &actor->log;
     if (!log->bytes) log->bytes = malloc(DW_LOG_LINE_BYTES_MAX);
-    if (!log->bytes) {
+    if (!log->bytes && size > 0) {
         deliver_line(actor, text, size);
         return;
     }

@@ -36,6 +36,6 @@ int32_t dw_receive(void) {
     if (strcmp(message, "exit") == 0) complain("leaving\n"), exit(3);
     if (strcmp(message, "refuse") == 0) return complain("not today\n"), DW_E_DENIED;
     if (strcmp(message, "hang") == 0) complain("wait\n");
-    for (volatile int i = 0; strcmp(message, "hang") == 0; i = 1) {}
+    while (strcmp(message, "hang") == 0) turns++;
     return dw_replyf("turn %d", turns);
 }
