@@ -7,6 +7,7 @@
 #include "dw.h"
 
 static int turns; /* how many were kept */
+static volatile int spins;
 
 static void complain(const char *text) { (void)!write(2, text, strlen(text)); }
 
@@ -36,6 +37,6 @@ int32_t dw_receive(void) {
     if (strcmp(message, "exit") == 0) complain("leaving\n"), exit(3);
     if (strcmp(message, "refuse") == 0) return complain("not today\n"), DW_E_DENIED;
     if (strcmp(message, "hang") == 0) complain("wait\n");
-    while (strcmp(message, "hang") == 0) turns++;
+    while (strcmp(message, "hang") == 0) spins = 1;
     return dw_replyf("turn %d", turns);
 }
