@@ -1,5 +1,6 @@
-/* guest_log.c: what a guest writes to standard error, as lines for the observer. Programs write a line in pieces: a panic's place, its text, its
- * end. What is not a whole line yet is kept, at most DW_LOG_LINE_BYTES_MAX of it, and never longer than the turn. */
+/* guest_log.c: what a guest writes to standard error, as lines for the observer. Programs write a line in pieces: a
+ * panic's place, its text, its end. What is not a whole line yet is kept, at most DW_LOG_LINE_BYTES_MAX of it, and
+ * never longer than the turn. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,7 +5,13 @@
 #include <stdio.h>
 
 /* Units that are read of each string, and what they can become. */
-enum { MESSAGE_UNITS_MAX = 256, FILE_UNITS_MAX = 96, UTF8_BYTES = 3 * MESSAGE_UNITS_MAX, MESSAGE_BYTES = 320, FILE_BYTES = 120 };
+enum {
+    MESSAGE_UNITS_MAX = 256,
+    FILE_UNITS_MAX = 96,
+    UTF8_BYTES = 3 * MESSAGE_UNITS_MAX,
+    MESSAGE_BYTES = 320,
+    FILE_BYTES = 120
+};
 
 static size_t put_utf8(char *out, uint32_t point) {
     uint8_t *to = (uint8_t *)out;
@@ -24,7 +30,9 @@ static size_t put_utf8(char *out, uint32_t point) {
     return 4;
 }
 
-static uint32_t utf16_unit_at(const uint8_t *units, uint32_t i) { return (uint32_t)units[2 * i] | (uint32_t)units[2 * i + 1] << 8; }
+static uint32_t utf16_unit_at(const uint8_t *units, uint32_t i) {
+    return (uint32_t)units[2 * i] | (uint32_t)units[2 * i + 1] << 8;
+}
 
 /* Half a pair becomes U+FFFD. Returns bytes: at most 3 for each unit. */
 static size_t utf8_of_utf16(const uint8_t *units, uint32_t n, char *out) {
@@ -45,10 +53,12 @@ static uint32_t u32_of_bytes(const uint8_t bytes[4]) {
 }
 
 /* Copies the string out, once, and makes plain text of it; false when there is no such string. */
-static bool read_script_string(const dw_guest_memory *memory, uint32_t pointer, uint32_t units_max, char *out, size_t capacity) {
+static bool read_script_string(const dw_guest_memory *memory, uint32_t pointer, uint32_t units_max, char *out,
+                               size_t capacity) {
     uint8_t head[4], units[2 * MESSAGE_UNITS_MAX];
     char utf8[UTF8_BYTES];
-    if (pointer < sizeof head || dw_guest_read(memory, pointer - (uint32_t)sizeof head, head, sizeof head) != DW_OK) return false;
+    if (pointer < sizeof head || dw_guest_read(memory, pointer - (uint32_t)sizeof head, head, sizeof head) != DW_OK)
+        return false;
     uint32_t size = u32_of_bytes(head);
     if (size % 2 != 0 || !dw_in_range(pointer, size, dw_guest_size(memory))) return false;
     uint32_t n = size / 2 < units_max ? size / 2 : units_max;
@@ -62,11 +72,13 @@ static bool read_script_string(const dw_guest_memory *memory, uint32_t pointer, 
     return true;
 }
 
-void dw_abort_text(const dw_guest_memory *memory, uint32_t message, uint32_t file, uint32_t line, uint32_t column, char out[DW_ABORT_TEXT_BYTES]) {
+void dw_abort_text(const dw_guest_memory *memory, uint32_t message, uint32_t file, uint32_t line, uint32_t column,
+                   char out[DW_ABORT_TEXT_BYTES]) {
     char said[MESSAGE_BYTES] = "", where[FILE_BYTES] = "";
     bool readable = message == 0 || read_script_string(memory, message, MESSAGE_UNITS_MAX, said, sizeof said);
     bool placed = file == 0 || read_script_string(memory, file, FILE_UNITS_MAX, where, sizeof where);
     const char *text = !readable ? "abort, with a message that is no string" : said[0] ? said : "abort";
+    if (!placed) (void)snprintf(where, sizeof where, "?");
     if (file == 0) (void)snprintf(out, DW_ABORT_TEXT_BYTES, "%s", text);
-    else (void)snprintf(out, DW_ABORT_TEXT_BYTES, "%s at %s:%u:%u", text, placed ? where : "?", (unsigned)line, (unsigned)column);
+    else (void)snprintf(out, DW_ABORT_TEXT_BYTES, "%s at %s:%u:%u", text, where, (unsigned)line, (unsigned)column);
 }

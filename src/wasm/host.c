@@ -47,7 +47,8 @@ static wasm_trap_t *call_enter(void *env, wasmtime_caller_t *caller, wasmtime_va
 static wasm_trap_t *call_abort(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t n_values) {
     (void)env, (void)n_values;
     dw_instance *instance = instance_of(caller);
-    dw_abort_text(&instance->memory, u32_of(&values[0]), u32_of(&values[1]), u32_of(&values[2]), u32_of(&values[3]), instance->abort_text);
+    dw_abort_text(&instance->memory, u32_of(&values[0]), u32_of(&values[1]), u32_of(&values[2]), u32_of(&values[3]),
+                  instance->abort_text);
     return dw_instance_stop(instance, DW_E_TRAP);
 }
 

@@ -95,13 +95,23 @@ static bool body_of(const dw_module *module, uint32_t function, dw_reader *out) 
 
 /* --- where the stack lies ---------------------------------------------------------------------------------------- */
 
-enum { OP_END = 0x0B, OP_CALL = 0x10, OP_LOCAL_TEE = 0x22, OP_GLOBAL_GET = 0x23, OP_GLOBAL_SET = 0x24, OP_I32_CONST = 0x41, OP_I32_SUB = 0x6B };
+enum {
+    OP_END = 0x0B,
+    OP_CALL = 0x10,
+    OP_LOCAL_TEE = 0x22,
+    OP_GLOBAL_GET = 0x23,
+    OP_GLOBAL_SET = 0x24,
+    OP_I32_CONST = 0x41,
+    OP_I32_SUB = 0x6B
+};
 
 static bool is_stack_like(const dw_module *module, uint32_t global) {
-    return global < module->n_globals && module->globals[global].is_mutable && module->globals[global].type == DW_TYPE_I32;
+    return global < module->n_globals && module->globals[global].is_mutable &&
+           module->globals[global].type == DW_TYPE_I32;
 }
 
-/* Does a function begin as LLVM's do that take room on the stack: stack pointer - constant, kept in a local and put back? */
+/* Does a function begin as LLVM's do that take room on the stack: stack pointer - constant, kept in a local and put
+ * back? */
 static bool begins_with_frame(dw_reader *body, uint32_t global) {
     uint32_t groups = dw_read_leb_u32(body);
     for (uint32_t i = 0; i < groups && body->status == DW_OK; i++) {
@@ -123,7 +133,8 @@ static bool any_begins_with_frame(const dw_module *module, uint32_t global) {
     return false;
 }
 
-/* By its name; in a module without names of globals it is the first global by the linker's convention, if functions use it so. */
+/* By its name; in a module without names of globals it is the first global by the linker's convention, if functions use
+ * it so. */
 static bool find_stack_pointer(const dw_module *module, uint32_t *out) {
     static const char name[] = "__stack_pointer";
     const dw_export *exported = export_named(module, DW_KIND_GLOBAL, name);
@@ -131,7 +142,8 @@ static bool find_stack_pointer(const dw_module *module, uint32_t *out) {
     name_entry entry = {0};
     *out = exported ? exported->index : 0;
     if (exported) return is_stack_like(module, *out);
-    if (!open_names(module, NAMES_OF_GLOBALS, &names)) return is_stack_like(module, 0) && any_begins_with_frame(module, 0);
+    if (!open_names(module, NAMES_OF_GLOBALS, &names))
+        return is_stack_like(module, 0) && any_begins_with_frame(module, 0);
     while (next_name(&names, &entry)) {
         *out = entry.index;
         if (dw_span_is(&entry.name, name)) return is_stack_like(module, *out);
@@ -159,7 +171,8 @@ static bool stack_lies_above_data(const dw_module *module) {
         const dw_data *data = &module->data[i];
         if (data->active && data->bytes.size > 0) data_end = dw_max_u64(data_end, data->at + data->bytes.size);
     }
-    return data_end > 0 && find_stack_pointer(module, &global) && initial_value(module, global, &top) && top >= data_end;
+    return data_end > 0 && find_stack_pointer(module, &global) && initial_value(module, global, &top) &&
+           top >= data_end;
 }
 
 /* --- what an export really is ------------------------------------------------------------------------------------ */
@@ -185,7 +198,8 @@ static bool has_signature(const dw_module *module, uint32_t function, const char
 
 /* call ctors; call receive; (call dtors)? */
 static bool calls_constructors_first(const dw_module *module, const uint32_t *calls, uint32_t n) {
-    return n >= 2 && has_signature(module, calls[0], "") && has_signature(module, calls[1], "i") && (n < 3 || has_signature(module, calls[2], ""));
+    return n >= 2 && has_signature(module, calls[0], "") && has_signature(module, calls[1], "i") &&
+           (n < 3 || has_signature(module, calls[2], ""));
 }
 
 static dw_status advise_on_wrapper(const dw_module *module, uint32_t receive, uint32_t *advice, dw_error *err) {
@@ -197,14 +211,15 @@ static dw_status advise_on_wrapper(const dw_module *module, uint32_t receive, ui
     bool constructs = calls_constructors_first(module, calls, n);
     if (named && constructs)
         return dw_fail(err, DW_E_UNSUPPORTED,
-                       "the linker has wrapped driftwood_receive so that each message runs all constructors again and sets the program's state back; "
-                       "link it as a reactor (-mexec-model=reactor), or with -Wl,--export=__wasm_call_ctors");
+                       "the linker has wrapped driftwood_receive so that each message runs all constructors again and "
+                       "sets the program's state back; link it as a reactor (-mexec-model=reactor), or with "
+                       "-Wl,--export=__wasm_call_ctors");
     /* Without names: the linker's __wasm_call_ctors is the first function that is not imported. */
     if (named || (name.size == 0 && constructs && calls[0] == module->n_imports)) *advice |= DW_ADVICE_WRAPPED;
     return DW_OK;
 }
 
-/* --- all of it ----------------------------------------------------------------------------------------------------- */
+/* --- all of it ------------------------------------------------------------------------------------------------- */
 
 dw_status dw_advise(const dw_module *module, uint32_t *advice, dw_error *err) {
     const dw_export *receive = export_named(module, DW_KIND_FUNCTION, "driftwood_receive");
@@ -212,9 +227,10 @@ dw_status dw_advise(const dw_module *module, uint32_t *advice, dw_error *err) {
     if (!receive) return DW_OK; /* a command runs once, and its memory ends with it */
     if (export_named(module, DW_KIND_FUNCTION, "_start"))
         return dw_fail(err, DW_E_INVALID,
-                       "the module is a command (_start) and an actor (driftwood_receive) at once: _start, with its main and constructors, would never "
-                       "run. Build a reactor, whose _initialize runs once: clang and zig -mexec-model=reactor, Go -buildmode=c-shared, Rust a cdylib, "
-                       "AssemblyScript --exportStart _initialize");
+                       "the module is a command (_start) and an actor (driftwood_receive) at once: _start, with its "
+                       "main and constructors, would never run. Build a reactor, whose _initialize runs once: clang, "
+                       "zig: -mexec-model=reactor, Go -buildmode=c-shared, Rust a cdylib, AssemblyScript --exportStart "
+                       "_initialize");
     if (stack_lies_above_data(module)) *advice |= DW_ADVICE_STACK_ABOVE_DATA;
     return advise_on_wrapper(module, receive->index, advice, err);
 }
@@ -222,10 +238,11 @@ dw_status dw_advise(const dw_module *module, uint32_t *advice, dw_error *err) {
 const char *dw_advice_text(uint32_t bit) {
     switch (bit) {
     case DW_ADVICE_STACK_ABOVE_DATA:
-        return "the program's stack lies above its data, so that a stack overflow writes over the data and nothing notices; link it with -Wl,--stack-first";
+        return "the program's stack lies above its data, so that a stack overflow writes over the data and nothing "
+               "notices; link it with -Wl,--stack-first";
     case DW_ADVICE_WRAPPED:
-        return "the linker has wrapped driftwood_receive: constructors, once the program has some, and exit functions run with each message; "
-               "link it as a reactor (-mexec-model=reactor)";
+        return "the linker has wrapped driftwood_receive: constructors, once the program has some, and exit functions "
+               "run with each message; link it as a reactor (-mexec-model=reactor)";
     default: return "";
     }
 }

@@ -6,7 +6,7 @@
 
 #include "wasm/wasi.h"
 
-/* --- why an import is missing -------------------------------------------------------------------------------------- */
+/* --- why an import is missing ---------------------------------------------------------------------------------- */
 
 typedef struct origin {
     const char *module; /* NULL: any */
@@ -15,7 +15,8 @@ typedef struct origin {
 } origin;
 
 static const char emscripten[] = "of Emscripten's JavaScript; link with -sSTANDALONE_WASM, or build with wasi-libc";
-static const char assembly_script[] = "AssemblyScript's, of which there is abort; name a function of your own with --use";
+static const char assembly_script[] =
+    "AssemblyScript's, of which there is abort; name a function of your own with --use";
 static const char bindgen[] = "wasm-bindgen's, for browsers; build for wasm32-wasip1 without it";
 static const char go_script[] = "Go's for browsers; build with GOOS=wasip1 -buildmode=c-shared";
 static const char threads[] = "of threads, which cannot be checkpointed; build without them";
@@ -45,7 +46,8 @@ static const origin origins[] = {
     {"env", "Date.", assembly_script},
     {"env", "performance.", assembly_script},
     {"env", NULL, "undefined when it was linked; link the object or library that has it"},
-    {NULL, NULL, "a program gets WASI preview 1, " DW_ENTER_MODULE "." DW_ENTER_NAME " and " DW_ABORT_MODULE "." DW_ABORT_NAME},
+    {NULL, NULL,
+     "a program gets WASI preview 1, " DW_ENTER_MODULE "." DW_ENTER_NAME " and " DW_ABORT_MODULE "." DW_ABORT_NAME},
 };
 enum { ORIGINS = sizeof origins / sizeof origins[0] };
 
@@ -67,9 +69,10 @@ static const char *hint_of(const dw_import *import) {
     return origins[i].hint;
 }
 
-/* --- what there is ------------------------------------------------------------------------------------------------- */
+/* --- what there is --------------------------------------------------------------------------------------------- */
 
-typedef struct known_import { const char *params, *results; } known_import; /* params NULL: there is none of this name */
+/* params NULL: there is none of this name. */
+typedef struct known_import { const char *params, *results; } known_import;
 
 static bool is_named(const dw_import *import, const char *module, const char *name) {
     return dw_span_is(&import->module, module) && dw_span_is(&import->name, name);
@@ -89,13 +92,14 @@ static dw_status check_import(const dw_module *module, const dw_import *import, 
     *missing = !known.params;
     dw_span_text(&import->module, a);
     dw_span_text(&import->name, b);
-    if (import->type >= module->n_types) return dw_fail(err, DW_E_FORMAT, "the module is damaged: import %s.%s has no type", a, b);
+    if (import->type >= module->n_types)
+        return dw_fail(err, DW_E_FORMAT, "the module is damaged: import %s.%s has no type", a, b);
     if (*missing || dw_signature_is(&module->types[import->type], known.params, known.results)) return DW_OK;
     *missing = is_named(import, DW_ABORT_MODULE, DW_ABORT_NAME);
     return *missing ? DW_OK : dw_fail(err, DW_E_INVALID, "the module imports %s.%s with a wrong signature", a, b);
 }
 
-/* --- naming what is missing ---------------------------------------------------------------------------------------- */
+/* --- naming what is missing ------------------------------------------------------------------------------------ */
 
 /* Room is left for the file's name, which is put before the text. */
 enum { LIST_BYTES = DW_ERROR_TEXT_BYTES - 140, LOGGED_MAX = 256 };
@@ -127,7 +131,8 @@ static void append_kind(missing_list *list, const dw_module *module, const char 
     bool named = false;
     for (uint32_t i = 0; i < module->n_imports; i++) {
         if (hint_of(&module->imports[i]) != hint || !is_missing(module, i)) continue;
-        (void)snprintf(name, sizeof name, "%s.%s", dw_span_text(&module->imports[i].module, a), dw_span_text(&module->imports[i].name, b));
+        (void)snprintf(name, sizeof name, "%s.%s", dw_span_text(&module->imports[i].module, a),
+                       dw_span_text(&module->imports[i].name, b));
         if (list->used + strlen(name) + strlen(hint) + sizeof "; , ()" > LIST_BYTES) {
             leave_out(list, name);
             continue;
@@ -150,7 +155,8 @@ static dw_status name_missing(const dw_module *module, dw_error *err) {
         if (!again) append_kind(&list, module, origins[i].hint);
     }
     if (list.n_left_out > 0)
-        return dw_fail(err, DW_E_UNSUPPORTED, "the module imports what this runtime does not have: %s; and %u more, in the log", list.text,
+        return dw_fail(err, DW_E_UNSUPPORTED,
+                       "the module imports what this runtime does not have: %s; and %u more, in the log", list.text,
                        (unsigned)list.n_left_out);
     return dw_fail(err, DW_E_UNSUPPORTED, "the module imports what this runtime does not have: %s", list.text);
 }

@@ -59,7 +59,8 @@ static void describe(dw_program *program, dw_prepared *prepared, size_t source_s
     info->imports_enter = prepared->imports_enter;
     info->advice = prepared->advice;
     program->has_start = prepared->has_start;
-    program->initialize = prepared->has_initialize ? "_initialize" : prepared->has_constructors ? "__wasm_call_ctors" : NULL;
+    if (prepared->has_initialize) program->initialize = "_initialize";
+    else if (prepared->has_constructors) program->initialize = "__wasm_call_ctors";
     info->n_tables = prepared->n_tables;
     program->n_functions = prepared->n_functions;
     /* These move. */

@@ -4,11 +4,11 @@
 #include "wasm/abort.h"
 
 /* Strings as the compiler lays them out: 20 bytes of head, the last four its size in bytes. */
-#define ACTOR(message, file)                                                                                                  \
-    "(module (import \"env\" \"abort\" (func $abort (param i32 i32 i32 i32))) (memory 1)"                                     \
-    "(data (i32.const 16) \"\\16\\00\\00\\00o\\00u\\00t\\00 \\00o\\00f\\00 \\00t\\00e\\00a\\00!\\00\")"                       \
-    "(data (i32.const 64) \"\\08\\00\\00\\00a\\00.\\00t\\00s\\00\")"                                                          \
-    "(func (export \"driftwood_receive\") (result i32)"                                                                       \
+#define ACTOR(message, file)                                                                                           \
+    "(module (import \"env\" \"abort\" (func $abort (param i32 i32 i32 i32))) (memory 1)"                              \
+    "(data (i32.const 16) \"\\16\\00\\00\\00o\\00u\\00t\\00 \\00o\\00f\\00 \\00t\\00e\\00a\\00!\\00\")"                \
+    "(data (i32.const 64) \"\\08\\00\\00\\00a\\00.\\00t\\00s\\00\")"                                                   \
+    "(func (export \"driftwood_receive\") (result i32)"                                                                \
     " (call $abort (i32.const " message ") (i32.const " file ") (i32.const 12) (i32.const 5)) (i32.const 0)))"
 
 static void expect_trap(const char *wat, const char *text) {
@@ -35,11 +35,12 @@ static void strings_that_are_none_are_said_to_be_so(void **state) {
     (void)state;
     static const char none[] = "the guest trapped: abort, with a message that is no string at a.ts:12:5";
     expect_trap(ACTOR("1", "68"), none);
-    expect_trap(ACTOR("3", "68"), none);      /* no room for a size before it */
+    expect_trap(ACTOR("3", "68"), none); /* no room for a size before it */
     expect_trap(ACTOR("-1", "68"), none);
-    expect_trap(ACTOR("65536", "68"), "the guest trapped: abort at a.ts:12:5"); /* of no length, at the end of the memory */
-    expect_trap(ACTOR("65541", "68"), none);  /* its size lies outside */
-    expect_trap(ACTOR("24", "68"), none);     /* a size of "ou", far too long */
+    expect_trap(ACTOR("65536", "68"),
+                "the guest trapped: abort at a.ts:12:5"); /* of no length, at the end of the memory */
+    expect_trap(ACTOR("65541", "68"), none);              /* its size lies outside */
+    expect_trap(ACTOR("24", "68"), none);                 /* a size of "ou", far too long */
     expect_trap(ACTOR("20", "65541"), "the guest trapped: out of tea! at ?:12:5");
 }
 
@@ -59,7 +60,8 @@ static void text_of(dw_instance *instance, const uint8_t *units, uint32_t size, 
 
 static void text_outside_ascii_is_kept_and_controls_are_written_out(void **state) {
     (void)state;
-    static const uint8_t units[] = {0xE9, 0, 0xAC, 0x20, 0x3D, 0xD8, 0x00, 0xDE, 0x3D, 0xD8, 'x', 0, 0x00, 0xDE, 0x1B, 0, 0, 0, 0x3D, 0xD8};
+    static const uint8_t units[] = {0xE9, 0, 0xAC, 0x20, 0x3D, 0xD8, 0x00, 0xDE, 0x3D, 0xD8,
+                                    'x',  0, 0x00, 0xDE, 0x1B, 0,    0,    0,    0x3D, 0xD8};
     dw_program *program;
     char text[DW_ABORT_TEXT_BYTES];
     dw_instance *instance = instance_with_memory(&program);
@@ -105,7 +107,8 @@ static void any_pointers_over_any_memory_give_a_text(void **state) {
         }
         assert_int_equal(dw_guest_write(dw_instance_memory(instance), 0, bytes, sizeof bytes), DW_OK);
         for (uint32_t i = 0; i < 2000; i++) {
-            uint32_t edge = i % 2 ? 65536 : 0, pointer = edge + i - 1000, file = (uint32_t)(seed >> 33) + i * 37 % 65536;
+            uint32_t edge = i % 2 ? 65536 : 0, pointer = edge + i - 1000,
+                     file = (uint32_t)(seed >> 33) + i * 37 % 65536;
             dw_abort_text(dw_instance_memory(instance), pointer, file, i, pointer, text);
             assert_in_range(strlen(text), 1, sizeof text - 1);
         }

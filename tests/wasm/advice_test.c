@@ -1,10 +1,12 @@
-/* advice_test.c: modules whose linking makes them something other than their author meant: refused where that is certain, and else with
- * a word to the user. Written as text, and made by the linker of this machine. */
+/* advice_test.c: modules whose linking makes them something other than their author meant: refused where that is
+ * certain, and else with a word to the user. Written as text, and made by the linker of this machine. */
 #include "wasm/fixture.h"
 
 #define ACTOR "(func $r (export \"driftwood_receive\") (result i32) (i32.const 0))"
 /* What LLVM begins a function with that takes room on the stack. */
-#define FRAME "(func (local i32) (global.get 0) (i32.const 16) (i32.sub) (local.tee 0) (global.set 0) (i32.store8 (local.get 0) (i32.const 1)))"
+#define FRAME                                                                                                          \
+    "(func (local i32) (global.get 0) (i32.const 16) (i32.sub) (local.tee 0) (global.set 0) (i32.store8 (local.get "   \
+    "0) (i32.const 1)))"
 
 static uint32_t advice_of(const char *wat) {
     dw_program *program = test_program(wat);
@@ -45,11 +47,14 @@ static void a_stack_above_the_data_is_told(void **state) {
     (void)state;
     static const char *const above[] = {
         /* by name, by export, and by its use where there are no names */
-        "(module (memory 2) (data (i32.const 1024) \"data\") (global $__stack_pointer (mut i32) (i32.const 66576)) " ACTOR ")",
-        "(module (memory 2) (data (i32.const 1024) \"data\") (global (export \"__stack_pointer\") (mut i32) (i32.const 66576)) " ACTOR ")",
+        "(module (memory 2) (data (i32.const 1024) \"data\") (global $__stack_pointer (mut i32) (i32.const "
+        "66576)) " ACTOR ")",
+        "(module (memory 2) (data (i32.const 1024) \"data\") (global (export \"__stack_pointer\") (mut i32) (i32.const "
+        "66576)) " ACTOR ")",
         "(module (memory 2) (data (i32.const 1024) \"data\") (global (mut i32) (i32.const 66576)) " FRAME ACTOR ")",
         /* not the first one, and right at the end of the data */
-        "(module (memory 2) (data (i32.const 1024) \"data\") (global $x (mut i32) (i32.const 7)) (global $__stack_pointer (mut i32) (i32.const 1028)) " ACTOR ")",
+        "(module (memory 2) (data (i32.const 1024) \"data\") (global $x (mut i32) (i32.const 7)) (global "
+        "$__stack_pointer (mut i32) (i32.const 1028)) " ACTOR ")",
     };
     for (size_t i = 0; i < sizeof above / sizeof above[0]; i++)
         if (advice_of(above[i]) != DW_ADVICE_STACK_ABOVE_DATA) fail_msg("nothing is said about: %s", above[i]);
@@ -59,19 +64,29 @@ static void a_stack_above_the_data_is_told(void **state) {
 static void a_stack_that_cannot_reach_the_data_and_what_is_no_stack_are_not(void **state) {
     (void)state;
     static const char *const fine[] = {
-        "(module (memory 2) (data (i32.const 65536) \"data\") (global $__stack_pointer (mut i32) (i32.const 65536)) " ACTOR ")",
+        "(module (memory 2) (data (i32.const 65536) \"data\") (global $__stack_pointer (mut i32) (i32.const "
+        "65536)) " ACTOR ")",
         "(module (memory 2) (data (i32.const 65536) \"data\") (global (mut i32) (i32.const 65536)) " FRAME ACTOR ")",
-        "(module (memory 2) (global $__stack_pointer (mut i32) (i32.const 66576)) " ACTOR ")", /* no data that is known */
-        "(module (memory 2) (data (i32.const 1024) \"\") (global $__stack_pointer (mut i32) (i32.const 66576)) " ACTOR ")",
-        "(module (memory 2) (data (i32.const 1024) \"data\") (global (mut i32) (i32.const 66576)) " ACTOR ")", /* a number, for all that is known */
-        "(module (memory 2) (data (i32.const 1024) \"data\") (global $heap (mut i32) (i32.const 66576)) " FRAME ACTOR ")", /* named otherwise */
-        "(module (memory 2) (data (i32.const 1024) \"data\") (global $__stack_pointer i32 (i32.const 66576)) " ACTOR ")",
-        "(module (memory 2) (data (i32.const 1024) \"data\") (global $__stack_pointer (mut i64) (i64.const 66576)) " ACTOR ")",
-        "(module (memory 2) (data (i32.const 1024) \"data\") (global i32 (i32.const 66576)) (global $__stack_pointer (mut i32) (global.get 0)) " ACTOR ")",
+        "(module (memory 2) (global $__stack_pointer (mut i32) (i32.const 66576)) " ACTOR
+        ")", /* no data that is known */
+        "(module (memory 2) (data (i32.const 1024) \"\") (global $__stack_pointer (mut i32) (i32.const 66576)) " ACTOR
+        ")",
+        "(module (memory 2) (data (i32.const 1024) \"data\") (global (mut i32) (i32.const 66576)) " ACTOR
+        ")", /* a number, for all that is known */
+        "(module (memory 2) (data (i32.const 1024) \"data\") (global $heap (mut i32) (i32.const 66576)) " FRAME ACTOR
+        ")", /* named otherwise */
+        "(module (memory 2) (data (i32.const 1024) \"data\") (global $__stack_pointer i32 (i32.const 66576)) " ACTOR
+        ")",
+        "(module (memory 2) (data (i32.const 1024) \"data\") (global $__stack_pointer (mut i64) (i64.const "
+        "66576)) " ACTOR ")",
+        "(module (memory 2) (data (i32.const 1024) \"data\") (global i32 (i32.const 66576)) (global $__stack_pointer "
+        "(mut i32) (global.get 0)) " ACTOR ")",
         /* a command's memory ends with it */
-        "(module (memory 2) (data (i32.const 1024) \"data\") (global $__stack_pointer (mut i32) (i32.const 66576)) (func (export \"_start\")))",
+        "(module (memory 2) (data (i32.const 1024) \"data\") (global $__stack_pointer (mut i32) (i32.const 66576)) "
+        "(func (export \"_start\")))",
         /* AssemblyScript's, which checks its stack itself */
-        "(module (memory 2) (data (i32.const 1024) \"data\") (global $~lib/memory/__stack_pointer (mut i32) (i32.const 66576)) " ACTOR ")",
+        "(module (memory 2) (data (i32.const 1024) \"data\") (global $~lib/memory/__stack_pointer (mut i32) (i32.const "
+        "66576)) " ACTOR ")",
     };
     for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++)
         if (advice_of(fine[i]) != 0) fail_msg("%s is said about: %s", dw_advice_text(advice_of(fine[i])), fine[i]);
@@ -87,7 +102,9 @@ static void the_linker_s_own_layouts_are_told_apart_with_and_without_names(void 
 
 static void none_of_our_own_programs_needs_advice(void **state) {
     (void)state;
-    static const char *const names[] = {"counter", "chat", "branch", "reader", "gemm", "sdk_hello", "sdk_story", "abi_echo", "wasm_ledger", "wasm_shapes", "wasm_gopher"};
+    static const char *const names[] = {"counter",     "chat",        "branch",     "reader",
+                                        "gemm",        "sdk_hello",   "sdk_story",  "abi_echo",
+                                        "wasm_ledger", "wasm_shapes", "wasm_gopher"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (advice_of_guest(names[i]) != 0) fail_msg("%s: %s", names[i], dw_advice_text(advice_of_guest(names[i])));
 }
@@ -99,11 +116,14 @@ static void none_of_our_own_programs_needs_advice(void **state) {
 static void a_wrapper_that_runs_constructors_with_each_message_is_refused(void **state) {
     (void)state;
     static const char reason[] = "each message runs all constructors again";
-    expect_wat_refused("(module (memory 1) (func $__wasm_call_ctors) " RECEIVE "(func $driftwood_receive.command_export (export \"driftwood_receive\") (result i32)"
-                       " (call $__wasm_call_ctors) (call $receive)))", DW_E_UNSUPPORTED, reason);
+    expect_wat_refused("(module (memory 1) (func $__wasm_call_ctors) " RECEIVE
+                       "(func $driftwood_receive.command_export (export \"driftwood_receive\") (result i32)"
+                       " (call $__wasm_call_ctors) (call $receive)))",
+                       DW_E_UNSUPPORTED, reason);
     expect_wat_refused("(module (memory 1) (func $__wasm_call_ctors) " RECEIVE "(func $__wasm_call_dtors)"
                        "(func $driftwood_receive.command_export (export \"driftwood_receive\") (result i32)"
-                       " (call $__wasm_call_ctors) (call $receive) (call $__wasm_call_dtors)))", DW_E_UNSUPPORTED, reason);
+                       " (call $__wasm_call_ctors) (call $receive) (call $__wasm_call_dtors)))",
+                       DW_E_UNSUPPORTED, reason);
     test_bytes wasm = test_guest("wasm_wrapped");
     expect_refused(wasm.data, wasm.size, DW_E_UNSUPPORTED, reason);
     expect_refused(wasm.data, wasm.size, DW_E_UNSUPPORTED, "-mexec-model=reactor");
@@ -115,12 +135,14 @@ static void a_wrapper_that_may_do_so_is_told(void **state) {
     static const char *const wrapped[] = {
         /* exit functions only */
         "(module (memory 1) " RECEIVE "(func $__wasm_call_dtors)"
-        "(func $driftwood_receive.command_export (export \"driftwood_receive\") (result i32) (call $receive) (call $__wasm_call_dtors)))",
+        "(func $driftwood_receive.command_export (export \"driftwood_receive\") (result i32) (call $receive) (call "
+        "$__wasm_call_dtors)))",
         /* what an optimiser has made one function of */
         "(module (memory 1) (func $driftwood_receive.command_export (export \"driftwood_receive\") (result i32)"
         " (i32.store (i32.const 4) (i32.const 0)) (i32.const 0)))",
         /* without names */
-        "(module (memory 1) (func) (func (result i32) (i32.const 0)) (func (export \"driftwood_receive\") (result i32) (call 0) (call 1)))",
+        "(module (memory 1) (func) (func (result i32) (i32.const 0)) (func (export \"driftwood_receive\") (result i32) "
+        "(call 0) (call 1)))",
     };
     for (size_t i = 0; i < sizeof wrapped / sizeof wrapped[0]; i++)
         if (advice_of(wrapped[i]) != DW_ADVICE_WRAPPED) fail_msg("nothing is said about: %s", wrapped[i]);
@@ -130,12 +152,18 @@ static void a_wrapper_that_may_do_so_is_told(void **state) {
 static void functions_that_call_others_are_no_wrappers(void **state) {
     (void)state;
     static const char *const fine[] = {
-        "(module (memory 1) (func $set_up) (func $work (result i32) (i32.const 0)) (func $go (export \"driftwood_receive\") (result i32) (call $set_up) (call $work)))",
-        "(module (memory 1) (func) (func) (func (result i32) (i32.const 0)) (func (export \"driftwood_receive\") (result i32) (call 1) (call 2)))",
-        "(module (memory 1) (func) (func (result i32) (i32.const 0)) (func (export \"driftwood_receive\") (result i32) (local i32) (call 0) (call 1)))",
-        "(module (memory 1) (func) (func (result i32) (i32.const 0)) (func (export \"driftwood_receive\") (result i32) (call 0) (call 1) (nop)))",
-        "(module (memory 1) (func) (func (result i32) (i32.const 0)) (func (export \"driftwood_receive\") (result i32) (call 0) (call 0) (call 0) (call 1)))",
-        "(module (memory 1) (func (result i32) (i32.const 0)) (func (export \"driftwood_receive\") (result i32) (call 0)))",
+        "(module (memory 1) (func $set_up) (func $work (result i32) (i32.const 0)) (func $go (export "
+        "\"driftwood_receive\") (result i32) (call $set_up) (call $work)))",
+        "(module (memory 1) (func) (func) (func (result i32) (i32.const 0)) (func (export \"driftwood_receive\") "
+        "(result i32) (call 1) (call 2)))",
+        "(module (memory 1) (func) (func (result i32) (i32.const 0)) (func (export \"driftwood_receive\") (result i32) "
+        "(local i32) (call 0) (call 1)))",
+        "(module (memory 1) (func) (func (result i32) (i32.const 0)) (func (export \"driftwood_receive\") (result i32) "
+        "(call 0) (call 1) (nop)))",
+        "(module (memory 1) (func) (func (result i32) (i32.const 0)) (func (export \"driftwood_receive\") (result i32) "
+        "(call 0) (call 0) (call 0) (call 1)))",
+        "(module (memory 1) (func (result i32) (i32.const 0)) (func (export \"driftwood_receive\") (result i32) (call "
+        "0)))",
         "(module (memory 1) (func) (func (export \"other\") (call 0) (call 0)))",
     };
     for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++)
@@ -169,7 +197,8 @@ static void initialize_comes_before_constructors_that_are_exported_too(void **st
     (void)state;
     dw_call_result result;
     dw_program *program = test_program("(module (memory 1) (global $n (mut i32) (i32.const 0))"
-                                       "(func $__wasm_call_ctors (export \"__wasm_call_ctors\") (global.set $n (i32.add (global.get $n) (i32.const 1))))"
+                                       "(func $__wasm_call_ctors (export \"__wasm_call_ctors\") (global.set $n "
+                                       "(i32.add (global.get $n) (i32.const 1))))"
                                        "(func (export \"_initialize\") (call $__wasm_call_ctors))"
                                        "(func (export \"driftwood_receive\") (result i32) (global.get $n)))");
     dw_instance *instance = test_instance(program);
@@ -184,8 +213,10 @@ static void initialize_comes_before_constructors_that_are_exported_too(void **st
 
 static void a_command_that_is_an_actor_too_is_refused(void **state) {
     (void)state;
-    expect_wat_refused("(module (memory 1) (func (export \"_start\")) " ACTOR ")", DW_E_INVALID, "_start, with its main and constructors, would never run");
-    expect_wat_refused("(module (memory 1) (func (export \"_start\")) (func (export \"_initialize\")) " ACTOR ")", DW_E_INVALID, "-mexec-model=reactor");
+    expect_wat_refused("(module (memory 1) (func (export \"_start\")) " ACTOR ")", DW_E_INVALID,
+                       "_start, with its main and constructors, would never run");
+    expect_wat_refused("(module (memory 1) (func (export \"_start\")) (func (export \"_initialize\")) " ACTOR ")",
+                       DW_E_INVALID, "-mexec-model=reactor");
 }
 
 int main(void) {

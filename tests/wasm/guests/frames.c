@@ -1,4 +1,4 @@
-/* frames.c: an actor that uses its stack, to be linked with the stack in one place or the other, with and without names. */
+/* frames.c: an actor that uses its stack, to be linked with the stack in one place or the other, with names or none. */
 #include <string.h>
 
 static char kept[64] = "initial";

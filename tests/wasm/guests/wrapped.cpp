@@ -1,4 +1,4 @@
-/* wrapped.cpp: an actor with a static constructor. Linked with --no-entry the linker makes each message run it again. */
+/* wrapped.cpp: an actor with a static constructor. With --no-entry the linker makes each message run it again. */
 #include <stdlib.h>
 
 namespace {
