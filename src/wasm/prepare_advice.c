@@ -202,6 +202,16 @@ static bool calls_constructors_first(const dw_module *module, const uint32_t *ca
            (n < 3 || has_signature(module, calls[2], ""));
 }
 
+/* call receive; call dtors: what a library of exports without constructors gets. Exit functions run once at most, and
+ * flush; nothing is set back. */
+static bool calls_destructors_only(const dw_module *module, const uint32_t *calls, uint32_t n) {
+    return n == 2 && has_signature(module, calls[0], "i") && has_signature(module, calls[1], "");
+}
+
+#define WRAPPER_MEND                                                                                                   \
+    "; link it as a reactor (-mexec-model=reactor), or export the constructors, which then run once "                  \
+    "(-Wl,--export=__wasm_call_ctors; rustc -C link-arg=--export=__wasm_call_ctors)"
+
 static dw_status advise_on_wrapper(const dw_module *module, uint32_t receive, uint32_t *advice, dw_error *err) {
     uint32_t calls[CALLS_MAX] = {0}, n = 0;
     dw_reader body;
@@ -212,8 +222,8 @@ static dw_status advise_on_wrapper(const dw_module *module, uint32_t receive, ui
     if (named && constructs)
         return dw_fail(err, DW_E_UNSUPPORTED,
                        "the linker has wrapped driftwood_receive so that each message runs all constructors again and "
-                       "sets the program's state back; link it as a reactor (-mexec-model=reactor), or with "
-                       "-Wl,--export=__wasm_call_ctors");
+                       "sets the program's state back" WRAPPER_MEND);
+    if (named && calls_destructors_only(module, calls, n)) return DW_OK;
     /* Without names: the linker's __wasm_call_ctors is the first function that is not imported. */
     if (named || (name.size == 0 && constructs && calls[0] == module->n_imports)) *advice |= DW_ADVICE_WRAPPED;
     return DW_OK;
@@ -228,9 +238,9 @@ dw_status dw_advise(const dw_module *module, uint32_t *advice, dw_error *err) {
     if (export_named(module, DW_KIND_FUNCTION, "_start"))
         return dw_fail(err, DW_E_INVALID,
                        "the module is a command (_start) and an actor (driftwood_receive) at once: _start, with its "
-                       "main and constructors, would never run. Build a reactor, whose _initialize runs once: clang, "
-                       "zig: -mexec-model=reactor, Go -buildmode=c-shared, Rust a cdylib, AssemblyScript --exportStart "
-                       "_initialize");
+                       "main and constructors, would never run. Build a reactor, whose _initialize runs once: clang "
+                       "-mexec-model=reactor, zig -fno-entry, Go -buildmode=c-shared, Rust --crate-type=cdylib, "
+                       "AssemblyScript --exportStart _initialize");
     if (stack_lies_above_data(module)) *advice |= DW_ADVICE_STACK_ABOVE_DATA;
     return advise_on_wrapper(module, receive->index, advice, err);
 }
@@ -241,8 +251,8 @@ const char *dw_advice_text(uint32_t bit) {
         return "the program's stack lies above its data, so that a stack overflow writes over the data and nothing "
                "notices; link it with -Wl,--stack-first";
     case DW_ADVICE_WRAPPED:
-        return "the linker has wrapped driftwood_receive: constructors, once the program has some, and exit functions "
-               "run with each message; link it as a reactor (-mexec-model=reactor)";
+        return "the linker has wrapped driftwood_receive, perhaps so that constructors run again with each message and "
+               "set the program's state back" WRAPPER_MEND;
     default: return "";
     }
 }

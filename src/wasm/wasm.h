@@ -77,7 +77,7 @@ typedef struct dw_program_info {
 /* How the module was linked makes it fragile. Bits; each with a sentence and what mends it (prepare_advice.h). */
 enum {
     DW_ADVICE_STACK_ABOVE_DATA = 1u << 0, /* a stack overflow writes over the data instead of trapping */
-    DW_ADVICE_WRAPPED = 1u << 1,          /* driftwood_receive may run constructors or exit functions each time */
+    DW_ADVICE_WRAPPED = 1u << 1,          /* driftwood_receive may run constructors with each message */
     DW_ADVICE_ALL = (1u << 2) - 1
 };
 const char *dw_advice_text(uint32_t bit);

@@ -2,6 +2,8 @@
  * certain, and else with a word to the user. Written as text, and made by the linker of this machine. */
 #include "wasm/fixture.h"
 
+#include "wasm/prepare.h"
+
 #define ACTOR "(func $r (export \"driftwood_receive\") (result i32) (i32.const 0))"
 /* What LLVM begins a function with that takes room on the stack. */
 #define FRAME                                                                                                          \
@@ -15,13 +17,14 @@ static uint32_t advice_of(const char *wat) {
     return advice;
 }
 
+/* Without compiling it. */
 static uint32_t advice_of_guest(const char *name) {
     test_bytes wasm = test_guest(name);
-    dw_program *program = NULL;
+    dw_prepared prepared;
     if (!wasm.data) return 0; /* it was not built: no Go here */
-    assert_ok(dw_program_prepare(test_engine(), wasm.data, wasm.size, &program, err));
-    uint32_t advice = dw_program_info_view(program)->advice;
-    dw_program_release(program);
+    assert_ok(dw_prepare(wasm.data, wasm.size, &prepared, err));
+    uint32_t advice = prepared.advice;
+    dw_prepared_deinit(&prepared);
     free(wasm.data);
     return advice;
 }
@@ -100,6 +103,29 @@ static void the_linker_s_own_layouts_are_told_apart_with_and_without_names(void 
     assert_int_equal(advice_of_guest("wasm_frames_last_bare"), DW_ADVICE_STACK_ABOVE_DATA);
 }
 
+/* How a call of `overflow` ends in a built guest. */
+static dw_status overflow(const char *name) {
+    test_bytes wasm = test_guest(name);
+    dw_program *program = NULL;
+    dw_call_result result;
+    assert_ok(dw_program_prepare(test_engine(), wasm.data, wasm.size, &program, err));
+    dw_instance *instance = test_instance(program);
+    assert_ok(dw_instance_initialize(instance, UINT64_MAX, &result, err));
+    dw_status status = dw_instance_call(instance, "overflow", UINT64_MAX, &result, NULL);
+    assert_true(status != DW_OK || result.value > 1);
+    dw_instance_destroy(instance);
+    dw_program_release(program);
+    free(wasm.data);
+    return status;
+}
+
+/* The note is true: what overflows below the data traps, and what overflows into it returns as if nothing were. */
+static void an_overflow_traps_only_where_the_stack_lies_first(void **state) {
+    (void)state;
+    assert_int_equal(overflow("wasm_frames_first"), DW_E_TRAP);
+    assert_int_equal(overflow("wasm_frames_last"), DW_OK);
+}
+
 static void none_of_our_own_programs_needs_advice(void **state) {
     (void)state;
     static const char *const names[] = {"counter",     "chat",        "branch",     "reader",
@@ -133,10 +159,6 @@ static void a_wrapper_that_runs_constructors_with_each_message_is_refused(void *
 static void a_wrapper_that_may_do_so_is_told(void **state) {
     (void)state;
     static const char *const wrapped[] = {
-        /* exit functions only */
-        "(module (memory 1) " RECEIVE "(func $__wasm_call_dtors)"
-        "(func $driftwood_receive.command_export (export \"driftwood_receive\") (result i32) (call $receive) (call "
-        "$__wasm_call_dtors)))",
         /* what an optimiser has made one function of */
         "(module (memory 1) (func $driftwood_receive.command_export (export \"driftwood_receive\") (result i32)"
         " (i32.store (i32.const 4) (i32.const 0)) (i32.const 0)))",
@@ -147,11 +169,17 @@ static void a_wrapper_that_may_do_so_is_told(void **state) {
     for (size_t i = 0; i < sizeof wrapped / sizeof wrapped[0]; i++)
         if (advice_of(wrapped[i]) != DW_ADVICE_WRAPPED) fail_msg("nothing is said about: %s", wrapped[i]);
     assert_int_equal(advice_of_guest("wasm_wrapped_bare"), DW_ADVICE_WRAPPED);
+    assert_non_null(strstr(dw_advice_text(DW_ADVICE_WRAPPED), "-mexec-model=reactor"));
+    assert_non_null(strstr(dw_advice_text(DW_ADVICE_WRAPPED), "--export=__wasm_call_ctors"));
 }
 
-static void functions_that_call_others_are_no_wrappers(void **state) {
+static void wrappers_without_constructors_and_functions_that_call_others_are_fine(void **state) {
     (void)state;
     static const char *const fine[] = {
+        /* a wrapper that runs exit functions only: nothing is set back */
+        "(module (memory 1) " RECEIVE "(func $__wasm_call_dtors)"
+        "(func $driftwood_receive.command_export (export \"driftwood_receive\") (result i32) (call $receive) (call "
+        "$__wasm_call_dtors)))",
         "(module (memory 1) (func $set_up) (func $work (result i32) (i32.const 0)) (func $go (export "
         "\"driftwood_receive\") (result i32) (call $set_up) (call $work)))",
         "(module (memory 1) (func) (func) (func (result i32) (i32.const 0)) (func (export \"driftwood_receive\") "
@@ -168,6 +196,7 @@ static void functions_that_call_others_are_no_wrappers(void **state) {
     };
     for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++)
         if (advice_of(fine[i]) != 0) fail_msg("%s is said about: %s", dw_advice_text(advice_of(fine[i])), fine[i]);
+    assert_int_equal(advice_of_guest("wasm_frames_no_entry"), 0);
 }
 
 /* What the error says to do instead: both keep the state that constructors made. */
@@ -224,10 +253,11 @@ int main(void) {
         cmocka_unit_test(a_stack_above_the_data_is_told),
         cmocka_unit_test(a_stack_that_cannot_reach_the_data_and_what_is_no_stack_are_not),
         cmocka_unit_test(the_linker_s_own_layouts_are_told_apart_with_and_without_names),
+        cmocka_unit_test(an_overflow_traps_only_where_the_stack_lies_first),
         cmocka_unit_test(none_of_our_own_programs_needs_advice),
         cmocka_unit_test(a_wrapper_that_runs_constructors_with_each_message_is_refused),
         cmocka_unit_test(a_wrapper_that_may_do_so_is_told),
-        cmocka_unit_test(functions_that_call_others_are_no_wrappers),
+        cmocka_unit_test(wrappers_without_constructors_and_functions_that_call_others_are_fine),
         cmocka_unit_test(both_mends_for_a_wrapped_program_run_its_constructors_once),
         cmocka_unit_test(initialize_comes_before_constructors_that_are_exported_too),
         cmocka_unit_test(a_command_that_is_an_actor_too_is_refused),

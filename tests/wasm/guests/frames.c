@@ -13,3 +13,16 @@ int driftwood_receive(void) {
     memcpy(kept, buffer + 100, sizeof kept);
     return kept[1] & 0x7F; /* negative would give the turn up */
 }
+
+/* Fills frames, one below the other, until the data is damaged. */
+__attribute__((noinline)) static int dig(int depth) {
+    char room[1024];
+    memset(room, 0xEE, sizeof room);
+    __asm__ volatile("" : : "r"(room) : "memory");
+    if (kept[0] != 'i') return depth;
+    int found = dig(depth + 1);
+    __asm__ volatile("" : : "r"(room) : "memory");
+    return found;
+}
+
+int overflow(void) { return dig(1); }
