@@ -21,7 +21,8 @@ static uint32_t advice_of(const char *wat) {
 static uint32_t advice_of_guest(const char *name) {
     test_bytes wasm = test_guest(name);
     dw_prepared prepared;
-    if (!wasm.data) return 0; /* it was not built: no Go here */
+    if (!wasm.data && strcmp(name, "wasm_gopher") == 0) return 0; /* no Go here */
+    assert_non_null(wasm.data);
     assert_ok(dw_prepare(wasm.data, wasm.size, &prepared, err));
     uint32_t advice = prepared.advice;
     dw_prepared_deinit(&prepared);
