@@ -187,15 +187,6 @@ dw_status dw_find_program(dw_cli *cli, const char *name, char path[DW_PATH_BYTES
     return dw_fail(err, DW_E_NOT_FOUND, "there is no program \"%.100s\"", name);
 }
 
-dw_status dw_load_program(dw_runtime *runtime, const char *path, dw_program **out, dw_error *err) {
-    dw_status status = dw_runtime_load_program(runtime, path, out, err);
-    if (status != DW_OK) return status;
-    uint32_t advice = dw_program_info_view(*out)->advice;
-    for (uint32_t bit = 1; bit <= DW_ADVICE_ALL; bit <<= 1)
-        if (advice & bit) (void)fprintf(stderr, "driftwood: note: %s\n", dw_advice_text(bit));
-    return DW_OK;
-}
-
 /* --- runtime --------------------------------------------------------------------------------------------------- */
 
 static dw_status add_model_at(dw_runtime *runtime, const char *path, dw_error *err) {
@@ -317,8 +308,8 @@ static dw_status add_models_of(dw_cli *cli, const dw_checkpoint_state *state, dw
 }
 
 /* --kv, or what it is without. */
-static dw_status choose_kv_type(dw_cli *cli, const dw_args *args, dw_kv_type otherwise, dw_kv_type *out,
-                                dw_error *err) {
+static dw_status kv_type_asked_for(dw_cli *cli, const dw_args *args, dw_kv_type otherwise, dw_kv_type *out,
+                                   dw_error *err) {
     char name[8] = "";
     const char *text = dw_args_text(args, "kv");
     *out = otherwise;
@@ -340,7 +331,7 @@ static dw_status open_bare_runtime(dw_cli *cli, const dw_args *args, dw_kv_type 
                                   .repack = dw_args_flag(args, "repack")};
     dw_status status = dw_args_bytes(cli, args, "kv-budget", &options.kv_bytes_max, err);
     if (status == DW_OK) status = dw_args_bytes(cli, args, "memory", &options.memory_bytes_max, err);
-    if (status == DW_OK) status = choose_kv_type(cli, args, otherwise, &options.kv_type, err);
+    if (status == DW_OK) status = kv_type_asked_for(cli, args, otherwise, &options.kv_type, err);
     if (status == DW_OK) status = dw_runtime_create(&options, out, err);
     if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood doctor` lists the devices of this machine.");
     return status;
