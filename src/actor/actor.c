@@ -151,7 +151,7 @@ static dw_status write_output(void *context, int stream, const void *data, size_
     dw_actor *actor = context;
     const dw_observer *observer = dw_door_observer(actor->door);
     if (stream == 1 && observer->on_text) observer->on_text(observer->context, data, size);
-    if (stream == 2 && observer->on_log) observer->on_log(observer->context, DW_LOG_INFO, data, size);
+    if (stream == 2) dw_actor_log_write(actor, data, size);
     return DW_OK;
 }
 

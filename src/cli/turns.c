@@ -161,7 +161,7 @@ dw_status dw_take_turn(dw_watch *watch, dw_message message, uint64_t realtime_ns
     uint64_t deadline_ns = watch->turn_limit_ns ? watch->started_ns + watch->turn_limit_ns : UINT64_MAX;
     status = dw_actor_turn(watch->actor, deadline_ns, result, err);
     watch->ended_by_user = set_running(watch, NULL) > 1;
-    bool by_program = status == DW_E_TRAP || status == DW_E_EXIT || status == DW_E_STATE;
+    bool by_program = status == DW_E_TRAP || status == DW_E_EXIT || status == DW_E_STATE || status == DW_E_DEADLINE;
     if (by_program) say_last_lines(watch);
     if (status == DW_E_DEADLINE)
         return dw_fail(err, status, "the turn took longer than %llu seconds (--turn-limit)",
