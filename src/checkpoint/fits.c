@@ -17,7 +17,7 @@ static dw_status check_hash(const char *what, const dw_hash *theirs, const dw_ha
     return dw_fail(err, DW_E_MISMATCH, "%s differ: the checkpoint has %s, this model %s", what, short_hash(theirs, their_text), short_hash(ours, our_text));
 }
 
-static dw_status check_geometry(const dw_checkpoint_session *session, const dw_model_info *info, dw_error *err) {
+static dw_status fits_geometry(const dw_checkpoint_session *session, const dw_model_info *info, dw_error *err) {
     if (session->n_layers != info->n_layers || session->n_heads_kv != info->n_heads_kv || session->head_dim != info->head_dim)
         return dw_fail(err, DW_E_MISMATCH, "geometry differs: the checkpoint has %" PRIu32 " layers of %" PRIu32 "x%" PRIu32 ", this model %" PRIu32 " of %" PRIu32 "x%" PRIu32,
                        session->n_layers, session->n_heads_kv, session->head_dim, info->n_layers, info->n_heads_kv, info->head_dim);
@@ -42,7 +42,7 @@ dw_status dw_checkpoint_session_fits(const dw_checkpoint_session *session, dw_mo
     status = check_hash("tokenizers", &session->model.tokenizer, &ours.tokenizer, err);
     if (status == DW_OK) status = check_hash("weights", &session->model.weights, &ours.weights, err);
     if (status == DW_OK) status = check_hash("hyperparameters", &session->model.hyperparameters, &ours.hyperparameters, err);
-    if (status == DW_OK) status = check_geometry(session, dw_model_info_view(model), err);
+    if (status == DW_OK) status = fits_geometry(session, dw_model_info_view(model), err);
     if (status != DW_OK) return dw_error_prefix(err, status, "session.%" PRIu32, session->handle);
     char profile[DW_PROFILE_BYTES] = "";
     dw_model_profile(model, profile);

@@ -24,7 +24,7 @@ static uint64_t row_unit(uint64_t row_bytes) {
     return DW_DRIFT_PAGE_BYTES / dw_min_u64(lowest_bit, DW_DRIFT_PAGE_BYTES);
 }
 
-static dw_status check_geometry(const dw_checkpoint_session *session, dw_status status, dw_error *err) {
+static dw_status check_session_geometry(const dw_checkpoint_session *session, dw_status status, dw_error *err) {
     dw_handle handle = session->handle;
     if (session->n_layers < 1 || session->n_heads_kv < 1 || session->head_dim < 1)
         return dw_fail(err, status, "session.%" PRIu32 ": layers, heads and head size must be at least 1", handle);
@@ -56,7 +56,7 @@ static dw_status check_session(const dw_checkpoint_session *session, dw_status s
         return dw_fail(err, DW_E_LIMIT, "session.%" PRIu32 ": %" PRIu32 " logits, more than %u", handle, session->n_logits, DW_VOCAB_TOKENS_MAX);
     if (session->n_logits > 0 && (session->n_rows == 0 || session->n_rows != session->n_tokens))
         return dw_fail(err, status, "session.%" PRIu32 ": logits of a last row that is not there", handle);
-    return check_geometry(session, status, err);
+    return check_session_geometry(session, status, err);
 }
 
 static dw_status check_sessions(const dw_checkpoint_state *state, dw_status status, dw_error *err) {
@@ -73,7 +73,7 @@ static dw_status check_sessions(const dw_checkpoint_state *state, dw_status stat
     return DW_OK;
 }
 
-static dw_status check_globals(const dw_checkpoint_state *state, dw_status status, dw_error *err) {
+static dw_status check_state_globals(const dw_checkpoint_state *state, dw_status status, dw_error *err) {
     static const size_t sizes[] = {[DW_VALUE_I32] = 4, [DW_VALUE_I64] = 8, [DW_VALUE_F32] = 4, [DW_VALUE_F64] = 8, [DW_VALUE_V128] = 16};
     if (state->n_globals > DW_PROGRAM_GLOBALS_MAX)
         return dw_fail(err, DW_E_LIMIT, "globals: %zu, more than %u", state->n_globals, DW_PROGRAM_GLOBALS_MAX);
@@ -87,7 +87,7 @@ static dw_status check_globals(const dw_checkpoint_state *state, dw_status statu
     return DW_OK;
 }
 
-static dw_status check_tables(const dw_checkpoint_state *state, dw_error *err) {
+static dw_status check_state_tables(const dw_checkpoint_state *state, dw_error *err) {
     if (state->n_tables > DW_PROGRAM_CHANGED_TABLES_MAX)
         return dw_fail(err, DW_E_LIMIT, "tables: %zu, more than %u", state->n_tables, DW_PROGRAM_CHANGED_TABLES_MAX);
     for (size_t i = 0; i < state->n_tables; i++) {
@@ -110,8 +110,8 @@ dw_status dw_drift_check_state(const dw_checkpoint_state *state, dw_status statu
                        state->actor_bytes, DW_DRIFT_STATE_BYTES_MAX);
     if (state->program_bytes > DW_PROGRAM_BYTES_MAX)
         return dw_fail(err, DW_E_LIMIT, "program.bytes: %" PRIu64 ", more than %" PRIu64, state->program_bytes, DW_PROGRAM_BYTES_MAX);
-    dw_status checked = check_globals(state, status, err);
-    if (checked == DW_OK) checked = check_tables(state, err);
+    dw_status checked = check_state_globals(state, status, err);
+    if (checked == DW_OK) checked = check_state_tables(state, err);
     if (checked == DW_OK) checked = check_sessions(state, status, err);
     if (checked != DW_OK) return checked;
     size_t n = dw_drift_count_sections(state);

@@ -32,7 +32,8 @@ static bool is_bad_number(dw_drift_kind kind, const uint8_t *data) {
     return kind == DW_DRIFT_TOKENS || (data[0] & data[1] & data[2] & data[3]) != 0xFF;
 }
 
-static dw_status check_logits(const dw_checkpoint_section *section, uint64_t at, const uint8_t *data, size_t size, dw_error *err) {
+static dw_status verify_logits(const dw_checkpoint_section *section, uint64_t at, const uint8_t *data, size_t size,
+                               dw_error *err) {
     for (size_t i = 0; i < size; i += sizeof(float)) {
         float logit;
         memcpy(&logit, data + i, sizeof logit);
@@ -44,7 +45,7 @@ static dw_status check_logits(const dw_checkpoint_section *section, uint64_t at,
 }
 
 /* The module's own hash: the section's also covers the padding. It was hashed already, so a second look at the file costs little. */
-static dw_status check_program(worker *self, const dw_checkpoint_section *section, dw_error *err) {
+static dw_status verify_program(worker *self, const dw_checkpoint_section *section, dw_error *err) {
     const dw_checkpoint *checkpoint = self->shared->checkpoint;
     dw_status status = DW_OK;
     dw_hash actual;
@@ -63,7 +64,7 @@ static dw_status check_program(worker *self, const dw_checkpoint_section *sectio
 static dw_status check_bytes(const dw_drift_part *part, const dw_checkpoint_section *section, uint64_t at, const uint8_t *data, size_t size, dw_error *err) {
     size_t used = at >= section->used_bytes ? 0 : (size_t)dw_min_u64(size, section->used_bytes - at);
     if (!dw_drift_is_zero(data + used, size - used)) return dw_fail(err, DW_E_CORRUPT, "section %s: padding is not zero", section->name);
-    if (part->kind == DW_DRIFT_LOGITS) return check_logits(section, at, data, used, err);
+    if (part->kind == DW_DRIFT_LOGITS) return verify_logits(section, at, data, used, err);
     if (part->kind != DW_DRIFT_TOKENS && part->kind != DW_DRIFT_TABLE) return DW_OK;
     for (size_t i = 0; i < used; i += 4) {
         if (is_bad_number(part->kind, data + i))
@@ -97,7 +98,7 @@ static dw_status verify_section(worker *self, size_t index, dw_error *err) {
         return content;
     }
     bool holds_program = checkpoint->layout.parts[index].kind == DW_DRIFT_PROGRAM && section->used_bytes > 0;
-    return holds_program ? check_program(self, section, err) : DW_OK;
+    return holds_program ? verify_program(self, section, err) : DW_OK;
 }
 
 /* Keeps the failure of the lowest section. */

@@ -57,7 +57,7 @@ static dw_status hash_padding(writer *to, uint64_t size) {
     return status;
 }
 
-static dw_status write_section(writer *to, dw_checkpoint_section *section, const uint8_t *data) {
+static dw_status write_drift_section(writer *to, dw_checkpoint_section *section, const uint8_t *data) {
     dw_status status = DW_OK;
     for (uint64_t at = 0; at < section->used_bytes && status == DW_OK; at += CHUNK_BYTES) {
         size_t n = (size_t)dw_min_u64(CHUNK_BYTES, section->used_bytes - at);
@@ -109,7 +109,7 @@ static dw_status write_sections(writer *to, dw_drift_layout *layout) {
         dw_checkpoint_section *section = &layout->sections[i];
         const uint8_t *data = NULL;
         dw_status status = section_data(to, &layout->parts[i], section, &data);
-        if (status == DW_OK) status = write_section(to, section, data);
+        if (status == DW_OK) status = write_drift_section(to, section, data);
         if (status != DW_OK) return dw_error_prefix(to->err, status, "section %s", section->name);
     }
     return DW_OK;
@@ -137,7 +137,7 @@ static dw_status check_functions(const dw_checkpoint_state *state, dw_error *err
     return DW_OK;
 }
 
-static dw_status check_logits(const dw_checkpoint_state *state, dw_error *err) {
+static dw_status check_written_logits(const dw_checkpoint_state *state, dw_error *err) {
     for (size_t i = 0; i < state->n_sessions; i++) {
         const dw_checkpoint_session *session = &state->sessions[i];
         for (uint32_t k = 0; session->logits && k < session->n_logits; k++) {
@@ -149,7 +149,7 @@ static dw_status check_logits(const dw_checkpoint_state *state, dw_error *err) {
 }
 
 /* A program that is given is the one that the state names. */
-static dw_status check_program(const dw_checkpoint_state *state, dw_error *err) {
+static dw_status check_written_program(const dw_checkpoint_state *state, dw_error *err) {
     dw_hash hash;
     if (state->program_bytes == 0 || !state->program_source) return DW_OK;
     dw_status status = dw_hash_of(state->program_source, (size_t)state->program_bytes, &hash);
@@ -207,9 +207,9 @@ dw_status dw_checkpoint_write(const char *path, const dw_checkpoint_state *given
     if (report) *report = (dw_checkpoint_report){0};
     dw_status status = dw_drift_check_state(state, DW_E_INVALID, err);
     if (status == DW_OK) status = check_tokens(state, err);
-    if (status == DW_OK) status = check_logits(state, err);
+    if (status == DW_OK) status = check_written_logits(state, err);
     if (status == DW_OK) status = check_functions(state, err);
-    if (status == DW_OK) status = check_program(state, err);
+    if (status == DW_OK) status = check_written_program(state, err);
     if (status == DW_OK) status = dw_drift_layout_init(&layout, state, err);
     if (status == DW_OK) status = temporary_path(path, &temporary, err);
     if (status != DW_OK) goto out;

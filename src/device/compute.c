@@ -43,7 +43,9 @@ static dw_status check_tensors(const dw_compute_request *request, uint64_t align
     return DW_OK;
 }
 
-static bool same_shape(const dw_compute_tensor *a, const dw_compute_tensor *b) { return a->columns == b->columns && a->rows == b->rows; }
+static bool same_tensor_shape(const dw_compute_tensor *a, const dw_compute_tensor *b) {
+    return a->columns == b->columns && a->rows == b->rows;
+}
 
 static dw_status check_shapes(const dw_compute_request *request, size_t n, dw_error *err) {
     const dw_compute_node *node = &request->nodes[n];
@@ -57,7 +59,8 @@ static dw_status check_shapes(const dw_compute_request *request, size_t n, dw_er
         break;
     case DW_COMPUTE_ADD:
     case DW_COMPUTE_MUL:
-        if (!same_shape(a, b) || !same_shape(a, out)) return dw_fail(err, DW_E_INVALID, "node %zu: shapes differ", n);
+        if (!same_tensor_shape(a, b) || !same_tensor_shape(a, out))
+            return dw_fail(err, DW_E_INVALID, "node %zu: shapes differ", n);
         if (a->type != DW_COMPUTE_F32) return dw_fail(err, DW_E_INVALID, "node %zu: only F32 here", n);
         break;
     default: return dw_fail(err, DW_E_UNSUPPORTED, "node %zu: no operation %u", n, node->op);
@@ -85,7 +88,7 @@ static dw_status check_overlap(const dw_compute_request *request, size_t n, dw_e
     return status;
 }
 
-static dw_status check(run *r, dw_error *err) {
+static dw_status check_compute_request(run *r, dw_error *err) {
     const dw_compute_request *request = r->request;
     if (request->n_tensors == 0 || request->n_tensors > DW_COMPUTE_TENSORS_MAX || request->n_nodes == 0 ||
         request->n_nodes > DW_COMPUTE_NODES_MAX) {
@@ -120,7 +123,7 @@ static struct ggml_tensor *tensor_of(run *r, uint32_t index) {
 }
 
 /* Tensors and nodes without memory, in the order of the request. */
-static dw_status build(run *r, dw_error *err) {
+static dw_status build_compute_graph(run *r, dw_error *err) {
     size_t count = r->request->n_tensors + r->request->n_nodes;
     struct ggml_init_params params = {.mem_size = count * ggml_tensor_overhead() + ggml_graph_overhead_custom(count, false), .no_alloc = true};
     r->context = ggml_init(params);
@@ -132,7 +135,7 @@ static dw_status build(run *r, dw_error *err) {
         switch (node->op) {
         case DW_COMPUTE_MUL_MAT: out = ggml_mul_mat(r->context, a, b); break;
         case DW_COMPUTE_ADD: out = ggml_add(r->context, a, b); break;
-        default: out = ggml_mul(r->context, a, b); break; /* check() let nothing else pass */
+        default: out = ggml_mul(r->context, a, b); break; /* check_compute_request() let nothing else pass */
         }
         ggml_format_name(out, "node %zu", n);
         ggml_build_forward_expand(r->graph, out);
@@ -208,8 +211,8 @@ dw_status dw_compute_run(dw_device *device, const dw_compute_request *request, d
     run r = {.device = device, .request = request};
     memset(report, 0, sizeof *report);
     bool wraps = dw_device_info_view(device)->can_wrap && !request->copy;
-    dw_status status = check(&r, err);
-    if (status == DW_OK) status = build(&r, err);
+    dw_status status = check_compute_request(&r, err);
+    if (status == DW_OK) status = build_compute_graph(&r, err);
     if (status != DW_OK) goto out;
 
     uint64_t start = dw_os_monotonic_ns();
