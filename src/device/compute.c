@@ -35,9 +35,11 @@ static dw_status check_tensors(const dw_compute_request *request, uint64_t align
         uint64_t bytes;
         dw_status status = dw_compute_tensor_bytes(tensor, &bytes);
         if (status != DW_OK) return dw_fail(err, status, "tensor %zu has no such type or size", i);
-        if (!dw_in_range(tensor->offset, bytes, request->window_bytes)) return dw_fail(err, DW_E_RANGE, "tensor %zu leaves the window", i);
+        if (!dw_in_range(tensor->offset, bytes, request->window_bytes))
+            return dw_fail(err, DW_E_RANGE, "tensor %zu leaves the window", i);
         if (tensor->offset % align != 0) {
-            return dw_fail(err, DW_E_INVALID, "tensor %zu: its offset must be a multiple of %llu", i, (unsigned long long)align);
+            return dw_fail(err, DW_E_INVALID, "tensor %zu: its offset must be a multiple of %llu", i,
+                           (unsigned long long)align);
         }
     }
     return DW_OK;
@@ -49,12 +51,13 @@ static bool same_tensor_shape(const dw_compute_tensor *a, const dw_compute_tenso
 
 static dw_status check_shapes(const dw_compute_request *request, size_t n, dw_error *err) {
     const dw_compute_node *node = &request->nodes[n];
-    const dw_compute_tensor *a = &request->tensors[node->a], *b = &request->tensors[node->b], *out = &request->tensors[node->out];
+    const dw_compute_tensor *a = &request->tensors[node->a], *b = &request->tensors[node->b],
+                            *out = &request->tensors[node->out];
     switch (node->op) {
     case DW_COMPUTE_MUL_MAT:
         if (a->columns != b->columns || out->columns != a->rows || out->rows != b->rows) {
-            return dw_fail(err, DW_E_INVALID, "node %zu: [%u,%u] times the transposed [%u,%u] is not [%u,%u]", n, b->rows, b->columns,
-                           a->rows, a->columns, out->rows, out->columns);
+            return dw_fail(err, DW_E_INVALID, "node %zu: [%u,%u] times the transposed [%u,%u] is not [%u,%u]", n,
+                           b->rows, b->columns, a->rows, a->columns, out->rows, out->columns);
         }
         break;
     case DW_COMPUTE_ADD:
@@ -65,16 +68,18 @@ static dw_status check_shapes(const dw_compute_request *request, size_t n, dw_er
         break;
     default: return dw_fail(err, DW_E_UNSUPPORTED, "node %zu: no operation %u", n, node->op);
     }
-    if (b->type != DW_COMPUTE_F32 || out->type != DW_COMPUTE_F32) return dw_fail(err, DW_E_INVALID, "node %zu: b and out are F32", n);
+    if (b->type != DW_COMPUTE_F32 || out->type != DW_COMPUTE_F32)
+        return dw_fail(err, DW_E_INVALID, "node %zu: b and out are F32", n);
     return DW_OK;
 }
 
-/* An output shares no byte with another tensor: a device may run nodes side by side, and only sees that one needs the other when
- * they name the same tensor. */
+/* An output shares no byte with another tensor: a device may run nodes side by side, and only sees that one needs the
+ * other when they name the same tensor. */
 static dw_status check_overlap(const dw_compute_request *request, size_t n, dw_error *err) {
     const dw_compute_node *node = &request->nodes[n];
     const dw_compute_tensor *out = &request->tensors[node->out];
-    if (node->out == node->a || node->out == node->b) return dw_fail(err, DW_E_INVALID, "node %zu writes its own input", n);
+    if (node->out == node->a || node->out == node->b)
+        return dw_fail(err, DW_E_INVALID, "node %zu writes its own input", n);
     uint64_t out_bytes = 0, bytes = 0;
     dw_status status = dw_compute_tensor_bytes(out, &out_bytes);
     for (size_t i = 0; status == DW_OK && i < request->n_tensors; i++) {
@@ -92,7 +97,8 @@ static dw_status check_compute_request(run *r, dw_error *err) {
     const dw_compute_request *request = r->request;
     if (request->n_tensors == 0 || request->n_tensors > DW_COMPUTE_TENSORS_MAX || request->n_nodes == 0 ||
         request->n_nodes > DW_COMPUTE_NODES_MAX) {
-        return dw_fail(err, DW_E_LIMIT, "1 to %d tensors and 1 to %d nodes", DW_COMPUTE_TENSORS_MAX, DW_COMPUTE_NODES_MAX);
+        return dw_fail(err, DW_E_LIMIT, "1 to %d tensors and 1 to %d nodes", DW_COMPUTE_TENSORS_MAX,
+                       DW_COMPUTE_NODES_MAX);
     }
     if (request->window == NULL || request->window_bytes == 0) return dw_fail(err, DW_E_INVALID, "no window");
     dw_status status = check_tensors(request, dw_device_info_view(r->device)->tensor_align_bytes, err);
@@ -125,7 +131,8 @@ static struct ggml_tensor *tensor_of(run *r, uint32_t index) {
 /* Tensors and nodes without memory, in the order of the request. */
 static dw_status build_compute_graph(run *r, dw_error *err) {
     size_t count = r->request->n_tensors + r->request->n_nodes;
-    struct ggml_init_params params = {.mem_size = count * ggml_tensor_overhead() + ggml_graph_overhead_custom(count, false), .no_alloc = true};
+    struct ggml_init_params params = {
+        .mem_size = count * ggml_tensor_overhead() + ggml_graph_overhead_custom(count, false), .no_alloc = true};
     r->context = ggml_init(params);
     if (r->context == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a graph");
     r->graph = ggml_new_graph_custom(r->context, count, false);
@@ -176,7 +183,8 @@ static dw_status prepare_copy(run *r, dw_error *err) {
         dw_status status = dw_compute_tensor_bytes(&r->request->tensors[i], &bytes);
         if (status != DW_OK) return status;
         r->offsets[i] = total;
-        if (!dw_add_u64(total, bytes, &total) || !dw_round_up_u64(total, align, &total)) return dw_fail(err, DW_E_RANGE, "tensors too large");
+        if (!dw_add_u64(total, bytes, &total) || !dw_round_up_u64(total, align, &total))
+            return dw_fail(err, DW_E_RANGE, "tensors too large");
     }
     dw_status status = dw_device_allocate(r->device, total, &r->buffer, err);
     if (status == DW_OK) status = place(r, err);
@@ -189,7 +197,8 @@ static dw_status prepare_copy(run *r, dw_error *err) {
             r->read_first[index] = false; /* once */
             struct ggml_tensor *tensor = ggml_graph_node(r->graph, (int)n)->src[i];
             bytes = ggml_nbytes(tensor);
-            status = dw_tensor_write(r->device, tensor, (char *)r->request->window + r->request->tensors[index].offset, 0, bytes);
+            status = dw_tensor_write(r->device, tensor, (char *)r->request->window + r->request->tensors[index].offset,
+                                     0, bytes);
             r->copied += bytes;
         }
     }
@@ -201,7 +210,8 @@ static dw_status copy_back(run *r) {
     for (size_t i = 0; status == DW_OK && i < r->request->n_tensors; i++) {
         if (!r->written[i]) continue;
         uint64_t bytes = ggml_nbytes(r->latest[i]);
-        status = dw_tensor_read(r->device, r->latest[i], (char *)r->request->window + r->request->tensors[i].offset, 0, bytes);
+        status = dw_tensor_read(r->device, r->latest[i], (char *)r->request->window + r->request->tensors[i].offset, 0,
+                                bytes);
         r->copied += bytes;
     }
     return status;
