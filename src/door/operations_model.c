@@ -289,7 +289,7 @@ static dw_status deliver_row_results(dw_door *door, const dw_row_result *row, co
 }
 
 /* The window is over: what lies there is what the engine wrote. Logits that are no numbers are taken away again. */
-static dw_status check_logits(const dw_operation *op) {
+static dw_status check_window_logits(const dw_operation *op) {
     for (uint32_t i = 0; i < op->job.n_rows; i++) {
         float *logits = op->row_requests[i].logits;
         size_t n = dw_model_info_view(dw_session_model(op->job.session))->n_vocab;
@@ -304,7 +304,7 @@ static void deliver_forward(dw_door *door, dw_operation *op) {
     /* Both: what a turn sees must not depend on who else is there (actor.h rule 2). */
     op->completion.result0 = op->job.n_evaluated + op->job.n_shared;
     op->completion.result1 = op->log_length;
-    if (op->completion.status == DW_OK) op->completion.status = check_logits(op);
+    if (op->completion.status == DW_OK) op->completion.status = check_window_logits(op);
     for (uint32_t i = 0; i < op->job.n_rows && op->completion.status == DW_OK; i++) {
         op->completion.status = deliver_row_results(door, &op->rows[i], &op->row_requests[i]);
     }

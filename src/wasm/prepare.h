@@ -5,8 +5,8 @@
  *                    Only where the code changes tables: `__dw_t<n>` the n-th table that it changes, counted in order, and
  *                    `__dw_f<i>` each function that a table can come to hold, by its index (element segments, ref.func)
  *   start section    gone: it ran at every instantiation, and would run again at every restore
- *   data segments    active ones are empty passive ones (what an applied segment is like: `memory.init` of any of its bytes
- *                    traps); their bytes make image 0. Passive ones stay
+ *   data segments    active ones are empty passive ones (what an applied segment is like: `memory.init` of any of its
+ *                    bytes traps); their bytes make image 0. Passive ones stay
  *   custom sections  gone, but for the names, which traps show
  *   all the rest     byte for byte the same, above all the code; tables are rebuilt by their element segments, and those that
  *                    the code changes are then set from the image (tables.h)
@@ -57,7 +57,8 @@ typedef struct dw_prepared {
     uint32_t n_segments;
     dw_prepared_table *tables;          /* [n_tables] in the order of their exports */
     uint32_t n_tables;
-    uint32_t *functions;                /* [n_functions] indices of the exported ones, ascending; none when n_tables is 0 */
+    /* [n_functions] indices of the exported ones, ascending; none when n_tables is 0. */
+    uint32_t *functions;
     uint32_t n_functions;
     uint64_t memory_bytes, memory_bytes_max;
     uint32_t advice;                    /* DW_ADVICE_* of wasm.h */

@@ -4,21 +4,25 @@
  *   pending   the tokens of the log that have no KV row yet; the next evaluation takes them first
  *   logits    of the last row, [n_vocab] f32, held for a draw that comes next
  *   slot      where a session's rows lie in the pool's arena (kv.h)
- *   pool      the sessions of one model, the arena of their rows, and the budget for what the rows take. A pool needs no weights: its
- *             sessions stay while their model is closed, and go on when it is open again (model.h)
- *   exact     a session whose bits depend on nobody else: batched only where that keeps them (bits.h). `fast` sessions are batched freely
- *   prefilled the leading rows of a session that were evaluated in prefill chunks alone, from row 0 on without a gap: their bits are the
+ *   pool      the sessions of one model, the arena of their rows, and the budget for what the rows take. A pool needs
+ *             no weights: its sessions stay while their model is closed, and go on when it is open again (model.h)
+ *   exact     a session whose bits depend on nobody else: batched only where that keeps them (bits.h). `fast` sessions
+ *             are batched freely
+ *   prefilled the leading rows of a session that were evaluated in prefill chunks alone, from row 0 on without a gap:
+ *   their bits are the
  *             same however the prompt was cut (rule 2)
- *   share     to take the rows of a common prefix from another session, by the maps of a fork, instead of computing them
- *   owner     whom a session belongs to. Sessions of one owner share. Sessions of different owners share only if both are `granted`,
- *             because how fast an answer comes tells whether somebody else has evaluated the same prefix
+ *   share     to take the rows of a common prefix from another session, by the maps of a fork, instead of computing
+ *             them
+ *   owner     whom a session belongs to. Sessions of one owner share. Sessions of different owners share only if both
+ *             are `granted`, because how fast an answer comes tells whether somebody else has evaluated the same prefix
  *
  * Rules
  * 1. Rows are append-only: a committed row is never written again (kv.h says how fork, rewind and thaw keep that true).
  * 2. Row i was computed from tokens 0..i of the log, in the shape that the schedule gave: every chunk has at least
- *    DW_PREFILL_CHUNK_TOKENS_MIN tokens, a shorter tail joins the chunk before it. The same calls in the same order on the same
- *    profile give the same bits, whatever happened between them: freeze, thaw, fork, other sessions (I4).
- *    Logits of a row are computed together with those of the other rows wanted of its chunk. Their last bits depend on how many those are.
+ *    DW_PREFILL_CHUNK_TOKENS_MIN tokens, a shorter tail joins the chunk before it. The same calls in the same order on
+ *    the same profile give the same bits, whatever happened between them: freeze, thaw, fork, other sessions (I4).
+ *    Logits of a row are computed together with those of the other rows wanted of its chunk. Their last bits depend on
+ *    how many those are.
  * 3. A sampled token is state: it is in the log and never derived again.
  * 4. Sharing does not change what an exact session computes. It takes rows only when its job begins, and only such as it would have
  *    computed with the same bits: prefilled ones, of exact sessions, in place of rows that were prefilled themselves. What remains is at
@@ -59,8 +63,10 @@ typedef struct dw_session_pool_options {
 } dw_session_pool_options;
 
 /* The device must outlive the pool. */
-dw_status dw_session_pool_create(const dw_session_pool_options *options, dw_device *device, dw_session_pool **out, dw_error *err) DW_MUST_USE;
-/* Counted: whoever retained it releases it. Each session holds its pool, and so does the model that is attached. Any thread. */
+dw_status dw_session_pool_create(const dw_session_pool_options *options, dw_device *device, dw_session_pool **out,
+                                 dw_error *err) DW_MUST_USE;
+/* Counted: whoever retained it releases it. Each session holds its pool, and so does the model that is attached. Any
+ * thread. */
 dw_session_pool *dw_session_pool_retain(dw_session_pool *pool);
 void dw_session_pool_release(dw_session_pool *pool); /* NULL: nothing */
 
@@ -80,32 +86,38 @@ void dw_session_pool_use_now(const dw_session_pool *pool, dw_session_pool_use *o
 
 /* --- sessions ------------------------------------------------------------------------------------------------ */
 
-/* The class of whoever a session works for: the smaller, the sooner it is served (schedule.h) and the later it has to give way (budget.c). */
+/* The class of whoever a session works for: the smaller, the sooner it is served (schedule.h) and the later it has to
+ * give way (budget.c). */
 typedef enum dw_priority { DW_PRIORITY_REALTIME = -1, DW_PRIORITY_NORMAL = 0, DW_PRIORITY_BACKGROUND = 1 } dw_priority;
 
 typedef struct dw_session_options {
     bool fast;
-    bool granted;          /* its rows may be given to sessions of any owner, and it takes from any that is granted too */
+    /* Its rows may be given to sessions of any owner, and it takes from any that is granted too. */
+    bool granted;
     uint64_t owner;        /* whose; 0 = shares with nobody */
     dw_priority priority;
     uint64_t seed;
 } dw_session_options;
 
-/* DW_E_LIMIT when the pool has sessions_max already, here and wherever a session is made. Options NULL: an exact session without owner. */
-dw_status dw_session_create(dw_session_pool *pool, const dw_session_options *options, dw_session **out, dw_error *err) DW_MUST_USE;
+/* DW_E_LIMIT when the pool has sessions_max already, here and wherever a session is made. Options NULL: an exact
+ * session without owner. */
+dw_status dw_session_create(dw_session_pool *pool, const dw_session_options *options, dw_session **out,
+                            dw_error *err) DW_MUST_USE;
 void dw_session_destroy(dw_session *session); /* NULL: nothing */
 dw_session_pool *dw_session_pool_of(const dw_session *session); /* borrowed */
 /* The model that is attached to the session's pool, or NULL while there is none. Borrowed. */
 dw_model *dw_session_model(const dw_session *session);
 
-const int32_t *dw_session_tokens(const dw_session *session, uint32_t *n_tokens); /* the log; borrowed until it changes */
+/* The log; borrowed until it changes. */
+const int32_t *dw_session_tokens(const dw_session *session, uint32_t *n_tokens);
 uint32_t dw_session_rows(const dw_session *session);                             /* evaluated prefix, <= n_tokens */
 uint32_t dw_session_context(const dw_session *session);                          /* the longest log */
 dw_sampler_state dw_session_sampler_state(const dw_session *session);
 void dw_session_set_sampler_state(dw_session *session, dw_sampler_state state);
 bool dw_session_is_fast(const dw_session *session);
 bool dw_session_is_granted(const dw_session *session);
-uint32_t dw_session_prefilled(const dw_session *session);                        /* leading rows, <= dw_session_rows; 0 for a fast session */
+/* Leading rows, <= dw_session_rows; 0 for a fast session. */
+uint32_t dw_session_prefilled(const dw_session *session);
 
 /* The logits that it holds, [*n] with *n = n_vocab: borrowed until its next change, and while others use the pool's
  * sessions only if it is kept. NULL and *n = 0: none. */
@@ -133,10 +145,12 @@ dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) 
 /* --- for checkpoints ----------------------------------------------------------------------------------------- */
 
 /* Rows of a layer lie contiguously: K (which 0) or V (which 1), [rows, row_bytes]: model.h says what a row is.
- * The view is of live memory: valid until the session's next change, and on while other threads use the pool's sessions only if it is kept. */
-dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int which, const void **out, uint64_t *bytes) DW_MUST_USE;
-/* Where the rows of one layer's K or V begin in a backing object (page-aligned offset; the object reaches at least to the page
- * end behind the last row). */
+ * The view is of live memory: valid until the session's next change, and on while other threads use the pool's sessions
+ * only if it is kept. */
+dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int which, const void **out,
+                             uint64_t *bytes) DW_MUST_USE;
+/* Where the rows of one layer's K or V begin in a backing object (page-aligned offset; the object reaches at least to
+ * the page end behind the last row). */
 typedef struct dw_kv_source { uint64_t k_offset, v_offset; } dw_kv_source;
 typedef struct dw_session_image {
     const int32_t *tokens; uint32_t n_tokens; uint32_t n_rows;
@@ -147,11 +161,13 @@ typedef struct dw_session_image {
     dw_sampler_state sampler;
     bool fast;
     bool granted;                     /* only where the image is trusted */
-    uint32_t n_prefilled;             /* <= n_rows; 0 where the rows are of another profile: they have other bits than would be computed here */
+    /* <= n_rows; 0 where the rows are of another profile: they have other bits than would be computed here. */
+    uint32_t n_prefilled;
     uint64_t owner;                   /* as in dw_session_options */
     dw_priority priority;
 } dw_session_image;
-dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *image, dw_session **out, dw_error *err) DW_MUST_USE;
+dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *image, dw_session **out,
+                             dw_error *err) DW_MUST_USE;
 
 /* While a session is kept its rows stay where they are: for who looks at views of them. Calls nest; free at once. */
 void dw_session_keep(dw_session *session);

@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "model/engine/batch.h"
 #include "model/engine/job.h"
+#include "model/kit/random.h"
 #include "model/kit/make_model.h"
 #include "os/os.h"
 
@@ -48,11 +49,10 @@ static dw_session *opened(bool fast, dw_priority priority, uint64_t owner) {
 }
 
 /* Tokens that nobody else has. */
-static void make_tokens(int32_t *tokens, uint32_t n) {
+static void make_new_tokens(int32_t *tokens, uint32_t n) {
     static uint64_t seed = 1;
     for (uint32_t i = 0; i < n; i++) {
-        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        tokens[i] = (int32_t)(259 + (seed >> 33) % (N_VOCAB - 259));
+        tokens[i] = (int32_t)(TEXT_TOKENS_FIRST + random_below(&seed, TEXT_TOKENS));
     }
 }
 
@@ -66,7 +66,7 @@ static dw_status forward(dw_session *session, const int32_t *tokens, uint32_t n,
 static void say(dw_session *session, uint32_t n) {
     int32_t tokens[CONTEXT];
     dw_error err = {0};
-    make_tokens(tokens, n);
+    make_new_tokens(tokens, n);
     if (forward(session, tokens, n, NULL, &err) != DW_OK) fail_msg("%s", err.text);
 }
 
@@ -150,7 +150,7 @@ static void an_evicted_session_computes_its_rows_again_and_says_so(void **state)
     open_model(320);
     float before[N_VOCAB], after[N_VOCAB];
     int32_t tokens[208];
-    make_tokens(tokens, 208);
+    make_new_tokens(tokens, 208);
     dw_session *fast = opened(true, DW_PRIORITY_NORMAL, 0), *other = opened(true, DW_PRIORITY_NORMAL, 0);
     dw_row_request row = {.index = DW_ROW_LAST, .logits = before};
     dw_job job = {.kind = DW_JOB_FORWARD, .session = fast, .tokens = tokens, .n_tokens = 208, .rows = &row, .n_rows = 1};
@@ -172,7 +172,7 @@ static void what_does_not_fit_is_refused_and_leaves_the_session_as_it_was(void *
     (void)state;
     open_model(400);
     int32_t tokens[600];
-    make_tokens(tokens, 600);
+    make_new_tokens(tokens, 600);
     dw_session *exact = opened(false, DW_PRIORITY_NORMAL, 0), *kept = opened(true, DW_PRIORITY_NORMAL, 0), *asks = opened(false, DW_PRIORITY_NORMAL, 0);
     say(exact, 160);
     say(kept, 160);
@@ -256,7 +256,7 @@ static void texts_in_the_middle_take_nothing_from_sessions(void **state) {
     open_model(320);
     static int32_t text[600];
     static float vector[512];
-    make_tokens(text, 600);
+    make_new_tokens(text, 600);
     dw_session *session = opened(false, DW_PRIORITY_NORMAL, 0);
     dw_embed_text one = {text, 600, vector};
     dw_job job = {.kind = DW_JOB_EMBED, .model = model, .texts = &one, .n_texts = 1, .pooling = DW_POOLING_MEAN};
@@ -311,7 +311,7 @@ static void what_is_shared_needs_no_room(void **state) {
     (void)state;
     open_model(700);
     int32_t tokens[512];
-    make_tokens(tokens, 512);
+    make_new_tokens(tokens, 512);
     dw_session *all[6];
     dw_job job;
     for (int i = 0; i < 3; i++) {
