@@ -292,7 +292,7 @@ static void rows_of_a_text_never_count_as_rows_of_sessions(void **state) {
     open_model(320);
     static int32_t text[800];
     static float vector[512];
-    make_tokens(text, 800);
+    make_tokens(text, 800, 1);
     dw_embed_text one = {text, 800, vector};
     watcher w = {false, 0};
     dw_os_thread *thread = NULL;
