@@ -82,9 +82,10 @@ static dw_status refuse_imported_object(const dw_import *import, uint8_t kind, u
         [DW_KIND_TABLE] = {"table", "link without --import-table"},
         [DW_KIND_MEMORY] = {"memory", "link without --import-memory (AssemblyScript: --importMemory)"},
         [DW_KIND_GLOBAL] = {"global", "link a program, not a library (-shared) or a part of one"},
+        {"tag", "nobody outside throws"},
     };
     char a[DW_NAME_TEXT_BYTES], b[DW_NAME_TEXT_BYTES];
-    bool known = kind <= DW_KIND_GLOBAL;
+    bool known = kind < sizeof kinds / sizeof kinds[0];
     return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the module imports the %s %s.%s; only functions can be imported%s%s",
                       known ? kinds[kind].name : "object", dw_span_text(&import->module, a),
                       dw_span_text(&import->name, b), known ? ": " : "", known ? kinds[kind].mend : "");

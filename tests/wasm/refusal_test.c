@@ -14,6 +14,7 @@ static const refusal refusals[] = {
      "imports the memory env.memory; only functions can be imported: link without --import-memory"},
     {"(module (import \"env\" \"t\" (table 1 funcref)) (memory 1))", DW_E_UNSUPPORTED, "imports the table env.t"},
     {"(module (import \"env\" \"g\" (global i32)) (memory 1))", DW_E_UNSUPPORTED, "imports the global env.g"},
+    {"(module (import \"env\" \"x\" (tag)) (memory 1))", DW_E_UNSUPPORTED, "imports the tag env.x"},
     /* memories */
     {"(module (func))", DW_E_UNSUPPORTED, "has 0 memories"},
     {"(module (memory 1) (memory 1))", DW_E_UNSUPPORTED, "has 2 memories"},
