@@ -21,6 +21,7 @@ static void check_rewritten(const uint8_t *data, size_t size, const dw_prepared 
     assert(x->size == y->size && (x->size == 0 || memcmp(x->data, y->data, (size_t)x->size) == 0));
     assert(!after.has_start && after.n_data == before.n_data && after.n_functions == before.n_functions);
     assert(after.n_exports == before.n_exports + 1 + prepared->n_globals + prepared->n_tables + prepared->n_functions + before.has_start);
+    assert((prepared->advice & ~(uint32_t)DW_ADVICE_ALL) == 0);
     for (uint32_t i = 0; i < prepared->n_tables; i++) assert(prepared->tables[i].max <= DW_PROGRAM_TABLE_ELEMENTS_MAX);
     for (uint32_t i = 0; i < prepared->n_functions; i++)
         assert(prepared->functions[i] < before.n_functions && (i == 0 || prepared->functions[i - 1] < prepared->functions[i]));
