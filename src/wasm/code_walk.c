@@ -21,8 +21,9 @@ typedef enum immediate {
     IMM_TABLE,      /* index of a table that is changed */
     IMM_TABLE_INIT, /* indices of a segment and of the table that is changed */
     IMM_TABLE_COPY, /* indices of the table that is changed and of the one that is read */
+    IMM_DATA_DROP, IMM_ELEMENT_DROP, /* index of the segment that is dropped */
     IMM_PREFIX_FC, IMM_PREFIX_FD,
-    IMM_REFUSED     /* known, but not allowed: refusal_of() tells why */
+    IMM_ATOMIC      /* known, but not allowed */
 } immediate;
 
 static immediate immediate_of_control(uint8_t opcode) {
@@ -53,7 +54,7 @@ static immediate immediate_of(uint8_t opcode) {
     if (opcode == 0xD2) return IMM_FUNCTION;                 /* ref.func */
     if (opcode == 0xFC) return IMM_PREFIX_FC;
     if (opcode == 0xFD) return IMM_PREFIX_FD;
-    if (opcode == 0xFE) return IMM_REFUSED;                  /* atomics */
+    if (opcode == 0xFE) return IMM_ATOMIC;
     return IMM_UNKNOWN;
 }
 
@@ -66,7 +67,8 @@ static immediate immediate_of_fc(uint32_t opcode) {
     case 12: return IMM_TABLE_INIT;
     case 14: return IMM_TABLE_COPY;
     case 15: case 17: return IMM_TABLE;   /* table.grow table.fill */
-    case 9: case 13: return IMM_REFUSED;  /* data.drop elem.drop */
+    case 9: return IMM_DATA_DROP;
+    case 13: return IMM_ELEMENT_DROP;
     default: return IMM_UNKNOWN;
     }
 }
@@ -80,18 +82,20 @@ static immediate immediate_of_fd(uint32_t opcode) {
     return opcode <= 0x113 ? IMM_NONE : IMM_UNKNOWN;
 }
 
-/* Why an instruction that we know is not allowed. */
-static const char *refusal_of(uint8_t prefix, uint32_t opcode) {
-    if (prefix == 0xFE) return "an atomic instruction (threads)";
-    return opcode == 9 ? "data.drop" : "elem.drop";
-}
-
 void dw_code_note_function(const dw_code_notes *notes, uint32_t function) {
     if (function < notes->n_functions) notes->named[function] = true;
 }
 
 static void note_table(const dw_code_notes *notes, uint32_t table) {
     if (table < notes->n_tables) notes->changed[table] = true;
+}
+
+static void note_data_drop(const dw_code_notes *notes, uint32_t segment) {
+    if (segment < notes->n_data) notes->dropped_data[segment] = true;
+}
+
+static void note_element_drop(const dw_code_notes *notes, uint32_t segment) {
+    if (segment < notes->n_elements) notes->dropped_elements[segment] = true;
 }
 
 static void skip_memory(dw_reader *reader) {
@@ -127,7 +131,9 @@ static void read_immediate(dw_reader *reader, immediate kind, const dw_code_note
         note_table(notes, dw_read_leb_u32(reader));
         (void)dw_read_leb_u32(reader);
         break;
-    case IMM_NONE: case IMM_UNKNOWN: case IMM_PREFIX_FC: case IMM_PREFIX_FD: case IMM_REFUSED: break;
+    case IMM_DATA_DROP: note_data_drop(notes, dw_read_leb_u32(reader)); break;
+    case IMM_ELEMENT_DROP: note_element_drop(notes, dw_read_leb_u32(reader)); break;
+    case IMM_NONE: case IMM_UNKNOWN: case IMM_PREFIX_FC: case IMM_PREFIX_FD: case IMM_ATOMIC: break;
     }
 }
 
@@ -142,9 +148,9 @@ static dw_status walk_one(dw_reader *reader, const dw_code_notes *notes, dw_erro
         kind = kind == IMM_PREFIX_FC ? immediate_of_fc(opcode) : immediate_of_fd(opcode);
     }
     if (reader->status != DW_OK) return dw_fail_at(err, reader->status, reader->offset, "the code ends inside an instruction");
-    if (kind == IMM_REFUSED)
-        return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses %s, whose effect cannot be restored from a checkpoint",
-                          refusal_of(prefix, opcode));
+    if (kind == IMM_ATOMIC)
+        return dw_fail_at(err, DW_E_UNSUPPORTED, at,
+                          "the code uses an atomic instruction (threads), whose effect cannot be restored from a checkpoint");
     if (kind == IMM_UNKNOWN)
         return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses an unknown instruction, 0x%02x 0x%x", (unsigned)prefix, (unsigned)opcode);
     read_immediate(reader, kind, notes);

@@ -45,7 +45,8 @@ static dw_status check_image(const dw_program *program, const dw_image *image, d
     for (size_t i = 0; i < image->n_globals; i++)
         if (image->globals[i].type != program->global_types[i])
             return dw_fail(err, DW_E_MISMATCH, "global %zu of the image has another type than the program's", i);
-    return dw_tables_check(program, image, err);
+    dw_status status = dw_segments_check(program, image, err);
+    return status == DW_OK ? dw_tables_check(program, image, err) : status;
 }
 
 /* The image that the options ask for: theirs, or number 0. */
@@ -88,7 +89,7 @@ static dw_value from_wasmtime(const wasmtime_val_t *value, uint8_t type) {
 }
 
 static dw_status find_globals(dw_instance *instance, dw_error *err) {
-    uint32_t n = instance->program->info.n_globals;
+    uint32_t n = instance->program->info.n_globals - instance->program->info.n_drops;
     instance->globals = calloc((size_t)n + 1, sizeof *instance->globals);
     if (!instance->globals) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u globals", (unsigned)n);
     for (uint32_t i = 0; i < n; i++) {
@@ -105,7 +106,8 @@ static dw_status find_globals(dw_instance *instance, dw_error *err) {
 }
 
 static dw_status restore_globals(dw_instance *instance, const dw_image *image, dw_error *err) {
-    for (size_t i = 0; i < image->n_globals; i++) {
+    size_t n = image->n_globals > 0 ? image->n_globals - instance->program->info.n_drops : 0; /* image 0: as they are */
+    for (size_t i = 0; i < n; i++) {
         wasmtime_val_t value = to_wasmtime(&image->globals[i]);
         wasmtime_error_t *error = wasmtime_global_set(instance->context, &instance->globals[i], &value);
         if (error) return dw_engine_fail(err, DW_E_INTERNAL, "a global cannot be restored", error);
@@ -114,14 +116,15 @@ static dw_status restore_globals(dw_instance *instance, const dw_image *image, d
 }
 
 dw_status dw_instance_globals(const dw_instance *instance, dw_value *out, size_t n, dw_error *err) {
+    size_t n_mutable = instance->program->info.n_globals - instance->program->info.n_drops;
     if (n != instance->program->info.n_globals)
         return dw_fail(err, DW_E_INVALID, "the program has %u globals, not %zu", (unsigned)instance->program->info.n_globals, n);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n_mutable; i++) {
         wasmtime_val_t value;
         wasmtime_global_get(instance->context, &instance->globals[i], &value);
         out[i] = from_wasmtime(&value, instance->program->global_types[i]);
     }
-    return DW_OK;
+    return dw_segments_read(instance, out + n_mutable, err);
 }
 
 /* --- how a call ends --------------------------------------------------------------------------------------------- */
@@ -330,8 +333,11 @@ static dw_status build(dw_instance *instance, const dw_instance_options *options
     if (status == DW_OK) status = instantiate(instance, err);
     if (status == DW_OK) status = check_identity(instance, err);
     if (status == DW_OK) status = find_globals(instance, err);
+    if (status == DW_OK) status = dw_segments_find(instance, err);
     if (status == DW_OK) status = restore_globals(instance, image, err);
-    if (status == DW_OK && options->image) status = dw_tables_restore(instance, image, err); /* image 0: as the element segments left them */
+    /* Image 0: tables as the element segments left them, nothing dropped. */
+    if (status == DW_OK && options->image) status = dw_tables_restore(instance, image, err);
+    if (status == DW_OK && options->image) status = dw_segments_restore(instance, image, err);
     if (status == DW_OK && instance->program->info.has_receive) status = find_function(instance, "driftwood_receive", &instance->receive, err);
     return status;
 }
@@ -369,6 +375,7 @@ void dw_instance_destroy(dw_instance *instance) {
     (void)status;
     dw_wasi_deinit(&instance->wasi);
     free(instance->globals);
+    free(instance->segments);
     dw_tables_deinit(&instance->tables);
     dw_program_release(instance->program);
     free(instance);

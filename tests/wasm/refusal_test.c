@@ -20,12 +20,10 @@ static const refusal refusals[] = {
     {"(module (memory 1 2 shared))", DW_E_UNSUPPORTED, "shared"},
     {"(module (memory 65536))", DW_E_LIMIT, "begins with 65536 pages"},
     /* instructions whose effect lies outside memory and globals */
-    {"(module " TABLE "(elem $p funcref (ref.func $f)) (func $f (elem.drop $p)))", DW_E_UNSUPPORTED, "uses elem.drop"},
     {"(module (memory 1) (table 1 externref) (func (table.set 0 (i32.const 0) (ref.null extern))))", DW_E_UNSUPPORTED,
      "changes table 0 of external references"},
     {"(module (memory 1) (table 1 funcref) (table $x 1 externref) (func (drop (table.grow $x (ref.null extern) (i32.const 1)))))", DW_E_UNSUPPORTED,
      "changes table 1 of external references"},
-    {"(module (memory 1) (data $p \"x\") (func (data.drop $p)))", DW_E_UNSUPPORTED, "uses data.drop"},
     {"(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))", DW_E_UNSUPPORTED, "atomic"},
     /* behind instructions with every kind of immediate, so that a wrong length would hide or invent it */
     {"(module (memory 1) (data $p \"x\") (table 1 funcref) (func (param f32 f64) (result i32) (local v128)"
@@ -36,8 +34,9 @@ static const refusal refusals[] = {
      " (drop (select (result i32) (i32.const 1) (i32.const 2) (i32.const 3))) (call_indirect (i32.const 0))"
      " (memory.fill (i32.const 0) (i32.const 0) (i32.const 0)) (memory.copy (i32.const 0) (i32.const 0) (i32.const 0))"
      " (memory.init $p (i32.const 0) (i32.const 0) (i32.const 0)) (drop (table.size 0)) (table.copy (i32.const 0) (i32.const 0) (i32.const 0))"
-     " (table.set 0 (i32.const 0) (ref.null func)) (drop (table.grow 0 (ref.null func) (i32.const 0))) (data.drop $p) (memory.size)))",
-     DW_E_UNSUPPORTED, "uses data.drop"},
+     " (table.set 0 (i32.const 0) (ref.null func)) (drop (table.grow 0 (ref.null func) (i32.const 0)))"
+     " (data.drop $p) (elem.drop 0) (drop (i32.atomic.load (i32.const 0))) (memory.size)))",
+     DW_E_UNSUPPORTED, "atomic"},
     /* globals */
     {"(module (memory 1) (global (mut funcref) (ref.null func)))", DW_E_UNSUPPORTED, "global 0 is mutable and holds a reference"},
     /* names and signatures */
@@ -107,6 +106,18 @@ static void more_globals_than_the_limit_are_refused(void **state) {
     free(wasm.data);
 }
 
+static void more_globals_and_dropped_segments_than_the_limit_are_refused(void **state) {
+    (void)state;
+    static char wat[DW_PROGRAM_GLOBALS_MAX * 40 + 200];
+    size_t n = (size_t)snprintf(wat, sizeof wat, "(module (memory 1) (global (mut i32) (i32.const 0))");
+    for (unsigned i = 0; i < DW_PROGRAM_GLOBALS_MAX; i++)
+        n += (size_t)snprintf(wat + n, sizeof wat - n, "(data \"x\") (func (data.drop %u))", i);
+    snprintf(wat + n, sizeof wat - n, ")");
+    test_bytes wasm = test_wat(wat);
+    expect_refused(wasm.data, wasm.size, DW_E_LIMIT, "1 mutable globals and drops 1024 segments");
+    free(wasm.data);
+}
+
 static void more_changed_tables_than_the_limit_are_refused(void **state) {
     (void)state;
     char wat[4000] = "(module (memory 1)", *at = wat + strlen(wat);
@@ -164,6 +175,7 @@ static void every_truncation_is_refused_by_the_rewriter(void **state) {
     (void)state;
     refuse_every_truncation("wasm_globals");
     refuse_every_truncation("wasm_tables");
+    refuse_every_truncation("wasm_segments");
 }
 
 static void passive_segments_and_everything_ordinary_are_accepted(void **state) {
@@ -173,6 +185,8 @@ static void passive_segments_and_everything_ordinary_are_accepted(void **state) 
         "(module (memory 0 0) (data (i32.const 0) \"\"))",
         "(module (memory 1) (data $p \"abc\") (func (export \"f\") (memory.init $p (i32.const 0) (i32.const 0) (i32.const 3))))",
         "(module (memory 1) (table 3 funcref) (func $f) (elem (i32.const 1) $f $f))",
+        "(module (memory 1) (data $p \"x\") (func (data.drop $p)))",
+        "(module " TABLE "(elem $p funcref (ref.func $f)) (func $f (elem.drop $p)))",
         "(module (memory 1) (func $f (export \"f\") (return_call $f)))",
         "(module (memory 1) (global $a i32 (i32.const 8)) (data (i32.add (global.get $a) (i32.const 4)) \"sum\"))",
         "(module (memory 65535))",
@@ -197,6 +211,7 @@ int main(void) {
         cmocka_unit_test(bytes_that_are_no_module_are_refused),
         cmocka_unit_test(a_module_above_the_size_limit_is_refused),
         cmocka_unit_test(more_globals_than_the_limit_are_refused),
+        cmocka_unit_test(more_globals_and_dropped_segments_than_the_limit_are_refused),
         cmocka_unit_test(more_changed_tables_than_the_limit_are_refused),
         cmocka_unit_test(tables_that_stay_as_they_are_add_nothing_to_a_module),
         cmocka_unit_test(every_truncation_is_refused_by_the_rewriter),

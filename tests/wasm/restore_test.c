@@ -104,6 +104,10 @@ static void go_with_a_goroutine_is_restored_at_every_message(void **state) {
 static void globals_segments_start_and_simd_are_restored_at_every_message(void **state) { (void)state; run_guest("wasm_globals"); }
 
 static void tables_that_the_code_changes_are_restored_at_every_message(void **state) { (void)state; run_guest("wasm_tables"); }
+static void segments_that_the_code_drops_are_restored_at_every_message(void **state) {
+    (void)state;
+    run_guest("wasm_segments");
+}
 
 /* Functions 0 to 3; the first is imported, and the last is in no table. */
 #define TWO_TABLES                                                                                                             \
@@ -335,6 +339,7 @@ int main(void) {
         cmocka_unit_test(go_with_a_goroutine_is_restored_at_every_message),
         cmocka_unit_test(globals_segments_start_and_simd_are_restored_at_every_message),
         cmocka_unit_test(tables_that_the_code_changes_are_restored_at_every_message),
+        cmocka_unit_test(segments_that_the_code_drops_are_restored_at_every_message),
         cmocka_unit_test(tables_are_read_as_indices_of_functions),
         cmocka_unit_test(tables_of_an_image_replace_those_of_the_element_segments),
         cmocka_unit_test(an_interruption_waits_for_the_next_call_when_tables_are_read),
