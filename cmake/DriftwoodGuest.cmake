@@ -4,7 +4,9 @@
 #       C, with clang and wasi-libc. A REACTOR exports `_initialize` and `driftwood_receive` and
 #       keeps running; without it, a WASI command with `_start`. sdk/c and include/ are on the path.
 #   dw_guest_cxx(...)  the same for C++ without exceptions, run-time types and standard library
-#   dw_guest_wat(NAME x SOURCE x.wat [OPTIONS flags...])   with wat2wasm
+#   dw_guest_wat(NAME x SOURCE x.wat [OPTIONS flags...] [NEW])   with wat2wasm; NEW: with
+#       tests/support/wat.py, for instructions that wabt does not know. Without DW_PYTHON such a
+#       guest is not built, and the tests that want it report themselves as skipped
 #   dw_guest_go(NAME x SOURCE folder)   with Go >= 1.24; where that is missing, nothing is built
 #       and the tests that want the program report themselves as skipped
 #
@@ -132,9 +134,20 @@ function(dw_guest_cxx)
 endfunction()
 
 function(dw_guest_wat)
-  cmake_parse_arguments(ARG "" "NAME;SOURCE" "OPTIONS" ${ARGN})
+  cmake_parse_arguments(ARG "NEW" "NAME;SOURCE" "OPTIONS" ${ARGN})
   if(NOT DW_GUESTS)
     return()
+  endif()
+  if(ARG_NEW AND NOT DW_PYTHON)
+    add_custom_target(guest_${ARG_NAME})
+    return()
+  endif()
+  set(assembler "${DW_WAT2WASM}" ${ARG_OPTIONS})
+  if(ARG_NEW)
+    set(assembler "${DW_PYTHON}" -B "${CMAKE_SOURCE_DIR}/tests/support/wat.py")
+    set(arguments)
+  else()
+    set(arguments -o)
   endif()
   if(NOT DW_WAT2WASM)
     message(FATAL_ERROR "dw_guest_wat(${ARG_NAME}): wat2wasm is missing (package wabt)")
@@ -142,7 +155,7 @@ function(dw_guest_wat)
   get_filename_component(source "${ARG_SOURCE}" ABSOLUTE BASE_DIR "${CMAKE_CURRENT_SOURCE_DIR}")
   set(output "${DW_PROGRAMS_DIR}/${ARG_NAME}.wasm")
   add_custom_command(OUTPUT "${output}"
-    COMMAND "${DW_WAT2WASM}" ${ARG_OPTIONS} "${source}" -o "${output}"
+    COMMAND ${assembler} "${source}" ${arguments} "${output}"
     DEPENDS "${source}" COMMENT "Building guest ${ARG_NAME}.wasm" VERBATIM)
   add_custom_target(guest_${ARG_NAME} ALL DEPENDS "${output}")
 endfunction()

@@ -2,7 +2,8 @@
  * those that it must know of: which tables the code changes, which segments it drops, and to which functions it makes
  * references.
  *
- * Knows every instruction of WebAssembly 2.0 with SIMD, relaxed SIMD, tail calls and extended constant expressions
+ * Knows every instruction of WebAssembly 2.0 with SIMD, relaxed SIMD, tail calls, exceptions and extended constant
+ * expressions
  * (https://webassembly.github.io/spec/core/binary/instructions.html). Anything else is refused: an instruction whose length
  * is unknown cannot be stepped over.
  *

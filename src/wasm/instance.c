@@ -141,6 +141,7 @@ static const char *trap_text(wasmtime_trap_code_t code) {
     case WASMTIME_TRAP_CODE_INTEGER_DIVISION_BY_ZERO: return "integer division by zero";
     case WASMTIME_TRAP_CODE_BAD_CONVERSION_TO_INTEGER: return "float is no integer";
     case WASMTIME_TRAP_CODE_UNREACHABLE_CODE_REACHED: return "unreachable code (abort)";
+    case WASMTIME_TRAP_CODE_NULL_REFERENCE: return "null reference";
     default: return "trap";
     }
 }
@@ -175,16 +176,30 @@ static dw_status end_by_host(dw_instance *instance, dw_call_result *result, dw_e
     }
 }
 
+/* Whether the call ended with an exception that nothing caught, which is then gone. */
+static bool take_exception(dw_instance *instance) {
+    wasmtime_exnref_t exception;
+    if (!wasmtime_context_take_exception(instance->context, &exception)) return false;
+    wasmtime_exnref_unroot(&exception);
+    return true;
+}
+
 /* Takes over trap and error, at most one of which is set. A trap made by a host function comes back as an error. */
 static dw_status end_badly(dw_instance *instance, wasm_trap_t *trap, wasmtime_error_t *error, dw_call_result *result, dw_error *err) {
     dw_status status;
     wasmtime_trap_code_t code;
     char place[DW_NAME_TEXT_BYTES + 16];
+    bool uncaught = take_exception(instance), full = dw_memory_creator_heap_was_full();
     if (instance->ending != DW_OK) {
         status = end_by_host(instance, result, err);
     } else if (trap) {
         describe_place(trap, place, sizeof place);
-        status = dw_fail(err, DW_E_TRAP, "the guest trapped: %s%s", wasmtime_trap_code(trap, &code) ? trap_text(code) : "trap", place);
+        const char *text = wasmtime_trap_code(trap, &code) ? trap_text(code) : "trap";
+        if (uncaught) text = "an exception that nothing caught";
+        status = dw_fail(err, DW_E_TRAP, "the guest trapped: %s%s", text, place);
+    } else if (full) {
+        status = dw_fail(err, DW_E_TRAP, "the guest trapped: more than %llu MiB of exceptions at once",
+                         (unsigned long long)(DW_GUEST_EXCEPTION_BYTES_MAX >> 20));
     } else {
         return dw_engine_fail(err, DW_E_INTERNAL, "the call failed", error);
     }

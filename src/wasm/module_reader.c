@@ -39,7 +39,8 @@ static dw_status read_count(dw_reader *reader, uint32_t extra, size_t entry_byte
 }
 
 static bool is_value_type(uint8_t type) {
-    return (type >= DW_TYPE_V128 && type <= DW_TYPE_I32) || type == DW_TYPE_FUNCREF || type == DW_TYPE_EXTERNREF;
+    return (type >= DW_TYPE_V128 && type <= DW_TYPE_I32) || type == DW_TYPE_FUNCREF || type == DW_TYPE_EXTERNREF ||
+           type == DW_TYPE_EXNREF;
 }
 
 /* --- one function per section ---------------------------------------------------------------------------------- */
@@ -69,7 +70,7 @@ static dw_status read_types(dw_reader *reader, dw_module *module, dw_error *err)
 
 /* Only functions: an imported memory, table or global would be state that belongs to somebody else. */
 static dw_status read_imports(dw_reader *reader, dw_module *module, dw_error *err) {
-    static const char *const kinds[] = {"function", "table", "memory", "global"};
+    static const char *const kinds[] = {"function", "table", "memory", "global", "tag"};
     dw_status status = read_count(reader, 0, sizeof *module->imports, &module->n_imports, (void **)&module->imports, err);
     for (uint32_t i = 0; status == DW_OK && i < module->n_imports; i++) {
         dw_import *import = &module->imports[i];
@@ -81,7 +82,7 @@ static dw_status read_imports(dw_reader *reader, dw_module *module, dw_error *er
         if (kind != DW_KIND_FUNCTION) {
             char a[DW_NAME_TEXT_BYTES], b[DW_NAME_TEXT_BYTES];
             return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the module imports the %s %s.%s; only functions can be imported",
-                              kind < 4 ? kinds[kind] : "object", dw_span_text(&import->module, a), dw_span_text(&import->name, b));
+                              kind < 5 ? kinds[kind] : "object", dw_span_text(&import->module, a), dw_span_text(&import->name, b));
         }
         import->type = dw_read_leb_u32(reader);
         if (reader->status != DW_OK) return bad(reader, "an import is cut short", err);
@@ -162,6 +163,23 @@ static dw_status read_memories(dw_reader *reader, dw_module *module, dw_error *e
         if (l.flags & ~7u) return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the memory has pages of its own size, which is not supported");
         module->memory_pages_min = l.min;
         module->memory_pages_max = l.max;
+    }
+    return status;
+}
+
+/* Kinds of exceptions; the section is copied as it is. */
+static dw_status read_tags(dw_reader *reader, dw_module *module, dw_error *err) {
+    (void)module;
+    uint32_t n = 0;
+    dw_status status = read_count(reader, 0, 0, &n, NULL, err);
+    for (uint32_t i = 0; status == DW_OK && i < n; i++) {
+        uint64_t at = reader->offset;
+        uint8_t attribute = dw_read_u8(reader);
+        (void)dw_read_leb_u32(reader);
+        if (reader->status != DW_OK) return bad(reader, "a tag is cut short", err);
+        if (attribute != 0)
+            return dw_fail_at(err, DW_E_UNSUPPORTED, at, "tag %u is of the unknown kind %u", (unsigned)i,
+                              (unsigned)attribute);
     }
     return status;
 }
@@ -343,17 +361,17 @@ typedef dw_status (*section_reader)(dw_reader *reader, dw_module *module, dw_err
 /* Order of the sections in a binary; custom sections may stand anywhere. */
 static int rank_of(uint8_t id) {
     switch (id) {
-    case DW_SECTION_DATA_COUNT: return 10;
-    case DW_SECTION_CODE: return 11;
-    case DW_SECTION_DATA: return 12;
-    default: return id;
+    case DW_SECTION_TAG: return 2 * DW_SECTION_MEMORY + 1;
+    case DW_SECTION_DATA_COUNT: return 2 * DW_SECTION_ELEMENT + 1;
+    default: return 2 * id;
     }
 }
 
 static section_reader reader_of(uint8_t id) {
     static const section_reader readers[DW_SECTIONS] = {
         [DW_SECTION_TYPE] = read_types, [DW_SECTION_IMPORT] = read_imports, [DW_SECTION_FUNCTION] = read_functions,
-        [DW_SECTION_TABLE] = read_tables, [DW_SECTION_MEMORY] = read_memories, [DW_SECTION_GLOBAL] = read_globals,
+        [DW_SECTION_TABLE] = read_tables, [DW_SECTION_MEMORY] = read_memories, [DW_SECTION_TAG] = read_tags,
+        [DW_SECTION_GLOBAL] = read_globals,
         [DW_SECTION_EXPORT] = read_exports, [DW_SECTION_START] = read_start, [DW_SECTION_ELEMENT] = read_elements,
         [DW_SECTION_CODE] = read_code, [DW_SECTION_DATA] = read_data, [DW_SECTION_DATA_COUNT] = read_data_count,
     };

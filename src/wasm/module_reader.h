@@ -24,14 +24,15 @@ typedef struct dw_span { const uint8_t *data; uint64_t size, offset; } dw_span;
 enum {
     DW_SECTION_CUSTOM = 0, DW_SECTION_TYPE = 1, DW_SECTION_IMPORT = 2, DW_SECTION_FUNCTION = 3, DW_SECTION_TABLE = 4,
     DW_SECTION_MEMORY = 5, DW_SECTION_GLOBAL = 6, DW_SECTION_EXPORT = 7, DW_SECTION_START = 8, DW_SECTION_ELEMENT = 9,
-    DW_SECTION_CODE = 10, DW_SECTION_DATA = 11, DW_SECTION_DATA_COUNT = 12, DW_SECTIONS = 13
+    DW_SECTION_CODE = 10, DW_SECTION_DATA = 11, DW_SECTION_DATA_COUNT = 12, DW_SECTION_TAG = 13,
+    DW_SECTIONS = 14
 };
 
 enum { DW_KIND_FUNCTION = 0, DW_KIND_TABLE = 1, DW_KIND_MEMORY = 2, DW_KIND_GLOBAL = 3 };
 
 /* Value types as in the binary. */
 enum { DW_TYPE_I32 = 0x7F, DW_TYPE_I64 = 0x7E, DW_TYPE_F32 = 0x7D, DW_TYPE_F64 = 0x7C, DW_TYPE_V128 = 0x7B, DW_TYPE_FUNCREF = 0x70,
-       DW_TYPE_EXTERNREF = 0x6F };
+       DW_TYPE_EXTERNREF = 0x6F, DW_TYPE_EXNREF = 0x69 };
 
 typedef struct dw_signature { dw_span params, results; } dw_signature; /* one byte per value type */
 typedef struct dw_import { dw_span module, name; uint32_t type; } dw_import; /* a function */

@@ -347,15 +347,30 @@ static void write_with_drops(dw_writer *writer, const dw_module *module, uint8_t
     dw_writer_deinit(&entries);
 }
 
+/* The one memory, with a maximum. */
+static void write_memory(dw_writer *writer, const dw_module *module) {
+    dw_writer body;
+    dw_writer_init(&body);
+    dw_write_u8(&body, 1); /* memories */
+    dw_write_u8(&body, 1); /* with a maximum */
+    dw_write_leb_u32(&body, (uint32_t)module->memory_pages_min);
+    dw_write_leb_u32(&body, (uint32_t)(DW_GUEST_MEMORY_BYTES_MAX / DW_WASM_PAGE_BYTES));
+    if (body.status != DW_OK) writer->status = body.status;
+    else write_section(writer, DW_SECTION_MEMORY, body.data, body.size);
+    dw_writer_deinit(&body);
+}
+
 static void write_section_of(dw_writer *writer, const dw_module *module, uint8_t id, const dw_prepared *prepared) {
     bool grows = id == DW_SECTION_TYPE || id == DW_SECTION_FUNCTION || id == DW_SECTION_CODE;
     if (grows && prepared->n_drops > 0) write_with_drops(writer, module, id, prepared);
+    else if (id == DW_SECTION_MEMORY && module->memory_pages_max == UINT64_MAX) write_memory(writer, module);
     else write_copy(writer, module, id);
 }
 
 static dw_status rewrite(const dw_module *module, dw_prepared *out, dw_error *err) {
     static const uint8_t header[8] = {0, 'a', 's', 'm', 1, 0, 0, 0};
-    static const uint8_t before_exports[] = {DW_SECTION_TYPE, DW_SECTION_IMPORT, DW_SECTION_FUNCTION, DW_SECTION_TABLE, DW_SECTION_MEMORY, DW_SECTION_GLOBAL};
+    static const uint8_t before_exports[] = {DW_SECTION_TYPE, DW_SECTION_IMPORT, DW_SECTION_FUNCTION, DW_SECTION_TABLE,
+                                             DW_SECTION_MEMORY, DW_SECTION_TAG, DW_SECTION_GLOBAL};
     static const uint8_t after_exports[] = {DW_SECTION_ELEMENT, DW_SECTION_DATA_COUNT, DW_SECTION_CODE};
     dw_writer writer;
     dw_writer_init(&writer);

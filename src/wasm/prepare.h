@@ -7,6 +7,8 @@
  *                    Only where the code drops passive segments: `__dw_s<n>` the function of the n-th segment that it drops
  *   functions        one behind the module's own for each passive segment that the code drops, data before elements. Called with 1
  *                    it drops the segment; called with 0 it does nothing, and traps where the segment is dropped (segments.h)
+ *   memory           has a maximum, DW_GUEST_MEMORY_BYTES_MAX where the source has none: what tells it from the heap that
+ *                    Wasmtime keeps exceptions in (memory_creator.h). It could not grow beyond that anyway
  *   start section    gone: it ran at every instantiation, and would run again at every restore
  *   data segments    active ones are empty passive ones (what an applied segment is like: `memory.init` of any of its bytes
  *                    traps); their bytes make image 0. Passive ones stay
@@ -16,8 +18,9 @@
  *
  * What is refused, as a restore could not give it back
  *   DW_E_UNSUPPORTED  imported memories, tables, globals; not exactly one memory; shared or 64-bit memory; instructions that
- *                     change a table of external references; mutable globals that hold references; atomics; unknown
- *                     instructions, sections and types; imports that the runtime does not have
+ *                     change a table of external references; tables of exceptions; mutable globals that hold references;
+ *                     exceptions in their old form, which Wasmtime does not run; atomics; unknown instructions, sections and
+ *                     types; imports that the runtime does not have
  *   DW_E_INVALID      imports and entry points with a wrong signature; export names that begin with `__dw_`; a data segment
  *                     outside the memory (and, found by program.c: an element segment outside its table)
  *   DW_E_LIMIT        more of something than limits.h allows
@@ -47,7 +50,7 @@ enum { DW_NAME_NUMBERED_BYTES = 20 };
 #define DW_ENTER_PARAMS "iiiiiI"
 #define DW_ENTER_RESULTS "i"
 /* Number of this rewriting: compiled code of another one is not used. */
-#define DW_PREPARE_VERSION 3
+#define DW_PREPARE_VERSION 4
 
 /* An active data segment: what image 0 holds at `at`. */
 typedef struct dw_prepared_segment { uint32_t at; dw_span bytes; } dw_prepared_segment;

@@ -37,6 +37,11 @@ static const refusal refusals[] = {
      " (table.set 0 (i32.const 0) (ref.null func)) (drop (table.grow 0 (ref.null func) (i32.const 0)))"
      " (data.drop $p) (elem.drop 0) (drop (i32.atomic.load (i32.const 0))) (memory.size)))",
      DW_E_UNSUPPORTED, "atomic"},
+    /* exceptions in their old form */
+    {"(module (memory 1) (tag $t) (func (try (do) (catch $t))))", DW_E_UNSUPPORTED, "wasm-opt --translate-to-exnref"},
+    {"(module (memory 1) (tag $t (param i32)) (func (throw $t (i32.const 1)) (try (do) (delegate 0))))",
+     DW_E_UNSUPPORTED, "exceptions in their old form"},
+    {"(module (import \"env\" \"t\" (tag (param i32))) (memory 1))", DW_E_UNSUPPORTED, "imports the tag env.t"},
     /* globals */
     {"(module (memory 1) (global (mut funcref) (ref.null func)))", DW_E_UNSUPPORTED, "global 0 is mutable and holds a reference"},
     /* names and signatures */
@@ -87,6 +92,21 @@ static void bytes_that_are_no_module_are_refused(void **state) {
     expect_refused("", 0, DW_E_INVALID, "not a valid");
     expect_refused("#!/bin/sh\n", 10, DW_E_INVALID, "not a valid");
     expect_refused(component, sizeof component, DW_E_UNSUPPORTED, "components are not supported");
+}
+
+/* (module (type $t (func)) (memory 1) (elem declare func $f) (func $f (drop (block (result (ref $t)) (ref.func $f)))))
+ * The type has two parts; its second would be taken for an instruction. */
+static void typed_references_of_blocks_are_refused(void **state) {
+    (void)state;
+    static const uint8_t wasm[] = {0, 'a', 's', 'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 5, 3, 1, 0, 1, 9, 5, 1, 3, 0, 1, 0,
+                                   10, 11, 1, 9, 0, 0x02, 0x64, 0x00, 0xD2, 0x00, 0x0B, 0x1A, 0x0B};
+    uint8_t without[sizeof wasm];
+    expect_refused(wasm, sizeof wasm, DW_E_UNSUPPORTED, "typed references");
+    memcpy(without, wasm, sizeof wasm);
+    without[36] = DW_TYPE_FUNCREF; /* and then an `unreachable` */
+    dw_prepared prepared;
+    assert_ok(dw_prepare(without, sizeof without, &prepared, err));
+    dw_prepared_deinit(&prepared);
 }
 
 static void a_module_above_the_size_limit_is_refused(void **state) {
@@ -186,6 +206,10 @@ static void passive_segments_and_everything_ordinary_are_accepted(void **state) 
         "(module (memory 1) (data $p \"abc\") (func (export \"f\") (memory.init $p (i32.const 0) (i32.const 0) (i32.const 3))))",
         "(module (memory 1) (table 3 funcref) (func $f) (elem (i32.const 1) $f $f))",
         "(module (memory 1) (data $p \"x\") (func (data.drop $p)))",
+        "(module (memory 1) (tag $t (param i32)) (func (throw $t (i32.const 1))))",
+        /* external references: nobody can make another than null */
+        "(module (memory 1) (table $t 2 externref) (elem (table $t) (i32.const 0) externref (ref.null extern))"
+        " (func (param externref) (result i32) (local externref) (ref.is_null (table.get $t (i32.const 0)))))",
         "(module " TABLE "(elem $p funcref (ref.func $f)) (func $f (elem.drop $p)))",
         "(module (memory 1) (func $f (export \"f\") (return_call $f)))",
         "(module (memory 1) (global $a i32 (i32.const 8)) (data (i32.add (global.get $a) (i32.const 4)) \"sum\"))",
@@ -209,6 +233,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_reason_to_refuse_is_found_and_named),
         cmocka_unit_test(bytes_that_are_no_module_are_refused),
+        cmocka_unit_test(typed_references_of_blocks_are_refused),
         cmocka_unit_test(a_module_above_the_size_limit_is_refused),
         cmocka_unit_test(more_globals_than_the_limit_are_refused),
         cmocka_unit_test(more_globals_and_dropped_segments_than_the_limit_are_refused),

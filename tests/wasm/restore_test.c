@@ -104,6 +104,16 @@ static void go_with_a_goroutine_is_restored_at_every_message(void **state) {
 static void globals_segments_start_and_simd_are_restored_at_every_message(void **state) { (void)state; run_guest("wasm_globals"); }
 
 static void tables_that_the_code_changes_are_restored_at_every_message(void **state) { (void)state; run_guest("wasm_tables"); }
+static void exceptions_in_every_form_are_restored_at_every_message(void **state) {
+    (void)state;
+    test_bytes wasm = test_guest("wasm_exceptions");
+    if (!wasm.data) {
+        print_message("skipped: wasm_exceptions.wasm was not built, DW_PYTHON is not set\n");
+        skip();
+    }
+    free(wasm.data);
+    run_guest("wasm_exceptions");
+}
 static void segments_that_the_code_drops_are_restored_at_every_message(void **state) {
     (void)state;
     run_guest("wasm_segments");
@@ -340,6 +350,7 @@ int main(void) {
         cmocka_unit_test(globals_segments_start_and_simd_are_restored_at_every_message),
         cmocka_unit_test(tables_that_the_code_changes_are_restored_at_every_message),
         cmocka_unit_test(segments_that_the_code_drops_are_restored_at_every_message),
+        cmocka_unit_test(exceptions_in_every_form_are_restored_at_every_message),
         cmocka_unit_test(tables_are_read_as_indices_of_functions),
         cmocka_unit_test(tables_of_an_image_replace_those_of_the_element_segments),
         cmocka_unit_test(an_interruption_waits_for_the_next_call_when_tables_are_read),
