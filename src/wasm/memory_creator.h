@@ -1,8 +1,8 @@
 /* memory_creator.h: gives Wasmtime our regions as linear memories (I1).
  *
- * Wasmtime asks for a memory while it instantiates a module, and says nothing about for whom. So whoever instantiates offers one
- * before, on the same thread. The region is complete by then (image mapped); Wasmtime only learns its address and size, and asks
- * for growth. It never owns it: dw_instance does.
+ * Wasmtime asks for a memory while it instantiates a module, and says nothing about for whom. So whoever instantiates
+ * offers one before, on the same thread. The region is complete by then (image mapped); Wasmtime only learns its
+ * address and size, and asks for growth. It never owns it: dw_instance does.
  *
  * The heap in which Wasmtime keeps exceptions is asked for in the same way: before the memory, for a program that can make
  * exceptions, and grown while they are made. What tells it from a memory is its type: it has no maximum, and every
