@@ -118,7 +118,7 @@ static void skip_br_table(dw_reader *reader) {
     for (uint64_t i = 0; i < n && reader->status == DW_OK; i++) (void)dw_read_leb_u32(reader);
 }
 
-/* A type in one byte, or the index of a function type. A reference type of two parts is refused: nothing here knows it. */
+/* A type in one byte, or the index of a function type. A reference type of two parts is refused. */
 static void skip_block_type(dw_reader *reader) {
     int64_t type = dw_read_leb_s64(reader);
     if (reader->status == DW_OK && (type == 0x63 - 0x80 || type == 0x64 - 0x80)) reader->status = DW_E_UNSUPPORTED;

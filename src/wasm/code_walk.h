@@ -1,11 +1,10 @@
 /* code_walk.h: walks WebAssembly instructions without executing them, to find those whose effect a restore could not
- * repeat, and those that it must know of: which tables the code changes, which segments it drops, and to which functions
- * it makes references.
+ * repeat, and those that it must know of: which tables the code changes, which segments it drops, and to which
+ * functions it makes references.
  *
  * Knows every instruction of WebAssembly 2.0 with SIMD, relaxed SIMD, tail calls, exceptions and extended constant
- * expressions
- * (https://webassembly.github.io/spec/core/binary/instructions.html). Anything else is refused: an instruction whose
- * length is unknown cannot be stepped over.
+ * expressions (https://webassembly.github.io/spec/core/binary/instructions.html). Anything else is refused: an
+ * instruction whose length is unknown cannot be stepped over.
  *
  * Rules
  * 1. Safe on any bytes: reads only through the reader, allocates nothing, and ends.

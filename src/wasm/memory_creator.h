@@ -4,8 +4,8 @@
  * offers one before, on the same thread. The region is complete by then (image mapped); Wasmtime only learns its
  * address and size, and asks for growth. It never owns it: dw_instance does.
  *
- * The heap in which Wasmtime keeps exceptions is asked for in the same way: before the memory, for a program that can make
- * exceptions, and grown while they are made. What tells it from a memory is its type: it has no maximum, and every
+ * The heap in which Wasmtime keeps exceptions is asked for in the same way: before the memory, for a program that can
+ * make exceptions, and grown while they are made. What tells it from a memory is its type: it has no maximum, and every
  * prepared memory has one (prepare.h). It gets a region of its own, which ends with the store. No exception outlives a
  * turn: tables and globals that could hold one are refused. So the heap is no part of an image.
  * Threads: an offer is seen by its own thread only. */

@@ -127,7 +127,8 @@ static dw_status complete_functions(dw_module *module, dw_error *err) {
 static dw_code_notes notes_of(const dw_module *module) {
     return (dw_code_notes){.named = module->named, .n_functions = module->n_functions,
                            .changed = module->changed, .n_tables = module->changed ? module->n_tables : 0,
-                           .dropped_data = module->dropped_data, .n_data = module->dropped_data ? module->data_count : 0,
+                           .dropped_data = module->dropped_data,
+                           .n_data = module->dropped_data ? module->data_count : 0,
                            .dropped_elements = module->dropped_elements,
                            .n_elements = module->dropped_elements ? module->n_elements : 0};
 }
@@ -310,7 +311,8 @@ static dw_status read_elements(dw_reader *reader, dw_module *module, dw_error *e
     if (status != DW_OK) return status;
     module->n_elements = n;
     module->dropped_elements = calloc((size_t)n + 1, sizeof *module->dropped_elements);
-    if (!module->dropped_elements) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u element segments", (unsigned)n);
+    if (!module->dropped_elements)
+        return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u element segments", (unsigned)n);
     for (uint32_t i = 0; status == DW_OK && i < n; i++) status = read_one_element(reader, module, i, err);
     return status;
 }
@@ -322,7 +324,8 @@ static dw_status read_code(dw_reader *reader, dw_module *module, dw_error *err) 
     uint32_t n = 0;
     dw_status status = read_count(reader, 0, 0, &n, NULL, err);
     if (status == DW_OK && n != module->n_functions - module->n_imports)
-        return dw_fail_at(err, DW_E_FORMAT, at, "the module is damaged: it declares %u functions and has the code of %u",
+        return dw_fail_at(err, DW_E_FORMAT, at,
+                          "the module is damaged: it declares %u functions and has the code of %u",
                           (unsigned)(module->n_functions - module->n_imports), (unsigned)n);
     for (uint32_t i = 0; status == DW_OK && i < n; i++) {
         uint32_t size = dw_read_leb_u32(reader);

@@ -1,6 +1,6 @@
-/* tables_test.c: a program that changes its tables of functions or drops its segments is frozen, thawed, forked and rolled
- * back like any other (I2, I4). The guests call through their tables in every turn and keep what comes out in their
- * memory. */
+/* tables_test.c: a program that changes its tables of functions, drops its segments or makes exceptions is frozen,
+ * thawed, forked and rolled back like any other (I2, I4). The guests call through their tables or catch exceptions in
+ * every turn and keep what comes out in their memory. */
 #include "actor/fixture.h"
 
 #include <stdio.h>
@@ -10,7 +10,11 @@
 enum { TURNS = 40, TRAP_FLAG_AT = 64, /* where the guest looks whether its turn is to end badly */
        READ_FLAG_AT = 68 /* which segment is read beside those that must be there */, SEGMENTS = 4 };
 
-typedef struct tables_fixture { fixture *base; dw_program *program, *segments; char path[512]; } tables_fixture;
+typedef struct tables_fixture {
+    fixture *base;
+    dw_program *program, *segments, *exceptions; /* exceptions: NULL where that guest was not built */
+    char path[512];
+} tables_fixture;
 
 static int setup(void **state) {
     tables_fixture *f = calloc(1, sizeof *f);
@@ -18,7 +22,10 @@ static int setup(void **state) {
     if (!f || fixture_setup((void **)&f->base) != 0) return -1;
     assert_ok(dw_runtime_load_program(f->base->runtime, DW_TEST_PROGRAMS "/wasm_tables.wasm", &f->program, &err), err);
     static const char segments[] = DW_TEST_PROGRAMS "/wasm_segments.wasm";
+    static const char exceptions[] = DW_TEST_PROGRAMS "/wasm_exceptions.wasm";
     assert_ok(dw_runtime_load_program(f->base->runtime, segments, &f->segments, &err), err);
+    if (dw_os_exists(exceptions))
+        assert_ok(dw_runtime_load_program(f->base->runtime, exceptions, &f->exceptions, &err), err);
     fixture_path(f->base, "tables.drift", f->path);
     *state = f;
     return 0;
@@ -28,6 +35,7 @@ static int teardown(void **state) {
     tables_fixture *f = *state;
     dw_program_release(f->program);
     dw_program_release(f->segments);
+    dw_program_release(f->exceptions);
     (void)fixture_teardown((void **)&f->base);
     free(f);
     return 0;
@@ -102,14 +110,45 @@ static void run_segments(void **state, bool freeze, bool fork_it, bool roll_back
     run_beside_a_twin(*state, ((tables_fixture *)*state)->segments, freeze, fork_it, roll_back);
 }
 
-static void changed_tables_survive_a_freeze_and_a_thaw_at_every_turn(void **state) { run_tables(state, true, false, false); }
-static void changed_tables_of_parent_and_fork_are_their_own(void **state) { run_tables(state, false, true, false); }
-static void changed_tables_are_rolled_back_with_a_turn(void **state) { run_tables(state, false, false, true); }
-static void changed_tables_survive_all_of_it_together(void **state) { run_tables(state, true, true, true); }
-static void dropped_segments_survive_a_freeze_at_every_turn(void **state) { run_segments(state, true, false, false); }
-static void dropped_segments_of_parent_and_fork_are_their_own(void **state) { run_segments(state, false, true, false); }
-static void dropped_segments_are_rolled_back_with_a_turn(void **state) { run_segments(state, false, false, true); }
-static void dropped_segments_survive_all_of_it_together(void **state) { run_segments(state, true, true, true); }
+static void run_exceptions(void **state, bool freeze, bool fork_it, bool roll_back) {
+    tables_fixture *f = *state;
+    if (!f->exceptions) {
+        print_message("skipped: wasm_exceptions.wasm was not built, DW_PYTHON is not set\n");
+        skip();
+    }
+    run_beside_a_twin(f, f->exceptions, freeze, fork_it, roll_back);
+}
+
+static void changed_tables_survive_a_freeze_and_a_thaw_at_every_turn(void **state) {
+    run_tables(state, true, false, false);
+}
+static void changed_tables_of_parent_and_fork_are_their_own(void **state) {
+    run_tables(state, false, true, false);
+}
+static void changed_tables_are_rolled_back_with_a_turn(void **state) {
+    run_tables(state, false, false, true);
+}
+static void changed_tables_survive_all_of_it_together(void **state) {
+    run_tables(state, true, true, true);
+}
+static void dropped_segments_survive_a_freeze_at_every_turn(void **state) {
+    run_segments(state, true, false, false);
+}
+static void dropped_segments_of_parent_and_fork_are_their_own(void **state) {
+    run_segments(state, false, true, false);
+}
+static void dropped_segments_are_rolled_back_with_a_turn(void **state) {
+    run_segments(state, false, false, true);
+}
+static void dropped_segments_survive_all_of_it_together(void **state) {
+    run_segments(state, true, true, true);
+}
+static void exceptions_leave_nothing_that_a_freeze_or_fork_misses(void **state) {
+    run_exceptions(state, true, true, false);
+}
+static void a_turn_that_ends_with_an_exception_is_rolled_back(void **state) {
+    run_exceptions(state, false, false, true);
+}
 
 typedef enum forgery { NOTHING, ONE_TABLE_LESS, NO_TABLES, TOO_SHORT, TOO_LONG, FUNCTION_IN_NO_TABLE, NO_FUNCTION_THERE, N_FORGERIES } forgery;
 
@@ -169,6 +208,8 @@ int main(void) {
         cmocka_unit_test(dropped_segments_of_parent_and_fork_are_their_own),
         cmocka_unit_test(dropped_segments_are_rolled_back_with_a_turn),
         cmocka_unit_test(dropped_segments_survive_all_of_it_together),
+        cmocka_unit_test(exceptions_leave_nothing_that_a_freeze_or_fork_misses),
+        cmocka_unit_test(a_turn_that_ends_with_an_exception_is_rolled_back),
         cmocka_unit_test(a_checkpoint_with_tables_that_the_program_cannot_have_made_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -49,6 +49,21 @@ static void an_exception_that_nothing_catches_is_a_trap(void **state) {
     expect_trap("null", "null reference");
 }
 
+/* A guest that catches everything could else not be stopped. */
+static void what_the_host_ends_is_nothing_that_a_guest_can_catch(void **state) {
+    (void)state;
+    need_program();
+    dw_call_result result;
+    dw_instance *instance = test_instance(program);
+    assert_int_equal(dw_instance_call(instance, "exit", UINT64_MAX, &result, NULL), DW_E_EXIT);
+    assert_int_equal(result.exit_code, 7);
+    dw_instance_destroy(instance);
+    instance = test_instance(program);
+    uint64_t soon = dw_os_monotonic_ns() + 20000000;
+    assert_int_equal(dw_instance_call(instance, "endless", soon, &result, NULL), DW_E_DEADLINE);
+    dw_instance_destroy(instance);
+}
+
 static void a_million_exceptions_one_after_another_need_no_more_than_one(void **state) {
     (void)state;
     need_program();
@@ -96,6 +111,7 @@ static void the_heap_of_exceptions_ends_with_its_instance(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_exception_that_nothing_catches_is_a_trap),
+        cmocka_unit_test(what_the_host_ends_is_nothing_that_a_guest_can_catch),
         cmocka_unit_test(a_million_exceptions_one_after_another_need_no_more_than_one),
         cmocka_unit_test(more_exceptions_at_once_than_the_limit_are_a_trap_and_harm_nobody_else),
         cmocka_unit_test(the_heap_of_exceptions_ends_with_its_instance),

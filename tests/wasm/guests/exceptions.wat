@@ -7,6 +7,7 @@
   (tag $empty (export "a tag"))
   (tag $wide (param v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128
                     v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
   (memory (export "memory") 1)
   (global $n (mut i32) (i32.const 0))
   (global $none exnref (ref.null exn))
@@ -46,7 +47,8 @@
     (block $was_empty
       (block $was_pair (result i64 f64)
         (block $was_number (result i32)
-          (try_table (catch $pair $was_pair) (catch $number $was_number) (catch_all $was_empty) (call $pass_on (local.get $e)))
+          (try_table (catch $pair $was_pair) (catch $number $was_number) (catch_all $was_empty)
+            (call $pass_on (local.get $e)))
           (unreachable))
         (return (i32.add (i32.const 100))))
       (local.set $f)
@@ -56,7 +58,8 @@
 
   (func (export "driftwood_receive") (result i32) (local $x i32)
     (global.set $n (i32.add (global.get $n) (i32.const 1)))
-    (local.set $x (i32.add (call $work (global.get $n)) (ref.is_null (table.get $outside (i32.rem_u (global.get $n) (i32.const 3))))))
+    (local.set $x (ref.is_null (table.get $outside (i32.rem_u (global.get $n) (i32.const 3)))))
+    (local.set $x (i32.add (call $work (global.get $n)) (local.get $x)))
     (i32.store (i32.add (i32.const 128) (i32.mul (i32.and (global.get $n) (i32.const 31)) (i32.const 4))) (local.get $x))
     ;; a test may ask for a turn that ends badly
     (if (i32.eq (i32.load (i32.const 64)) (i32.const 1)) (then (call $throw_below (i32.const 9) (i32.const 9))))
@@ -64,6 +67,15 @@
 
   (func (export "uncaught") (call $throw_below (i32.const 3) (i32.const 1)))
   (func (export "null") (throw_ref (ref.null exn)))
+
+  ;; What the host ends is no exception: nothing here catches it.
+  (func (export "exit")
+    (block $any (try_table (catch_all $any) (call $exit (i32.const 7))) (unreachable))
+    (call $exit (i32.const 8)))
+  (func (export "endless")
+    (loop $for_ever
+      (block $any (try_table (catch_all $any) (loop $inside (br $inside))))
+      (br $for_ever)))
 
   ;; A million exceptions one after another: all are garbage at once.
   (func (export "many") (result i32) (local $i i32)
