@@ -20,6 +20,8 @@
 #define DW_PROGRAM_IMAGE_BYTES_MAX (UINT64_C(256) << 20)    /* pages that the data segments of one program touch */
 #define DW_PROGRAM_TABLE_ELEMENTS_MAX 1000000u            /* of all tables at the start; and of each that the code changes, at any time */
 #define DW_PROGRAM_CHANGED_TABLES_MAX 16u                /* tables that the code changes */
+#define DW_COMPILE_NS UINT64_C(120000000000)             /* to compile a program, where options name no other bound */
+#define DW_COMPILES_GIVEN_UP_MAX 2u                      /* that run on without anybody who waits for them */
 #define DW_GUEST_STACK_BYTES (UINT64_C(512) << 10)       /* Wasm stack of one call */
 #define DW_WORKER_STACK_BYTES (UINT64_C(4) << 20)        /* native stack of a thread that runs guests: must exceed DW_GUEST_STACK_BYTES by far */
 

@@ -61,6 +61,7 @@ typedef struct dw_option {
 #define DW_OPTION_FORCE {"force", DW_OPTION_FLAG, NULL, "replace the file if it is there already"}
 #define DW_OPTION_MEMORY {"memory", DW_OPTION_TEXT, "SIZE", "the most linear memory that the program may have, as 64M; default 1G, at most 4G"}
 #define DW_OPTION_TURN_LIMIT {"turn-limit", DW_OPTION_NUMBER, "SECONDS", "a turn that takes longer is ended and leaves nothing behind; default 600, 0 = none"}
+#define DW_OPTION_COMPILE_LIMIT {"compile-limit", DW_OPTION_NUMBER, "SECONDS", "a program that takes longer to compile is given up; default 120, 0 = none"}
 #define DW_OPTION_END {NULL, DW_OPTION_FLAG, NULL, NULL}
 
 typedef struct dw_args dw_args;

@@ -269,6 +269,7 @@ static dw_status read_code(dw_reader *reader, dw_module *module, dw_error *err) 
         if (reader->status != DW_OK || !dw_in_range(reader->offset, size, reader->size))
             return dw_fail_at(err, DW_E_TRUNCATED, reader->offset, "the module is damaged: function %u is cut short", (unsigned)i);
         uint64_t end = reader->offset + size;
+        if (size > module->largest.bytes) module->largest = (dw_function_size){module->n_imports + i, size, reader->offset};
         status = read_locals(reader, err);
         if (status == DW_OK) status = dw_code_walk(reader, end, &notes, err);
     }

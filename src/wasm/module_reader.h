@@ -39,6 +39,9 @@ typedef struct dw_export { dw_span name; uint8_t kind; uint32_t index; } dw_expo
 typedef struct dw_table { uint8_t type; uint64_t min, max; uint64_t offset; } dw_table; /* elements; max UINT64_MAX where none is declared */
 typedef struct dw_data { bool active; uint32_t at; dw_span bytes; } dw_data; /* `at`: address, of an active one */
 
+/* The body of a function, by its index; `offset` in the input. */
+typedef struct dw_function_size { uint32_t index, bytes; uint64_t offset; } dw_function_size;
+
 typedef struct dw_module {
     dw_span sections[DW_SECTIONS];   /* by id; data NULL where absent; [DW_SECTION_CUSTOM] is the name section */
     dw_signature *types;     uint32_t n_types;
@@ -55,6 +58,7 @@ typedef struct dw_module {
     uint64_t memory_pages_min, memory_pages_max;    /* of the last memory; max UINT64_MAX where none is declared */
     bool has_start;
     uint32_t start;
+    dw_function_size largest;
 } dw_module;
 
 /* Reads a whole module. On failure nothing is left to free. */

@@ -63,6 +63,7 @@ typedef struct dw_prepared {
     uint32_t *functions;                /* [n_functions] indices of the exported ones, ascending; none when n_tables is 0 */
     uint32_t n_functions;
     uint64_t memory_bytes, memory_bytes_max;
+    dw_function_size largest;
     bool has_start, has_receive, has_start_command, has_initialize, imports_enter;
 } dw_prepared;
 
