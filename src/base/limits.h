@@ -21,6 +21,10 @@
 #define DW_PROGRAM_TABLE_ELEMENTS_MAX 1000000u            /* of all tables at the start; and of each that the code changes, at any time */
 #define DW_PROGRAM_CHANGED_TABLES_MAX 16u                /* tables that the code changes */
 #define DW_COMPILE_NS UINT64_C(120000000000)             /* to compile a program, where options name no other bound */
+#define DW_FUNCTION_NESTING_MAX 65536u                   /* blocks in blocks */
+#define DW_FUNCTION_COMPILE_BYTES_MAX (UINT64_C(4) << 30) /* what compiling one function may take, as estimated (code_weight.h) */
+#define DW_FUNCTION_HEAVY_BYTES (UINT64_C(64) << 20)     /* functions above are counted one by one where it is about the memory of several */
+#define DW_COMPILE_BYTES_MAX (UINT64_C(8) << 30)         /* what functions that are compiled at the same time may take together */
 #define DW_COMPILES_GIVEN_UP_MAX 2u                      /* that run on without anybody who waits for them */
 #define DW_GUEST_STACK_BYTES (UINT64_C(512) << 10)       /* Wasm stack of one call */
 #define DW_WORKER_STACK_BYTES (UINT64_C(4) << 20)        /* native stack of a thread that runs guests: must exceed DW_GUEST_STACK_BYTES by far */

@@ -8,6 +8,10 @@ typedef enum immediate {
     IMM_UNKNOWN = 0,
     IMM_NONE,
     IMM_BLOCK,      /* block type: signed 33 bits */
+    IMM_BRANCH,     /* one label */
+    IMM_CALL,       /* index of a function that is called */
+    IMM_CALL_INDIRECT, /* indices of a type and of a table */
+    IMM_LOCAL_SET,  /* index of a local */
     IMM_INDEX,      /* one index */
     IMM_INDEX_2,    /* two indices */
     IMM_BR_TABLE,   /* vector of labels and one more */
@@ -29,9 +33,10 @@ static immediate immediate_of_control(uint8_t opcode) {
     switch (opcode) {
     case 0x00: case 0x01: case 0x05: case 0x0B: case 0x0F: case 0x1A: case 0x1B: return IMM_NONE; /* unreachable nop else end return drop select */
     case 0x02: case 0x03: case 0x04: return IMM_BLOCK;               /* block loop if */
-    case 0x0C: case 0x0D: case 0x10: case 0x12: return IMM_INDEX;    /* br br_if call return_call */
+    case 0x0C: case 0x0D: return IMM_BRANCH;                         /* br br_if */
+    case 0x10: case 0x12: return IMM_CALL;                           /* call return_call */
     case 0x0E: return IMM_BR_TABLE;
-    case 0x11: case 0x13: return IMM_INDEX_2;                        /* call_indirect return_call_indirect */
+    case 0x11: case 0x13: return IMM_CALL_INDIRECT;                  /* call_indirect return_call_indirect */
     case 0x1C: return IMM_TYPES;                                     /* select t */
     default: return IMM_UNKNOWN;
     }
@@ -39,6 +44,7 @@ static immediate immediate_of_control(uint8_t opcode) {
 
 static immediate immediate_of(uint8_t opcode) {
     if (opcode < 0x20) return immediate_of_control(opcode);
+    if (opcode == 0x21 || opcode == 0x22) return IMM_LOCAL_SET; /* local.set local.tee */
     if (opcode <= 0x25) return IMM_INDEX;                    /* local.get .. global.set, table.get */
     if (opcode == 0x26) return IMM_TABLE;                    /* table.set */
     if (opcode >= 0x28 && opcode <= 0x3E) return IMM_MEMORY; /* loads and stores */
@@ -101,18 +107,39 @@ static void skip_memory(dw_reader *reader) {
 }
 
 /* A vector of indices and one more index. The count is not trusted: each round reads, and a failed reader ends the loop. */
-static void skip_br_table(dw_reader *reader) {
+static void skip_br_table(dw_reader *reader, const dw_code_notes *notes) {
     uint64_t n = (uint64_t)dw_read_leb_u32(reader) + 1;
-    for (uint64_t i = 0; i < n && reader->status == DW_OK; i++) (void)dw_read_leb_u32(reader);
+    for (uint64_t i = 0; i < n && reader->status == DW_OK; i++) {
+        uint32_t label = dw_read_leb_u32(reader);
+        if (notes->weigher) dw_code_weigh_branch(notes->weigher, label);
+    }
+}
+
+/* What only weighing asks about. */
+static void weigh_index(const dw_code_notes *notes, immediate kind, uint32_t index) {
+    if (!notes->weigher) return;
+    switch (kind) {
+    case IMM_BRANCH: dw_code_weigh_branch(notes->weigher, index); break;
+    case IMM_CALL: dw_code_weigh_call(notes->weigher, index); break;
+    case IMM_CALL_INDIRECT: dw_code_weigh_indirect_call(notes->weigher, index); break;
+    case IMM_LOCAL_SET: dw_code_weigh_set(notes->weigher); break;
+    default: break;
+    }
 }
 
 static void read_immediate(dw_reader *reader, immediate kind, const dw_code_notes *notes) {
     switch (kind) {
-    case IMM_BLOCK: case IMM_HEAP_TYPE: case IMM_I64: (void)dw_read_leb_s64(reader); break;
+    case IMM_BRANCH: case IMM_CALL: case IMM_LOCAL_SET: weigh_index(notes, kind, dw_read_leb_u32(reader)); break;
+    case IMM_CALL_INDIRECT:
+        weigh_index(notes, kind, dw_read_leb_u32(reader));
+        (void)dw_read_leb_u32(reader);
+        break;
+    case IMM_BLOCK: break; /* walk_one */
+    case IMM_HEAP_TYPE: case IMM_I64: (void)dw_read_leb_s64(reader); break;
     case IMM_I32: (void)dw_read_leb_s32(reader); break;
     case IMM_INDEX_2: (void)dw_read_leb_u32(reader); /* fall through */
     case IMM_INDEX: (void)dw_read_leb_u32(reader); break;
-    case IMM_BR_TABLE: skip_br_table(reader); break;
+    case IMM_BR_TABLE: skip_br_table(reader, notes); break;
     case IMM_TYPES: (void)dw_read_bytes(reader, dw_read_leb_u32(reader)); break;
     case IMM_MEMORY: skip_memory(reader); break;
     case IMM_MEMORY_LANE: skip_memory(reader); /* fall through */
@@ -131,6 +158,22 @@ static void read_immediate(dw_reader *reader, immediate kind, const dw_code_note
     }
 }
 
+static bool becomes_long(uint8_t prefix, uint32_t opcode) {
+    if (prefix == 0xFC) return opcode >= 8; /* memory.init and what follows it */
+    return prefix == 0x25 || prefix == 0x26; /* table.get table.set */
+}
+
+static dw_status weigh_structure(dw_reader *reader, uint8_t opcode, const dw_code_notes *notes, dw_error *err) {
+    if (opcode >= 0x02 && opcode <= 0x04) {
+        int64_t type = dw_read_leb_s64(reader);
+        return notes->weigher ? dw_code_weigh_block(notes->weigher, opcode == 0x03, type, err) : DW_OK;
+    }
+    if (!notes->weigher) return DW_OK;
+    if (opcode == 0x05) dw_code_weigh_else(notes->weigher);
+    if (opcode == 0x0B) dw_code_weigh_end(notes->weigher);
+    return DW_OK;
+}
+
 /* Steps over one instruction. */
 static dw_status walk_one(dw_reader *reader, const dw_code_notes *notes, dw_error *err) {
     uint64_t at = reader->offset;
@@ -147,6 +190,9 @@ static dw_status walk_one(dw_reader *reader, const dw_code_notes *notes, dw_erro
                           refusal_of(prefix, opcode));
     if (kind == IMM_UNKNOWN)
         return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses an unknown instruction, 0x%02x 0x%x", (unsigned)prefix, (unsigned)opcode);
+    dw_status status = weigh_structure(reader, prefix, notes, err);
+    if (status != DW_OK) return status;
+    if (notes->weigher && becomes_long(prefix, opcode)) dw_code_weigh_helper(notes->weigher);
     read_immediate(reader, kind, notes);
     if (reader->status != DW_OK) return dw_fail_at(err, reader->status, reader->offset, "the code ends inside an instruction");
     return DW_OK;

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/base.h"
+#include "wasm/code_weight.h"
 
 /* What was found out about the module's functions and tables. Indices that there are not are left to Wasmtime's validation. */
 typedef struct dw_code_notes {
@@ -23,6 +24,7 @@ typedef struct dw_code_notes {
     uint32_t n_functions;
     bool *changed;           /* [n_tables] an instruction changes the table: table.set, .grow, .fill, .copy, .init */
     uint32_t n_tables;
+    dw_code_weigher *weigher; /* of the function that is walked; NULL: nothing is weighed */
 } dw_code_notes;
 
 void dw_code_note_function(const dw_code_notes *notes, uint32_t function);

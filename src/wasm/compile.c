@@ -110,6 +110,14 @@ static uint32_t count_given_up(const dw_compiler *compiler) {
     return n;
 }
 
+/* Whether its functions could take too much memory, as many as there are cores at the same time. */
+static bool is_heavy(const dw_prepared *prepared) {
+    uint64_t cores = dw_os_cpu_count();
+    uint64_t usual = dw_min_u64(prepared->heaviest.weight, DW_FUNCTION_HEAVY_BYTES);
+    uint64_t at_once = dw_min_u64(prepared->heaviest.weight * cores, usual * cores + prepared->heavy_weight);
+    return dw_min_u64(prepared->weight, at_once) > DW_COMPILE_BYTES_MAX;
+}
+
 /* Mutex held. */
 static dw_status start_job(dw_compiler *compiler, const dw_hash *program, const dw_prepared *prepared, compile_job **out,
                            dw_error *err) {
@@ -126,7 +134,7 @@ static dw_status start_job(dw_compiler *compiler, const dw_hash *program, const 
     }
     memcpy(wasm, prepared->wasm, prepared->wasm_size);
     *job = (compile_job){.compiler = compiler, .program = *program, .wasm = wasm, .wasm_size = prepared->wasm_size,
-                         .is_serial = compiler->jobs != NULL};
+                         .is_serial = compiler->jobs != NULL || is_heavy(prepared)};
     compiler->options.hold(compiler->options.context);
     status = dw_os_thread_create("dw-compile", DW_WORKER_STACK_BYTES, run_compile, job, &job->thread, err);
     if (status != DW_OK) {
@@ -153,11 +161,11 @@ static bool wait_for_job(dw_compiler *compiler, const compile_job *job) {
 
 static dw_status too_long(const dw_compiler *compiler, const dw_prepared *prepared, dw_error *err) {
     double seconds = (double)compiler->options.limit_ns * 1e-9;
-    const dw_function_size *largest = &prepared->largest;
-    return dw_fail_at(err, DW_E_DEADLINE, largest->offset,
-                      "compiling takes longer than %.3g s (%zu bytes; the largest function, %u, has %u of them from byte "
-                      "%llu on)", seconds, prepared->wasm_size, (unsigned)largest->index, (unsigned)largest->bytes,
-                      (unsigned long long)largest->offset);
+    const dw_function_size *heaviest = &prepared->heaviest;
+    return dw_fail_at(err, DW_E_DEADLINE, heaviest->offset,
+                      "compiling takes longer than %.3g s (%zu bytes; the heaviest function, %u, has %u of them from byte "
+                      "%llu on)", seconds, prepared->wasm_size, (unsigned)heaviest->index, (unsigned)heaviest->bytes,
+                      (unsigned long long)heaviest->offset);
 }
 
 static dw_status take_code(const compile_job *job, wasm_engine_t *engine, wasmtime_module_t **out, dw_error *err) {

@@ -12,7 +12,8 @@
  *    end of the process ends it.
  * 3. While DW_COMPILES_GIVEN_UP_MAX were given up and are not done, nothing else is compiled: DW_E_BUSY.
  * 4. A compile that begins while no other runs has all cores; another one has one, so that it does not stand in the
- *    queue of the first one's functions.
+ *    queue of the first one's functions; and so has one whose functions could together take more than
+ *    DW_COMPILE_BYTES_MAX of memory.
  * Threads: any.
  */
 #ifndef DW_WASM_COMPILE_H

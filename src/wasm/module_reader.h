@@ -39,8 +39,8 @@ typedef struct dw_export { dw_span name; uint8_t kind; uint32_t index; } dw_expo
 typedef struct dw_table { uint8_t type; uint64_t min, max; uint64_t offset; } dw_table; /* elements; max UINT64_MAX where none is declared */
 typedef struct dw_data { bool active; uint32_t at; dw_span bytes; } dw_data; /* `at`: address, of an active one */
 
-/* The body of a function, by its index; `offset` in the input. */
-typedef struct dw_function_size { uint32_t index, bytes; uint64_t offset; } dw_function_size;
+/* The body of a function, by its index; `offset` in the input; `weight` as in code_weight.h. */
+typedef struct dw_function_size { uint32_t index, bytes; uint64_t offset, weight; } dw_function_size;
 
 typedef struct dw_module {
     dw_span sections[DW_SECTIONS];   /* by id; data NULL where absent; [DW_SECTION_CUSTOM] is the name section */
@@ -58,7 +58,8 @@ typedef struct dw_module {
     uint64_t memory_pages_min, memory_pages_max;    /* of the last memory; max UINT64_MAX where none is declared */
     bool has_start;
     uint32_t start;
-    dw_function_size largest;
+    dw_function_size heaviest;
+    uint64_t weight, heavy_weight;   /* of all functions; of those above DW_FUNCTION_HEAVY_BYTES */
 } dw_module;
 
 /* Reads a whole module. On failure nothing is left to free. */

@@ -181,7 +181,9 @@ static dw_status check(const dw_module *module, dw_prepared *out, dw_error *err)
     if (status == DW_OK) status = check_exports(module, out, err);
     if (status == DW_OK) status = check_start(module, out, err);
     if (status == DW_OK) status = check_data(module, out, err);
-    out->largest = module->largest;
+    out->heaviest = module->heaviest;
+    out->weight = module->weight;
+    out->heavy_weight = module->heavy_weight;
     return status;
 }
 

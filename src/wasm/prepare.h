@@ -17,7 +17,7 @@
  *                     references; atomics; unknown instructions, sections and types; imports that the runtime does not have
  *   DW_E_INVALID      imports and entry points with a wrong signature; export names that begin with `__dw_`; a data segment
  *                     outside the memory (and, found by program.c: an element segment outside its table)
- *   DW_E_LIMIT        more of something than limits.h allows
+ *   DW_E_LIMIT        more of something than limits.h allows; a function that could take too much memory to compile (code_weight.h)
  *   DW_E_FORMAT, DW_E_TRUNCATED   damaged bytes. Wasmtime validates a module before it comes here, but nothing here counts on it
  *
  * Threads: pure functions.
@@ -63,7 +63,8 @@ typedef struct dw_prepared {
     uint32_t *functions;                /* [n_functions] indices of the exported ones, ascending; none when n_tables is 0 */
     uint32_t n_functions;
     uint64_t memory_bytes, memory_bytes_max;
-    dw_function_size largest;
+    dw_function_size heaviest;
+    uint64_t weight, heavy_weight;      /* as in module_reader.h */
     bool has_start, has_receive, has_start_command, has_initialize, imports_enter;
 } dw_prepared;
 

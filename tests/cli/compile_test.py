@@ -32,7 +32,7 @@ class Compile(driftwood.Case):
         for json in ((), ("--json",)):
             result = self.refuse(REFUSED, "run", path, "--message", "go", "--model", "none", "--compile-limit", "1", *json)
             self.assertIn("deep.wasm: compiling takes longer than 1 s", result.err)
-            self.assertIn("the largest function, 0, has", result.err)
+            self.assertIn("the heaviest function, 0, has", result.err)
             self.assertIn("--compile-limit SECONDS gives it more time", result.err)
         self.assertEqual(result.json()["error"]["status"], "DW_E_DEADLINE")
 

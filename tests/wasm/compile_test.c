@@ -46,7 +46,7 @@ static void give_up(dw_wasm_engine *engine, int depth, int value) {
     assert_int_equal(prepare(engine, &wasm, &program, &err), DW_E_DEADLINE);
     assert_null(program);
     assert_non_null(strstr(err.text, "compiling takes longer than 0.001 s"));
-    assert_non_null(strstr(err.text, "the largest function, 0, has "));
+    assert_non_null(strstr(err.text, "the heaviest function, 0, has "));
     assert_true(err.offset > 0 && err.offset < wasm.size);
     free(wasm.data);
 }
@@ -131,8 +131,69 @@ static void those_that_were_given_up_are_counted_and_a_further_one_is_refused(vo
     dw_wasm_engine_destroy(engine);
 }
 
+/* A function with `n` times `piece` between `before` and `after`, which takes one i32 and gives one; `k` values go
+ * through type 1. */
+static test_bytes repeated(int k, const char *before, int n, const char *piece, const char *after) {
+    size_t size = strlen(before) + strlen(after) + (size_t)n * (strlen(piece) + 1) + (size_t)k * 8 + 400, at = 0;
+    char *text = malloc(size);
+    assert_non_null(text);
+    at += (size_t)snprintf(text + at, size - at, "(module (memory 1) (table 1 funcref) (type (func (param i32) (result i32))) (type (func (param");
+    for (int i = 0; i < k; i++) at += (size_t)snprintf(text + at, size - at, " i32");
+    at += (size_t)snprintf(text + at, size - at, ") (result");
+    for (int i = 0; i < k; i++) at += (size_t)snprintf(text + at, size - at, " i32");
+    at += (size_t)snprintf(text + at, size - at, "))) (func (type 0) %s ", before);
+    for (int i = 0; i < n; i++) at += (size_t)snprintf(text + at, size - at, "%s ", piece);
+    at += (size_t)snprintf(text + at, size - at, "%s))", after);
+    assert_true(at < size);
+    test_bytes wasm = test_wat(text);
+    free(text);
+    return wasm;
+}
+
+/* Each is some kilobytes, and would take tens of gigabytes: measured, or more than the 12 that were there. */
+static void what_would_take_too_much_memory_is_refused_and_named(void **state) {
+    (void)state;
+    const char *const ten = "local.get 0 local.get 0 local.get 0 local.get 0 local.get 0 local.get 0 local.get 0 local.get 0 local.get 0 local.get 0";
+    const char *const drop_nine = "drop drop drop drop drop drop drop drop drop";
+    const struct { const char *before, *piece, *after; int n; } shapes[] = {
+        {ten, "loop (type 1) local.get 0 br_if 0 end", drop_nine, 10000},                     /* loops that carry values */
+        {ten, "local.get 0 if (type 1) drop i32.const 1 else end", drop_nine, 16000},         /* branches that do */
+        {ten, "block (type 1) local.get 0 br_table 0 0 0 0 0 0 0 0 0 0 end", drop_nine, 4000}, /* tables of branches */
+        {"(local i32)", "i32.const 0 i32.const 0 call_indirect (type 0) drop", "local.get 0", 250000}, /* long sequences */
+    };
+    dw_wasm_engine *engine = limited_engine(NULL);
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        dw_program *program = NULL;
+        dw_error err;
+        test_bytes wasm = repeated(10, shapes[i].before, shapes[i].n, shapes[i].piece, shapes[i].after);
+        assert_int_equal(prepare(engine, &wasm, &program, &err), DW_E_LIMIT);
+        assert_non_null(strstr(err.text, "compiling function 0 could take "));
+        assert_true(err.offset > 0 && err.offset < wasm.size);
+        free(wasm.data);
+    }
+    dw_wasm_engine_destroy(engine);
+}
+
+/* A body of 150 KB with 5,000 blocks, as compilers make of a large generated parser. */
+static void a_large_function_as_compilers_make_it_is_taken(void **state) {
+    (void)state;
+    dw_wasm_engine *engine = NULL;
+    test_handle_traps();
+    assert_ok(dw_wasm_engine_create(&(dw_wasm_engine_options){.compile_limit_ns = UINT64_MAX}, &engine, err));
+    test_bytes wasm = repeated(1, "(local i32 i32 i32 i32 i32 i32 i32 i32)", 5000,
+                               "block local.get 0 i32.load offset=16 local.tee 2 i32.eqz br_if 0 local.get 2 local.get 1 i32.store offset=8"
+                               " local.get 1 i32.const 12345 i32.add local.set 1 end", "local.get 1");
+    dw_program *program = NULL;
+    assert_ok(dw_program_prepare(engine, wasm.data, wasm.size, &program, err));
+    dw_program_release(program);
+    free(wasm.data);
+    dw_wasm_engine_destroy(engine);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_would_take_too_much_memory_is_refused_and_named),
+        cmocka_unit_test(a_large_function_as_compilers_make_it_is_taken),
         cmocka_unit_test(who_asks_again_waits_for_the_same_compile),
         cmocka_unit_test(what_was_given_up_is_found_in_the_cache_once_it_is_done),
         cmocka_unit_test(a_program_that_compiles_for_long_is_given_up_with_a_sentence_and_others_go_on),
