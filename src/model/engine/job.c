@@ -26,6 +26,8 @@ typedef struct job_state {
     dw_job_progress drawn;      /* whether the generation goes on */
     uint32_t wanted[DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN];
     /* generate */
+    float *held;                /* [n_vocab] logits from which the first token is drawn once the vocabulary is loaded */
+    dw_vocab_listener on_vocab;
     bool tracks_text;           /* somebody wants text, or stops are looked for */
     bool context_is_full;         /* no token can follow */
     dw_stop_text text;
@@ -321,6 +323,49 @@ static dw_job_progress draw_token(dw_job *job, const float *logits) {
     return DW_JOB_MORE;
 }
 
+/* --- before the vocabulary is loaded ------------------------------------------------------------------------------ */
+
+static bool draws_with_vocabulary(const dw_job *job) {
+    return !job->ignore_end || ((const job_state *)job->state)->tracks_text;
+}
+
+static bool waits_for_vocabulary(const dw_job *job) {
+    return draws_with_vocabulary(job) && !dw_vocab_is_settled(job->session->pool->model->vocab);
+}
+
+bool dw_job_waits(const dw_job *job) {
+    if (job->kind != DW_JOB_GENERATE) return false;
+    return ((const job_state *)job->state)->held != NULL && waits_for_vocabulary(job);
+}
+
+/* The logits are the model's own memory, which the next step of anybody overwrites. */
+static dw_status hold_logits(dw_job *job, const float *logits) {
+    job_state *state = job->state;
+    const dw_model *model = job->session->pool->model;
+    size_t bytes = model->info.n_vocab * sizeof logits[0];
+    state->held = malloc(bytes);
+    if (state->held == NULL) return dw_fail(&job->error, DW_E_NO_MEMORY, "no memory for %zu bytes of logits", bytes);
+    memcpy(state->held, logits, bytes);
+    if (job->wake == NULL) return DW_OK;
+    state->on_vocab = (dw_vocab_listener){.call = job->wake, .context = job->wake_context};
+    (void)dw_vocab_listen(model->vocab, &state->on_vocab); /* loaded by now: then it does not wait */
+    return DW_OK;
+}
+
+static void let_held_go(job_state *state) {
+    free(state->held);
+    state->held = NULL;
+}
+
+/* Blocks only where there is no engine, or none with memory for a look around. */
+static dw_job_progress draw_held(dw_job *job) {
+    job_state *state = job->state;
+    dw_status status = dw_vocab_wait(job->session->pool->model->vocab, &job->error);
+    dw_job_progress progress = status == DW_OK ? draw_token(job, state->held) : finish_job(job, status);
+    let_held_go(state);
+    return progress;
+}
+
 /* --- a step -------------------------------------------------------------------------------------------------- */
 
 uint32_t dw_job_next_tokens(const dw_job *job, uint32_t chunk_tokens) {
@@ -335,6 +380,7 @@ dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out
     if (atomic_load(&job->cancel)) return finish_job(job, dw_fail(&job->error, DW_E_CANCELLED, "cancelled"));
     /* A full context has no place for a token, so nothing is evaluated for one. */
     if (job->kind == DW_JOB_GENERATE && state->context_is_full) return end_generation(job, DW_END_CONTEXT);
+    if (state->held != NULL && draw_held(job) == DW_JOB_DONE) return DW_JOB_DONE;
     /* Where everything is evaluated already, what follows the last token is known only from its logits: its row is
      * computed again. */
     bool again = state->repeats_last;
@@ -361,8 +407,9 @@ dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out
 void dw_job_take_row(dw_job *job, const float *logits) {
     job_state *state = job->state;
     if (state->row_status != DW_OK) return;
-    if (job->kind == DW_JOB_GENERATE) state->drawn = draw_token(job, logits);
-    else state->row_status = deliver_row(job, &job->rows[state->next_row++], logits);
+    if (job->kind == DW_JOB_FORWARD) state->row_status = deliver_row(job, &job->rows[state->next_row++], logits);
+    else if (waits_for_vocabulary(job)) state->row_status = hold_logits(job, logits);
+    else state->drawn = draw_token(job, logits);
 }
 
 dw_job_progress dw_job_took(dw_job *job, dw_status status, const dw_error *err, uint64_t ns) {
@@ -401,6 +448,8 @@ dw_status dw_job_end(dw_job *job) {
         (void)finish_job(job, dw_fail(&job->error, DW_E_CANCELLED,
                                       atomic_load(&job->cancel) ? "cancelled" : "the engine was closed"));
     }
+    if (state->on_vocab.call != NULL) dw_vocab_unlisten(job->session->pool->model->vocab, &state->on_vocab);
+    let_held_go(state);
     if (job->status != DW_OK) {
         job->error.status = job->status;
         undo_job(job);
