@@ -2,7 +2,8 @@
 #include "wasm/code_weight.h"
 
 /* Bytes of memory for one of each. */
-enum { PER_BYTE = 200, PER_BLOCK = 2048, PER_CALL = 3072, PER_HELPER = 20480, PER_PASSED = 512, PER_CARRIED = 1536, PER_JOINED = 1280 };
+enum { PER_BYTE = 200, PER_BLOCK = 2048, PER_CALL = 3072, PER_HELPER = 20480, PER_PASSED = 512 };
+enum { PER_CARRIED = 1536, PER_JOINED = 1280 };
 /* And for a pair of each block with ... */
 enum { PER_BLOCK_AND_LOCAL = 40, PER_BLOCK_AND_CARRIED = 6 };
 

@@ -1,4 +1,4 @@
-/* code_weight.h: how much memory a function can cost the compiler, estimated from what its code holds before anything is
+/* code_weight.h: how much memory a function can cost the compiler, estimated from its code before anything is
  * compiled. Internal to src/wasm.
  *
  *   block     a place where control can arrive or part: block, loop, if, else, each branch and each target of a table
@@ -6,10 +6,11 @@
  *             the branches to them
  *   joined    a local whose value depends on the way that control came: a set inside blocks joins at the end of each
  *   passed    a parameter or result of a call
- *   helper    an instruction that becomes a long sequence: call_indirect, and what works on tables or stretches of memory
+ *   helper    an instruction that becomes a long sequence: call_indirect, and what works on tables or on stretches of
+ *             memory
  *
- * Cranelift keeps something for each pair of a block and a local, and of a block and a carried value. So what a function
- * of some kilobytes needs can be gigabytes: 10,000 loops with 10 parameters, 60 KB, take more than 12 GiB (measured). The
+ * Cranelift keeps something for each pair of a block and a local, and of a block and a carried value. So a function of
+ * some kilobytes can need gigabytes: 10,000 loops with 10 parameters, 60 KB, take more than 12 GiB (measured). The
  * factors are what was measured with Wasmtime 48 over modules that have much of one thing each.
  *
  * Rules

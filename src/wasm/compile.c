@@ -119,8 +119,8 @@ static bool is_heavy(const dw_prepared *prepared) {
 }
 
 /* Mutex held. */
-static dw_status start_job(dw_compiler *compiler, const dw_hash *program, const dw_prepared *prepared, compile_job **out,
-                           dw_error *err) {
+static dw_status start_job(dw_compiler *compiler, const dw_hash *program, const dw_prepared *prepared,
+                           compile_job **out, dw_error *err) {
     uint32_t given_up = count_given_up(compiler);
     if (given_up >= DW_COMPILES_GIVEN_UP_MAX) {
         return dw_fail(err, DW_E_BUSY, "%u programs that took too long are still being compiled", (unsigned)given_up);
@@ -163,9 +163,9 @@ static dw_status too_long(const dw_compiler *compiler, const dw_prepared *prepar
     double seconds = (double)compiler->options.limit_ns * 1e-9;
     const dw_function_size *heaviest = &prepared->heaviest;
     return dw_fail_at(err, DW_E_DEADLINE, heaviest->offset,
-                      "compiling takes longer than %.3g s (%zu bytes; the heaviest function, %u, has %u of them from byte "
-                      "%llu on)", seconds, prepared->wasm_size, (unsigned)heaviest->index, (unsigned)heaviest->bytes,
-                      (unsigned long long)heaviest->offset);
+                      "compiling takes longer than %.3g s (%zu bytes; the heaviest function, %u, has %u of them from "
+                      "byte %llu on)", seconds, prepared->wasm_size, (unsigned)heaviest->index,
+                      (unsigned)heaviest->bytes, (unsigned long long)heaviest->offset);
 }
 
 static dw_status take_code(const compile_job *job, wasm_engine_t *engine, wasmtime_module_t **out, dw_error *err) {
@@ -177,7 +177,8 @@ static dw_status take_code(const compile_job *job, wasm_engine_t *engine, wasmti
     return error ? dw_engine_fail(err, DW_E_INTERNAL, "the compiled code cannot be loaded", error) : DW_OK;
 }
 
-/* Takes one waiter away. The thread of a job that is given up is let go; the last waiter of one that is done frees it. */
+/* Takes one waiter away. The thread of a job that is given up is let go; the last waiter of one that is done frees
+ * it. */
 static void leave_job(dw_compiler *compiler, compile_job *job) {
     dw_os_thread *joined = NULL, *let_go = NULL;
     dw_os_mutex_lock(compiler->mutex);
@@ -198,8 +199,8 @@ static void tell(const dw_compiler *compiler, size_t bytes, dw_status ended) {
     if (compiler->options.compiling) compiler->options.compiling(compiler->options.compiling_context, bytes, ended);
 }
 
-dw_status dw_compile(dw_compiler *compiler, const dw_hash *program, const dw_prepared *prepared, wasmtime_module_t **out,
-                     dw_error *err) {
+dw_status dw_compile(dw_compiler *compiler, const dw_hash *program, const dw_prepared *prepared,
+                     wasmtime_module_t **out, dw_error *err) {
     dw_status status = DW_OK;
     tell(compiler, prepared->wasm_size, DW_OK);
     dw_os_mutex_lock(compiler->mutex);

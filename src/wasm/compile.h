@@ -42,7 +42,7 @@ void dw_compiler_destroy(dw_compiler *compiler); /* no thread of it runs; NULL i
 
 /* Compiles a prepared module into a module of `engine`. DW_E_DEADLINE: the limit has passed; DW_E_BUSY: rule 3;
  * DW_E_INVALID: Wasmtime does not take it. */
-dw_status dw_compile(dw_compiler *compiler, const dw_hash *program, const dw_prepared *prepared, wasmtime_module_t **out,
-                     dw_error *err) DW_MUST_USE;
+dw_status dw_compile(dw_compiler *compiler, const dw_hash *program, const dw_prepared *prepared,
+                     wasmtime_module_t **out, dw_error *err) DW_MUST_USE;
 
 #endif

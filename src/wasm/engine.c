@@ -109,9 +109,12 @@ static void keep_code(void *context, const dw_hash *program, const void *code, s
 
 static dw_status make_compiler(dw_wasm_engine *engine, const dw_wasm_engine_options *options, dw_error *err) {
     const dw_compiler_options compiler = {.parallel = engine->engine, .serial = engine->serial,
-                                          .limit_ns = options->compile_limit_ns ? options->compile_limit_ns : DW_COMPILE_NS,
-                                          .hold = hold_engine, .drop = drop_engine, .keep = keep_code, .context = engine,
-                                          .compiling = options->compiling, .compiling_context = options->compiling_context};
+                                          .hold = hold_engine, .drop = drop_engine, .keep = keep_code,
+                                          .context = engine,
+                                          .limit_ns = options->compile_limit_ns ? options->compile_limit_ns
+                                                                                : DW_COMPILE_NS,
+                                          .compiling = options->compiling,
+                                          .compiling_context = options->compiling_context};
     return dw_compiler_create(&compiler, &engine->compiler, err);
 }
 

@@ -17,7 +17,8 @@
  *                     references; atomics; unknown instructions, sections and types; imports that the runtime does not have
  *   DW_E_INVALID      imports and entry points with a wrong signature; export names that begin with `__dw_`; a data segment
  *                     outside the memory (and, found by program.c: an element segment outside its table)
- *   DW_E_LIMIT        more of something than limits.h allows; a function that could take too much memory to compile (code_weight.h)
+ *   DW_E_LIMIT        more of something than limits.h allows; a function that could take too much memory to compile
+ *                     (code_weight.h)
  *   DW_E_FORMAT, DW_E_TRUNCATED   damaged bytes. Wasmtime validates a module before it comes here, but nothing here counts on it
  *
  * Threads: pure functions.

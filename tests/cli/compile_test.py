@@ -30,7 +30,8 @@ class Compile(driftwood.Case):
         with open(path, "wb") as file:
             file.write(nested_loops(8000))  # minutes: longer than this test may take
         for json in ((), ("--json",)):
-            result = self.refuse(REFUSED, "run", path, "--message", "go", "--model", "none", "--compile-limit", "1", *json)
+            result = self.refuse(REFUSED, "run", path, "--message", "go", "--model", "none", "--compile-limit", "1",
+                                 *json)
             self.assertIn("deep.wasm: compiling takes longer than 1 s", result.err)
             self.assertIn("the heaviest function, 0, has", result.err)
             self.assertIn("--compile-limit SECONDS gives it more time", result.err)

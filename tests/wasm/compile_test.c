@@ -6,7 +6,8 @@
 enum { DEEP = 1000, DEEPER = 2000 };
 static const uint64_t moment_ns = 1000000;
 
-static const char *const small_wat = "(module (memory 1) (func (export \"driftwood_receive\") (result i32) (i32.const 42)))";
+static const char *const small_wat =
+    "(module (memory 1) (func (export \"driftwood_receive\") (result i32) (i32.const 42)))";
 
 /* A program with loops in loops. `value` makes it another program of the same kind. */
 static test_bytes nested_loops(int depth, int value) {
@@ -137,7 +138,8 @@ static test_bytes repeated(int k, const char *before, int n, const char *piece, 
     size_t size = strlen(before) + strlen(after) + (size_t)n * (strlen(piece) + 1) + (size_t)k * 8 + 400, at = 0;
     char *text = malloc(size);
     assert_non_null(text);
-    at += (size_t)snprintf(text + at, size - at, "(module (memory 1) (table 1 funcref) (type (func (param i32) (result i32))) (type (func (param");
+    at += (size_t)snprintf(text + at, size - at, "(module (memory 1) (table 1 funcref) (type (func (param i32)"
+                                                 " (result i32))) (type (func (param");
     for (int i = 0; i < k; i++) at += (size_t)snprintf(text + at, size - at, " i32");
     at += (size_t)snprintf(text + at, size - at, ") (result");
     for (int i = 0; i < k; i++) at += (size_t)snprintf(text + at, size - at, " i32");
@@ -153,13 +155,14 @@ static test_bytes repeated(int k, const char *before, int n, const char *piece, 
 /* Each is some kilobytes, and would take tens of gigabytes: measured, or more than the 12 that were there. */
 static void what_would_take_too_much_memory_is_refused_and_named(void **state) {
     (void)state;
-    const char *const ten = "local.get 0 local.get 0 local.get 0 local.get 0 local.get 0 local.get 0 local.get 0 local.get 0 local.get 0 local.get 0";
+    const char *const ten = "local.get 0 local.get 0 local.get 0 local.get 0 local.get 0 local.get 0"
+                            " local.get 0 local.get 0 local.get 0 local.get 0";
     const char *const drop_nine = "drop drop drop drop drop drop drop drop drop";
     const struct { const char *before, *piece, *after; int n; } shapes[] = {
-        {ten, "loop (type 1) local.get 0 br_if 0 end", drop_nine, 10000},                     /* loops that carry values */
-        {ten, "local.get 0 if (type 1) drop i32.const 1 else end", drop_nine, 16000},         /* branches that do */
+        {ten, "loop (type 1) local.get 0 br_if 0 end", drop_nine, 10000},                      /* loops that carry */
+        {ten, "local.get 0 if (type 1) drop i32.const 1 else end", drop_nine, 16000},          /* branches */
         {ten, "block (type 1) local.get 0 br_table 0 0 0 0 0 0 0 0 0 0 end", drop_nine, 4000}, /* tables of branches */
-        {"(local i32)", "i32.const 0 i32.const 0 call_indirect (type 0) drop", "local.get 0", 250000}, /* long sequences */
+        {"", "i32.const 0 i32.const 0 call_indirect (type 0) drop", "local.get 0", 250000},     /* long sequences */
     };
     dw_wasm_engine *engine = limited_engine(NULL);
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
@@ -181,8 +184,9 @@ static void a_large_function_as_compilers_make_it_is_taken(void **state) {
     test_handle_traps();
     assert_ok(dw_wasm_engine_create(&(dw_wasm_engine_options){.compile_limit_ns = UINT64_MAX}, &engine, err));
     test_bytes wasm = repeated(1, "(local i32 i32 i32 i32 i32 i32 i32 i32)", 5000,
-                               "block local.get 0 i32.load offset=16 local.tee 2 i32.eqz br_if 0 local.get 2 local.get 1 i32.store offset=8"
-                               " local.get 1 i32.const 12345 i32.add local.set 1 end", "local.get 1");
+                               "block local.get 0 i32.load offset=16 local.tee 2 i32.eqz br_if 0"
+                               " local.get 2 local.get 1 i32.store offset=8 local.get 1 i32.const 12345 i32.add local.set 1"
+                               " end", "local.get 1");
     dw_program *program = NULL;
     assert_ok(dw_program_prepare(engine, wasm.data, wasm.size, &program, err));
     dw_program_release(program);

@@ -95,7 +95,7 @@ typedef struct dw_job {
     /* the engine's own */
     _Atomic bool cancel;
     void *state;
-    void (*wake)(void *context);                /* when the job can be stepped again that could not; NULL: nobody waits */
+    void (*wake)(void *context);                /* it can be stepped again (job.h rule 5); NULL: nobody asks */
     void *wake_context;
 } dw_job;
 
