@@ -130,11 +130,13 @@ static int32_t make_room(uint32_t n_tokens, uint32_t n_bytes) {
 static int32_t no_room(uint32_t n_line) {
     uint32_t limit = tokens_limit(), fixed = chat.n_preface + ANSWER_TOKENS_MAX;
     if (fixed >= limit) {
-        dw_log(DW_LOG_ERROR, "The context of %u tokens has no room for a line: the preface has %u, and an answer may have %u.", limit,
-               chat.n_preface, (uint32_t)ANSWER_TOKENS_MAX);
+        dw_log(DW_LOG_ERROR,
+               "The context of %u tokens has no room for a line: the preface has %u, and an answer may have %u.",
+               limit, chat.n_preface, (uint32_t)ANSWER_TOKENS_MAX);
     } else {
-        dw_log(DW_LOG_ERROR, "That line has %u tokens. The context of %u has room for %u, beside the preface (%u) and an answer (%u).",
-               n_line, limit, limit - fixed, chat.n_preface, (uint32_t)ANSWER_TOKENS_MAX);
+        dw_log(DW_LOG_ERROR,
+               "That line has %u tokens. The context of %u has room for %u, beside the preface (%u) and an answer "
+               "(%u).", n_line, limit, limit - fixed, chat.n_preface, (uint32_t)ANSWER_TOKENS_MAX);
     }
     return DW_E_FULL;
 }

@@ -15,8 +15,10 @@
  *
  * Rules
  * 1. Safe on any code: what is not valid weighs something, and validation is Wasmtime's business.
- * 2. The estimate is never exact. It is made so that no shape that we know of needs much more, and compiled programs
- *    need far less than the limit.
+ * 2. The estimate is never exact. It is made so that compiled programs need far less than the limit, and hostile shapes
+ *    that it counts not much more. One shape it does not see, as that takes the flow of values: where a sum is built up
+ *    and read in branches alone, the optimiser writes it out anew in each. 46 KB of that take 2 GiB, and it grows with
+ *    the square.
  * Threads: a weigher belongs to one thread at a time.
  */
 #ifndef DW_WASM_CODE_WEIGHT_H

@@ -259,7 +259,8 @@ class Lines(Files):
         self.succeed("chat", "--model", model, "--save", file, stdin="hello\n")
         before = pathlib.Path(file).read_bytes()
         self.refuse_line("The context of 2048 has room for ", "ask", file, "x" * 3000, "--model", model)
-        self.refuse_line("That line has 5000 bytes; a line has at most 4095.", "ask", file, "x" * 5000, "--model", model)
+        self.refuse_line("That line has 5000 bytes; a line has at most 4095.",
+                         "ask", file, "x" * 5000, "--model", model)
         self.assertEqual(pathlib.Path(file).read_bytes(), before)
         self.succeed("ask", file, "hello", "--model", model)
 
