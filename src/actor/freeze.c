@@ -167,7 +167,7 @@ out:
 
 /* --- thaw ---------------------------------------------------------------------------------------------------- */
 
-static dw_status check_program(const dw_checkpoint_state *state, const dw_program *program, dw_error *err) {
+static dw_status check_thawed_program(const dw_checkpoint_state *state, const dw_program *program, dw_error *err) {
     const dw_program_info *info = dw_program_info_view(program);
     if (!dw_hash_equal(&info->hash, &state->program)) {
         char wanted[DW_HASH_HEX_BYTES], given[DW_HASH_HEX_BYTES];
@@ -326,7 +326,7 @@ static dw_status thaw_checked(dw_runtime *runtime, dw_checkpoint *checkpoint, co
     dw_actor_section section = {0};
     dw_actor *actor = NULL;
     uint64_t start = dw_os_monotonic_ns();
-    dw_status status = check_program(state, program, err);
+    dw_status status = check_thawed_program(state, program, err);
     if (status == DW_OK) status = dw_state_decode_actor(state->actor, state->actor_bytes, &section, err);
     const dw_actor_birth birth = {.name = options->name ? options->name : state->actor_name,
                                   .arguments = (const char *const *)section.arguments, .observer = options->observer,

@@ -30,7 +30,7 @@ static json_t *json_of_session(const dw_checkpoint_session *s) {
                      dw_json_hash(&s->model.hyperparameters));
 }
 
-static json_t *json_of(const dw_checkpoint *checkpoint, const char *path) {
+static json_t *json_of_checkpoint(const dw_checkpoint *checkpoint, const char *path) {
     const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
     const dw_checkpoint_section *sections;
     size_t n_sections = dw_checkpoint_sections(checkpoint, &sections);
@@ -82,7 +82,7 @@ static void say_sections(const dw_cli *cli, const dw_checkpoint *checkpoint) {
     }
 }
 
-static void say(const dw_cli *cli, const dw_checkpoint *checkpoint, const char *path, uint64_t verify_ns) {
+static void say_checkpoint(const dw_cli *cli, const dw_checkpoint *checkpoint, const char *path, uint64_t verify_ns) {
     const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
     char size[DW_SIZE_TEXT_BYTES], memory[DW_SIZE_TEXT_BYTES], identity[DW_HASH_HEX_BYTES], parent[DW_HASH_HEX_BYTES],
         program[DW_HASH_HEX_BYTES];
@@ -116,8 +116,8 @@ static dw_status run_inspect(dw_cli *cli, const dw_args *args, dw_error *err) {
         verify_ns = dw_os_monotonic_ns() - start;
     }
     if (status != DW_OK) goto out;
-    if (!cli->json) say(cli, checkpoint, path, verify_ns);
-    json_t *object = json_of(checkpoint, path);
+    if (!cli->json) say_checkpoint(cli, checkpoint, path, verify_ns);
+    json_t *object = json_of_checkpoint(checkpoint, path);
     if (object && verify_ns) (void)json_object_set_new(object, "verify_ms", dw_json_ms(verify_ns));
     status = dw_cli_finish(cli, object, err);
 out:
