@@ -26,6 +26,14 @@
 /* Of all tables at the start; and of each that the code changes, at any time. */
 #define DW_PROGRAM_TABLE_ELEMENTS_MAX 1000000u
 #define DW_PROGRAM_CHANGED_TABLES_MAX 16u                /* tables that the code changes */
+#define DW_COMPILE_NS UINT64_C(120000000000)             /* to compile a program, where options name no other bound */
+#define DW_FUNCTION_NESTING_MAX 65536u                   /* blocks in blocks */
+/* Memory to compile one function, as estimated (code_weight.h), and those that are compiled at the same time. Functions
+ * above the third are counted one by one for that. */
+#define DW_FUNCTION_COMPILE_BYTES_MAX (UINT64_C(4) << 30)
+#define DW_COMPILE_BYTES_MAX (UINT64_C(8) << 30)
+#define DW_FUNCTION_HEAVY_BYTES (UINT64_C(64) << 20)
+#define DW_COMPILES_GIVEN_UP_MAX 2u                      /* that run on without anybody who waits for them */
 #define DW_GUEST_STACK_BYTES (UINT64_C(512) << 10)       /* Wasm stack of one call */
 /* Native stack of a thread that runs guests: must exceed DW_GUEST_STACK_BYTES by far. */
 #define DW_WORKER_STACK_BYTES (UINT64_C(4) << 20)

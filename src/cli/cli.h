@@ -89,10 +89,13 @@ typedef struct dw_option {
 #define DW_OPTION_TURN_LIMIT \
     {"turn-limit", DW_OPTION_NUMBER, "SECONDS", \
      "a turn that takes longer is ended and leaves nothing behind; default 600, 0 = none"}
-/* How a verb that has an actor live opens model and device, in the order of --help. */
+#define DW_OPTION_COMPILE_LIMIT \
+    {"compile-limit", DW_OPTION_NUMBER, "SECONDS", \
+     "a program that takes longer to compile is given up; default 120, 0 = none"}
+/* How a verb that has an actor live opens model, device and program, in the order of --help. */
 #define DW_OPTIONS_OF_RUNTIME \
     DW_OPTION_MODEL, DW_OPTION_DEVICE, DW_OPTION_THREADS, DW_OPTION_REPACK, DW_OPTION_KV_BUDGET, DW_OPTION_MEMORY, \
-    DW_OPTION_KV
+    DW_OPTION_COMPILE_LIMIT, DW_OPTION_KV
 #define DW_OPTION_END {NULL, DW_OPTION_FLAG, NULL, NULL}
 
 typedef struct dw_args dw_args;
@@ -235,6 +238,7 @@ typedef struct dw_watch {
     dw_writer emitted;        /* the text itself, as far as there is memory: to see whether a reply repeats it */
     char said[8][160];        /* the program's last lines that were not shown, for when it fails; a ring */
     size_t n_said;
+    char trouble[240];        /* its last line about trouble in this turn; "" = none */
     uint64_t turn_limit_ns;   /* 0 = none */
     bool ended_by_user;       /* a second Ctrl-C in one turn */
     struct dw_interrupter *interrupter;

@@ -6,6 +6,8 @@
 #include "model/gguf/gguf.h"
 #include "os/os.h"
 
+#define NS_PER_SECOND UINT64_C(1000000000)
+
 dw_status dw_path_join(char out[DW_PATH_BYTES], const char *folder, const char *name, dw_error *err) {
     int length = snprintf(out, DW_PATH_BYTES, "%s/%s", folder, name);
     if (length < 0 || length >= DW_PATH_BYTES)
@@ -321,6 +323,22 @@ static dw_status kv_type_asked_for(dw_cli *cli, const dw_args *args, dw_kv_type 
                : dw_cli_usage(cli, err, "--kv is f16, bf16 or q8_0, not \"%.20s\"", text);
 }
 
+/* Compiling takes milliseconds from the cache, and then nothing is told. */
+static void tell_of_compiling(void *context, size_t bytes, dw_status ended) {
+    dw_cli *cli = context;
+    char size[DW_SIZE_TEXT_BYTES];
+    if (bytes > 0) dw_cli_progress(cli, "compiling a program of %s ...", dw_size_text(bytes, size));
+    else dw_cli_progress(cli, NULL);
+    if (ended != DW_E_DEADLINE) return;
+    dw_cli_hint(cli, "--compile-limit SECONDS gives it more time, 0 all that it takes; what is compiled once is kept.");
+}
+
+/* --compile-limit for the runtime: there 0 means the default. */
+static uint64_t compile_limit(const dw_args *args) {
+    uint64_t seconds = dw_args_number(args, "compile-limit", DW_COMPILE_NS / NS_PER_SECOND);
+    return seconds == 0 || seconds > UINT64_MAX / NS_PER_SECOND ? UINT64_MAX : seconds * NS_PER_SECOND;
+}
+
 /* Without models. */
 static dw_status open_bare_runtime(dw_cli *cli, const dw_args *args, dw_kv_type otherwise, dw_runtime **out,
                                    dw_error *err) {
@@ -328,7 +346,9 @@ static dw_status open_bare_runtime(dw_cli *cli, const dw_args *args, dw_kv_type 
     uint64_t threads = dw_args_number(args, "threads", 0);
     if (threads > 4096) return dw_cli_usage(cli, err, "--threads must be at most 4096");
     dw_runtime_options options = {.device = dw_args_text(args, "device"), .threads = (unsigned)threads,
-                                  .repack = dw_args_flag(args, "repack")};
+                                  .repack = dw_args_flag(args, "repack"),
+                                  .compile_limit_ns = compile_limit(args),
+                                  .compiling = tell_of_compiling, .compiling_context = cli};
     dw_status status = dw_args_bytes(cli, args, "kv-budget", &options.kv_bytes_max, err);
     if (status == DW_OK) status = dw_args_bytes(cli, args, "memory", &options.memory_bytes_max, err);
     if (status == DW_OK) status = kv_type_asked_for(cli, args, otherwise, &options.kv_type, err);

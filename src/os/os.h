@@ -189,6 +189,9 @@ typedef struct dw_os_condition dw_os_condition;
 dw_status dw_os_thread_create(const char *name, size_t stack_bytes, void (*run)(void *argument), void *argument,
                               dw_os_thread **out, dw_error *err) DW_MUST_USE;
 void dw_os_thread_join(dw_os_thread *thread); /* waits and frees; NULL is a no-op */
+/* Frees, and lets the thread run on by itself: nobody can wait for it any more, and the end of the process ends it.
+ * NULL is a no-op. */
+void dw_os_thread_detach(dw_os_thread *thread);
 
 dw_status dw_os_mutex_create(dw_os_mutex **out, dw_error *err) DW_MUST_USE;
 void dw_os_mutex_destroy(dw_os_mutex *mutex);

@@ -17,6 +17,7 @@ struct dw_os_thread {
     void (*run)(void *argument);
     void *argument;
     char name[THREAD_NAME_BYTES];
+    atomic_uint holders; /* who still reads this: the thread while it starts, and who made it */
 };
 
 struct dw_os_mutex {
@@ -39,10 +40,17 @@ static void must(int failure) {
 
 /* --- threads ---------------------------------------------------------------------------------------------------- */
 
+static void let_thread_go(dw_os_thread *thread) {
+    if (atomic_fetch_sub(&thread->holders, 1) == 1) free(thread);
+}
+
 static void *thread_main(void *context) {
     dw_os_thread *thread = context;
+    void (*run)(void *argument) = thread->run;
+    void *argument = thread->argument;
     dw_os_sys_name_this_thread(thread->name);
-    thread->run(thread->argument);
+    let_thread_go(thread);
+    run(argument);
     return NULL;
 }
 
@@ -68,6 +76,7 @@ dw_status dw_os_thread_create(const char *name, size_t stack_bytes, void (*run)(
     if (!thread) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a thread");
     thread->run = run;
     thread->argument = argument;
+    atomic_init(&thread->holders, 2);
     strncpy(thread->name, name, sizeof thread->name - 1);
     int failure = dw_os_faulted(DW_FAULT_THREAD) ? errno : start_thread(thread, stack_bytes);
     if (failure) {
@@ -81,7 +90,13 @@ dw_status dw_os_thread_create(const char *name, size_t stack_bytes, void (*run)(
 void dw_os_thread_join(dw_os_thread *thread) {
     if (!thread) return;
     must(pthread_join(thread->id, NULL));
-    free(thread);
+    let_thread_go(thread);
+}
+
+void dw_os_thread_detach(dw_os_thread *thread) {
+    if (!thread) return;
+    must(pthread_detach(thread->id));
+    let_thread_go(thread);
 }
 
 /* --- mutexes ---------------------------------------------------------------------------------------------------- */

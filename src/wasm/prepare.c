@@ -208,6 +208,9 @@ static dw_status check(const dw_module *module, dw_prepared *out, dw_error *err)
     if (status == DW_OK) status = check_data(module, out, err);
     if (status == DW_OK) status = check_drops(module, out, err);
     if (status == DW_OK) status = dw_advise(module, &out->advice, err);
+    out->heaviest = module->heaviest;
+    out->weight = module->weight;
+    out->heavy_weight = module->heavy_weight;
     return status;
 }
 

@@ -25,7 +25,8 @@
  *   DW_E_INVALID      imports and entry points with a wrong signature; a command that is an actor too (prepare_advice.h);
  *                     export names that begin with `__dw_`; a data segment outside the memory (and, found by program.c: an
  *                     element segment outside its table)
- *   DW_E_LIMIT        more of something than limits.h allows
+ *   DW_E_LIMIT        more of something than limits.h allows; a function that could take too much memory to compile
+ *                     (code_weight.h)
  *   DW_E_FORMAT, DW_E_TRUNCATED   damaged bytes. Wasmtime validates a module before it comes here, but nothing here counts on it
  *
  * Threads: pure functions.
@@ -76,6 +77,8 @@ typedef struct dw_prepared {
     dw_prepared_drop *drops;            /* [n_drops] in the order of their exports */
     uint32_t n_drops;
     uint64_t memory_bytes, memory_bytes_max;
+    dw_function_size heaviest;
+    uint64_t weight, heavy_weight;      /* as in module_reader.h */
     uint32_t advice;                    /* DW_ADVICE_* of wasm.h */
     bool has_start, has_receive, has_start_command, has_initialize, has_constructors, imports_enter;
 } dw_prepared;
