@@ -77,9 +77,22 @@ static dw_status read_types(dw_reader *reader, dw_module *module, dw_error *err)
     return status;
 }
 
-/* Only functions: an imported memory, table or global would be state that belongs to somebody else. */
+/* An imported memory, table or global would be state that belongs to somebody else. */
+static dw_status refuse_imported_object(const dw_import *import, uint8_t kind, uint64_t at, dw_error *err) {
+    static const struct { const char *name, *mend; } kinds[] = {
+        [DW_KIND_TABLE] = {"table", "link without --import-table"},
+        [DW_KIND_MEMORY] = {"memory", "link without --import-memory (AssemblyScript: --importMemory)"},
+        [DW_KIND_GLOBAL] = {"global", "link a program, not a library (-shared) or a part of one"},
+        {"tag", "nobody outside throws"},
+    };
+    char a[DW_NAME_TEXT_BYTES], b[DW_NAME_TEXT_BYTES];
+    bool known = kind < sizeof kinds / sizeof kinds[0];
+    return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the module imports the %s %s.%s; only functions can be imported%s%s",
+                      known ? kinds[kind].name : "object", dw_span_text(&import->module, a),
+                      dw_span_text(&import->name, b), known ? ": " : "", known ? kinds[kind].mend : "");
+}
+
 static dw_status read_imports(dw_reader *reader, dw_module *module, dw_error *err) {
-    static const char *const kinds[] = {"function", "table", "memory", "global", "tag"};
     dw_status status = read_item_count(reader, 0, sizeof *module->imports, &module->n_imports,
                                        (void **)&module->imports, err);
     for (uint32_t i = 0; status == DW_OK && i < module->n_imports; i++) {
@@ -89,13 +102,7 @@ static dw_status read_imports(dw_reader *reader, dw_module *module, dw_error *er
         uint64_t at = reader->offset;
         uint8_t kind = dw_read_u8(reader);
         if (reader->status != DW_OK) return bad(reader, "an import is cut short", err);
-        if (kind != DW_KIND_FUNCTION) {
-            char a[DW_NAME_TEXT_BYTES], b[DW_NAME_TEXT_BYTES];
-            return dw_fail_at(err, DW_E_UNSUPPORTED, at,
-                              "the module imports the %s %s.%s; only functions can be imported",
-                              kind < 5 ? kinds[kind] : "object", dw_span_text(&import->module, a),
-                              dw_span_text(&import->name, b));
-        }
+        if (kind != DW_KIND_FUNCTION) return refuse_imported_object(import, kind, at, err);
         import->type = dw_read_leb_u32(reader);
         if (reader->status != DW_OK) return bad(reader, "an import is cut short", err);
     }
@@ -475,7 +482,8 @@ static dw_status read_module(const dw_span *wasm, dw_module *module, dw_error *e
     if (!found || memcmp(found, header, 4) != 0) return dw_fail_at(err, DW_E_FORMAT, 0, "not a WebAssembly binary");
     if (memcmp(found, header, sizeof header) != 0)
         return dw_fail_at(err, DW_E_UNSUPPORTED, 4,
-                          "not a core WebAssembly module of version 1 (components are not supported)");
+                          "not a core WebAssembly module of version 1 (components are not supported: build for "
+                          "wasm32-wasip1)");
     dw_status status = read_sections(&reader, wasm, module, err);
     return status == DW_OK ? complete_functions(module, err) : status;
 }

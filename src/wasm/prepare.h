@@ -50,7 +50,7 @@
 #define DW_NAME_SEGMENT "__dw_s"  /* and a number */
 enum { DW_NAME_NUMBERED_BYTES = 20 };
 /* Number of this rewriting: compiled code of another one is not used. */
-#define DW_PREPARE_VERSION 4
+#define DW_PREPARE_VERSION 5
 
 /* An active data segment: what image 0 holds at `at`. */
 typedef struct dw_prepared_segment { uint32_t at; dw_span bytes; } dw_prepared_segment;

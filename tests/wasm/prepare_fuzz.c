@@ -38,6 +38,7 @@ static void check_rewritten(const uint8_t *data, size_t size, const dw_prepared 
     uint32_t n_added = 1 + prepared->n_globals + prepared->n_tables + prepared->n_functions + prepared->n_drops;
     assert(after.n_exports == before.n_exports + n_added + before.has_start);
     (void)n_added;
+    assert((prepared->advice & ~(uint32_t)DW_ADVICE_ALL) == 0);
     for (uint32_t i = 0; i < prepared->n_tables; i++) assert(prepared->tables[i].max <= DW_PROGRAM_TABLE_ELEMENTS_MAX);
     for (uint32_t i = 0; i < prepared->n_functions; i++)
         assert(prepared->functions[i] < before.n_functions && (i == 0 || prepared->functions[i - 1] < prepared->functions[i]));

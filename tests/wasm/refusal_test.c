@@ -10,9 +10,11 @@ typedef struct refusal { const char *wat; dw_status status; const char *reason; 
 
 static const refusal refusals[] = {
     /* state that is not the program's own */
-    {"(module (import \"env\" \"memory\" (memory 1)))", DW_E_UNSUPPORTED, "imports the memory env.memory"},
+    {"(module (import \"env\" \"memory\" (memory 1)))", DW_E_UNSUPPORTED,
+     "imports the memory env.memory; only functions can be imported: link without --import-memory"},
     {"(module (import \"env\" \"t\" (table 1 funcref)) (memory 1))", DW_E_UNSUPPORTED, "imports the table env.t"},
     {"(module (import \"env\" \"g\" (global i32)) (memory 1))", DW_E_UNSUPPORTED, "imports the global env.g"},
+    {"(module (import \"env\" \"x\" (tag)) (memory 1))", DW_E_UNSUPPORTED, "imports the tag env.x"},
     /* memories */
     {"(module (func))", DW_E_UNSUPPORTED, "has 0 memories"},
     {"(module (memory 1) (memory 1))", DW_E_UNSUPPORTED, "has 2 memories"},
@@ -138,7 +140,7 @@ static void bytes_that_are_no_module_are_refused(void **state) {
     static const uint8_t component[] = {0, 'a', 's', 'm', 0x0D, 0, 1, 0};
     expect_refused("", 0, DW_E_INVALID, "not a valid");
     expect_refused("#!/bin/sh\n", 10, DW_E_INVALID, "not a valid");
-    expect_refused(component, sizeof component, DW_E_UNSUPPORTED, "components are not supported");
+    expect_refused(component, sizeof component, DW_E_UNSUPPORTED, "components are not supported: build for wasm32-wasip1");
 }
 
 /* (module (type $t (func)) (memory 1) (elem declare func $f) (func $f (drop (block (result (ref $t)) (ref.func $f)))))
