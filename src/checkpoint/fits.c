@@ -33,6 +33,9 @@ static dw_status fits_geometry(const dw_checkpoint_session *session, const dw_mo
     if (session->n_tokens > info->context_tokens)
         return dw_fail(err, DW_E_MISMATCH, "%" PRIu32 " tokens do not fit the model's context of %" PRIu32 " here: open it with a longer one", session->n_tokens,
                        info->context_tokens);
+    if (session->n_logits != 0 && session->n_logits != info->n_vocab)
+        return dw_fail(err, DW_E_MISMATCH, "%" PRIu32 " logits for a vocabulary of %" PRIu32, session->n_logits,
+                       info->n_vocab);
     for (uint32_t i = 0; i < session->n_tokens; i++) {
         if (session->tokens[i] < 0 || (uint32_t)session->tokens[i] >= info->n_vocab)
             return dw_fail(err, DW_E_MISMATCH, "token %" PRIu32 " is %" PRId32 ", outside the vocabulary of %" PRIu32,

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "wasm/wasi.h"
+#include "wasm/prepare_advice.h"
+#include "wasm/prepare_imports.h"
 #include "wasm/wasm.h"
 
 /* --- conditions ------------------------------------------------------------------------------------------------ */
@@ -96,41 +97,13 @@ static dw_status check_globals(const dw_module *module, dw_prepared *out, dw_err
     return DW_OK;
 }
 
-static dw_status check_import(const dw_module *module, const dw_import *import, dw_prepared *out, dw_error *err) {
-    char a[DW_NAME_TEXT_BYTES], b[DW_NAME_TEXT_BYTES];
-    const char *params = NULL, *results = NULL;
-    if (dw_span_is(&import->module, DW_WASI_MODULE)) {
-        const dw_wasi_function *function = dw_wasi_find(&import->name);
-        if (function) {
-            params = function->params;
-            results = function->results;
-        }
-    } else if (dw_span_is(&import->module, DW_ENTER_MODULE) && dw_span_is(&import->name, DW_ENTER_NAME)) {
-        params = DW_ENTER_PARAMS;
-        results = DW_ENTER_RESULTS;
-        out->imports_enter = true;
-    }
-    dw_span_text(&import->module, a);
-    dw_span_text(&import->name, b);
-    if (!params) return dw_fail(err, DW_E_UNSUPPORTED, "the module imports %s.%s, which this runtime does not have", a, b);
-    if (import->type >= module->n_types) return dw_fail(err, DW_E_FORMAT, "the module is damaged: import %s.%s has no type", a, b);
-    if (!dw_signature_is(&module->types[import->type], params, results))
-        return dw_fail(err, DW_E_INVALID, "the module imports %s.%s with a wrong signature", a, b);
-    return DW_OK;
-}
-
-static dw_status check_imports(const dw_module *module, dw_prepared *out, dw_error *err) {
-    dw_status status = DW_OK;
-    for (uint32_t i = 0; status == DW_OK && i < module->n_imports; i++) status = check_import(module, &module->imports[i], out, err);
-    return status;
-}
-
 /* The functions that the host calls, with the signatures it calls them by. */
 static dw_status check_entry_point(const dw_module *module, const dw_export *export, dw_prepared *out, dw_error *err) {
     const struct { const char *name, *results, *text; bool *found; } entries[] = {
         {"driftwood_receive", "i", "() -> i32", &out->has_receive},
         {"_initialize", "", "() -> ()", &out->has_initialize},
         {"_start", "", "() -> ()", &out->has_start_command},
+        {"__wasm_call_ctors", "", "() -> ()", &out->has_constructors},
     };
     for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
         if (!dw_span_is(&export->name, entries[i].name)) continue;
@@ -194,10 +167,11 @@ static dw_status check(const dw_module *module, dw_prepared *out, dw_error *err)
     out->memory_bytes_max = dw_min_u64(module->memory_pages_max, pages_max) * DW_WASM_PAGE_BYTES;
     status = check_tables(module, out, err);
     if (status == DW_OK) status = check_globals(module, out, err);
-    if (status == DW_OK) status = check_imports(module, out, err);
+    if (status == DW_OK) status = dw_check_imports(module, &out->imports_enter, err);
     if (status == DW_OK) status = check_exports(module, out, err);
     if (status == DW_OK) status = check_start(module, out, err);
     if (status == DW_OK) status = check_data(module, out, err);
+    if (status == DW_OK) status = dw_advise(module, &out->advice, err);
     return status;
 }
 

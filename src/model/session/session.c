@@ -16,6 +16,7 @@ void dw_session_check_locked(const dw_session *session) {
     assert(session->n_prefilled <= session->n_rows && session->n_rows <= session->n_tokens);
     assert(session->n_prefilled == 0 || !session->fast);
     assert(!session->from_file || session->n_rows > 0);
+    assert(!session->logits || (session->n_rows > 0 && session->n_rows == session->n_tokens));
     assert(dw_kv_rows(session->pool->arena, session->slot) == session->n_rows);
 #endif
 }
@@ -56,7 +57,10 @@ static dw_status session_append_locked(dw_session *session, const int32_t *token
         session->tokens = larger;
         session->capacity = capacity;
     }
-    if (n > 0) memcpy(session->tokens + session->n_tokens, tokens, n * sizeof tokens[0]);
+    if (n > 0) {
+        memcpy(session->tokens + session->n_tokens, tokens, n * sizeof tokens[0]);
+        dw_session_drop_logits_locked(session);
+    }
     session->n_tokens = need;
     return DW_OK;
 }
@@ -66,6 +70,7 @@ static void session_cut_locked(dw_session *session, uint32_t n_tokens, uint32_t 
     if (n_tokens < session->n_tokens) session->n_tokens = n_tokens;
     if (n_rows > session->n_tokens) n_rows = session->n_tokens;
     if (n_rows >= session->n_rows) return;
+    dw_session_drop_logits_locked(session);
     session->n_rows = n_rows;
     if (session->n_prefilled > n_rows) session->n_prefilled = n_rows;
     if (n_rows > 0) {
@@ -159,6 +164,7 @@ static dw_status session_make(dw_session_pool *pool, dw_session **out, dw_error 
 /* Of a session without slot, that nobody else has seen. */
 static void session_discard(dw_session *session) {
     if (session == NULL) return;
+    dw_logits_release(session->logits);
     free(session->tokens);
     dw_session_pool_release(session->pool);
     free(session);
@@ -279,6 +285,7 @@ dw_status dw_session_use_now(const dw_session *session, dw_session_use *out, dw_
     dw_os_mutex_lock(session->pool->lock);
     dw_status status = dw_kv_use_now(session->pool->arena, session->slot, &use, err);
     uint32_t n_rows = session->n_rows;
+    out->logits_bytes = session->logits != NULL ? session->pool->options.n_vocab * sizeof(float) : 0;
     dw_os_mutex_unlock(session->pool->lock);
     if (status != DW_OK) return status;
     out->kv_bytes = n_rows * dw_session_pool_bytes_per_token(session->pool);
@@ -363,12 +370,38 @@ dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) 
     child->from_file = session->from_file;
     status = session_check_room_locked(session->pool, err);
     if (status == DW_OK) status = dw_kv_fork(session->pool->arena, session->slot, session->n_rows, &child->slot, err);
+    if (status == DW_OK) dw_session_inherit_logits_locked(child, session);
     if (status == DW_OK) session_enlist_locked(child);
     dw_os_mutex_unlock(session->pool->lock);
 out:
     if (status != DW_OK) session_discard(child);
     else *out = child;
     return status;
+}
+
+/* Before it is enlisted: its log, class and number of rows are set. */
+static dw_status session_restore_logits(dw_session *session, const dw_session_image *image, dw_error *err) {
+    uint32_t n_vocab = session->pool->options.n_vocab;
+    if (image->n_logits == 0) return DW_OK;
+    dw_status status = dw_session_make_logits(session, &session->logits, err);
+    if (status == DW_OK) memcpy(session->logits->values, image->logits, n_vocab * sizeof image->logits[0]);
+    return status;
+}
+
+static dw_status session_check_image(const dw_session_pool *pool, const dw_session_image *image, dw_error *err) {
+    uint32_t n_vocab = pool->options.n_vocab;
+    if (image->n_rows > image->n_tokens) {
+        return dw_fail(err, DW_E_FORMAT, "%u KV rows for %u tokens", image->n_rows, image->n_tokens);
+    }
+    if (image->n_prefilled > image->n_rows) {
+        return dw_fail(err, DW_E_FORMAT, "%u prefilled rows of %u", image->n_prefilled, image->n_rows);
+    }
+    if (image->n_logits == 0) return DW_OK;
+    if (image->n_logits != n_vocab) {
+        return dw_fail(err, DW_E_FORMAT, "%u logits for a vocabulary of %u", image->n_logits, n_vocab);
+    }
+    bool has_row = image->n_rows > 0 && image->n_rows == image->n_tokens;
+    return has_row ? DW_OK : dw_fail(err, DW_E_FORMAT, "logits of a last row that is not there");
 }
 
 /* In the order of areas. NULL: no memory. */
@@ -385,9 +418,8 @@ dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *imag
     *out = NULL;
     dw_session *session = NULL;
     uint64_t *offsets = NULL;
-    if (image->n_rows > image->n_tokens) return dw_fail(err, DW_E_FORMAT, "%u KV rows for %u tokens", image->n_rows, image->n_tokens);
-    if (image->n_prefilled > image->n_rows) return dw_fail(err, DW_E_FORMAT, "%u prefilled rows of %u", image->n_prefilled, image->n_rows);
-    dw_status status = session_make(pool, &session, err);
+    dw_status status = session_check_image(pool, image, err);
+    if (status == DW_OK) status = session_make(pool, &session, err);
     if (status == DW_OK) status = dw_session_check_tokens(session, image->tokens, image->n_tokens, err);
     if (status == DW_OK) status = dw_session_append(session, image->tokens, image->n_tokens, err);
     if (status == DW_OK && (offsets = session_offsets_of(image, pool->options.kv.n_layers)) == NULL)
@@ -401,6 +433,8 @@ dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *imag
     session->from_file = image->n_rows > 0;
     session->owner = image->owner;
     session->priority = image->priority;
+    status = session_restore_logits(session, image, err);
+    if (status != DW_OK) goto out;
     dw_os_mutex_lock(pool->lock);
     status = session_check_room_locked(pool, err);
     if (status == DW_OK)

@@ -2,6 +2,7 @@
  *
  *   session   one conversation with one model: a log of tokens, KV rows for a prefix of the log, sampler state
  *   pending   the tokens of the log that have no KV row yet; the next evaluation takes them first
+ *   logits    of the last row, [n_vocab] f32, held for a draw that comes next
  *   slot      where a session's rows lie in the pool's arena (kv.h)
  *   pool      the sessions of one model, the arena of their rows, and the budget for what the rows take. A pool needs
  *             no weights: its sessions stay while their model is closed, and go on when it is open again (model.h)
@@ -27,7 +28,12 @@
  *    computed with the same bits: prefilled ones, of exact sessions, in place of rows that were prefilled themselves. What remains is at
  *    least one whole chunk. A fast session takes any committed rows while it has none of its own. Rows that came from a file are given to
  *    sessions of the same owner alone: nobody but him has reason to trust that file.
- * 5. No function below may be called while a job of that session is with the engine, but for dw_session_pool_of and dw_session_model.
+ * 5. Logits are held because somebody asked for them (engine.h), and only while every token has its row: a log that
+ *    grows or is cut drops them, and so does whatever takes rows away. A draw from held logits is what it would have
+ *    been when they were computed. Without them the last row is computed again, in another shape. They are state: a
+ *    fork has them too, a rollback puts them back.
+ * 6. No function below may be called while a job of that session is with the engine, but for dw_session_pool_of and
+ *    dw_session_model.
  * Threads: each session is used by one thread at a time, different sessions of a pool by different threads at once. What one session does
  * to another (sharing, eviction) is done under the pool's lock.
  */
@@ -45,6 +51,7 @@
 
 typedef struct dw_session_pool dw_session_pool;
 typedef struct dw_session dw_session;
+typedef struct dw_logits dw_logits; /* counted, never changed */
 typedef struct dw_model dw_model; /* model.h; only its address is used here */
 
 typedef struct dw_session_pool_options {
@@ -63,13 +70,18 @@ dw_status dw_session_pool_create(const dw_session_pool_options *options, dw_devi
 dw_session_pool *dw_session_pool_retain(dw_session_pool *pool);
 void dw_session_pool_release(dw_session_pool *pool); /* NULL: nothing */
 
-/* KV rows of all sessions. kv_bytes counts each session's rows as if it were alone. own_bytes is memory that one session holds,
- * shared_bytes what several do, counted once: together what the rows take. Rows that a checkpoint's file holds take none. text_bytes is memory
- * for texts that are being embedded: beside the budget, bounded by DW_EMBED_SLOTS_MAX contexts.
- * When an evaluation would take more than the budget, idle fast sessions lose their rows: lowest class first, among these the one longest
- * unused, and never one of a higher class than the session that asks. Their tokens stay, pending. An exact session's rows stay, because
- * recomputed they may have other bits. If that is not enough, the job ends with DW_E_FULL. */
-typedef struct dw_session_pool_use { uint64_t sessions, kv_bytes, own_bytes, shared_bytes, text_bytes, budget_bytes, evictions, refused; } dw_session_pool_use;
+/* KV rows of all sessions, and the logits that they hold. kv_bytes counts each session's rows as if it were alone.
+ * own_bytes is memory that one session holds, shared_bytes what several do, counted once: together what the rows take.
+ * Rows that a checkpoint's file holds take none. logits_bytes is what held logits take; those that sessions share count
+ * once. The budget bounds rows and logits together. text_bytes is memory for texts that are being embedded: beside the
+ * budget, bounded by DW_EMBED_SLOTS_MAX contexts.
+ * When an evaluation, or logits that are to be held, would take more than the budget, idle fast sessions lose their
+ * rows and logits: lowest class first, among these the one longest unused, and never one of a higher class than the
+ * session that asks. Their tokens stay, pending. An exact session's rows stay, because recomputed they may have other
+ * bits. If that is not enough, the job ends with DW_E_FULL. */
+typedef struct dw_session_pool_use {
+    uint64_t sessions, kv_bytes, own_bytes, shared_bytes, logits_bytes, text_bytes, budget_bytes, evictions, refused;
+} dw_session_pool_use;
 void dw_session_pool_use_now(const dw_session_pool *pool, dw_session_pool_use *out); /* any thread */
 
 /* --- sessions ------------------------------------------------------------------------------------------------ */
@@ -107,6 +119,18 @@ bool dw_session_is_granted(const dw_session *session);
 /* Leading rows, <= dw_session_rows; 0 for a fast session. */
 uint32_t dw_session_prefilled(const dw_session *session);
 
+/* The logits that it holds, [*n] with *n = n_vocab: borrowed until its next change, and while others use the pool's
+ * sessions only if it is kept. NULL and *n = 0: none. */
+const float *dw_session_logits(const dw_session *session, uint32_t *n);
+
+/* A reference to the logits that a session holds at a moment, for a rollback. NULL: it holds none. Released before the
+ * session is destroyed. */
+dw_logits *dw_session_note_logits(dw_session *session);
+/* Lets a session, whose log and rows are again what they were at that moment, hold what it held then. A fast session
+ * that has lost rows since holds none. `noted` stays the caller's; NULL: nothing was held. */
+void dw_session_put_logits_back(dw_session *session, dw_logits *noted);
+void dw_logits_release(dw_logits *noted); /* NULL: nothing */
+
 /* Shortens the log to n tokens (DW_E_RANGE above its length); rows beyond are dropped. */
 dw_status dw_session_rewind(dw_session *session, uint32_t n_tokens, dw_error *err) DW_MUST_USE;
 /* Back to n_tokens of which at most n_rows keep their rows; the others are pending again. */
@@ -114,7 +138,8 @@ dw_status dw_session_rewind_rows(dw_session *session, uint32_t n_tokens, uint32_
 /* Makes the log equal to tokens[n]: keeps the common prefix, drops the rest, appends the new ones as pending. *n_reused tokens have rows then:
  * its own, and those that a fast session shares. An exact one shares when a job begins, because until then it could still be rewound. */
 dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n_tokens, uint32_t *n_reused, dw_error *err) DW_MUST_USE;
-/* A second session with the same past; shares the committed rows' pages. Nothing is copied but the log. */
+/* A second session with the same past; shares the committed rows' pages and the held logits. Nothing is copied but
+ * the log. */
 dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) DW_MUST_USE;
 
 /* --- for checkpoints ----------------------------------------------------------------------------------------- */
@@ -131,6 +156,8 @@ typedef struct dw_session_image {
     const int32_t *tokens; uint32_t n_tokens; uint32_t n_rows;
     dw_backing *backing;              /* retained; mapped privately in place, not read */
     const dw_kv_source *layers;       /* [n_layers] */
+    const float *logits;              /* [n_logits], copied */
+    uint32_t n_logits;                /* n_vocab, or 0: none are held. Not 0 only where n_rows == n_tokens */
     dw_sampler_state sampler;
     bool fast;
     bool granted;                     /* only where the image is trusted */
@@ -146,8 +173,12 @@ dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *imag
 void dw_session_keep(dw_session *session);
 void dw_session_let_go(dw_session *session);
 
-/* Bytes of a session: all rows; memory that only this session holds, so would be free without it; the rest of the rows' bytes. */
-typedef struct dw_session_use { uint64_t kv_bytes, own_bytes, shared_bytes; uint32_t extents; } dw_session_use;
+/* Bytes of a session: all rows; memory that only this session holds, so would be free without it; the rest of the rows'
+ * bytes; held logits, as if it were alone. */
+typedef struct dw_session_use {
+    uint64_t kv_bytes, own_bytes, shared_bytes, logits_bytes;
+    uint32_t extents;
+} dw_session_use;
 dw_status dw_session_use_now(const dw_session *session, dw_session_use *out, dw_error *err) DW_MUST_USE;
 
 #endif

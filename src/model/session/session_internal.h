@@ -28,8 +28,16 @@ struct dw_session_pool {
     bool has_origin;             /* whose rows these are, noted when the pool was kept */
     dw_model_fingerprint origin;
     uint64_t evictions, refused;
+    uint64_t logits_bytes;       /* of all blocks of held logits, each counted once */
     uint64_t text_bytes;         /* of the arena's held bytes: rows of texts that are being embedded, which the budget does not bound */
     uint64_t session_ids, uses;  /* the last ones given */
+};
+
+/* Counted under the pool's lock. Whoever made them writes them before a session holds them; nobody does afterwards. */
+struct dw_logits {
+    dw_session_pool *pool;       /* not retained: some session of it outlives each reference */
+    uint32_t references;
+    float values[];              /* [n_vocab] */
 };
 
 struct dw_session {
@@ -40,6 +48,7 @@ struct dw_session {
     uint32_t n_tokens, capacity;
     uint32_t n_rows;             /* evaluated prefix */
     uint32_t n_prefilled;        /* of these; 0 for a fast session */
+    dw_logits *logits;           /* of the last row, or NULL; only where n_rows == n_tokens */
     dw_sampler_state sampler;
     bool fast, granted;
     bool from_file;              /* some of its rows are a checkpoint's */
@@ -75,7 +84,19 @@ dw_status dw_session_bind_again(dw_session *session, dw_buffer **buffer, uint64_
 /* Rows up to n_rows have been evaluated: all those of one chunk in one call. */
 void dw_session_commit(dw_session *session, uint32_t n_rows);
 
-/* budget.c, lock held: makes sure that rows from first_row, which is at most the number of rows that there are, up to n_rows may be written.
+/* logits.c. A block for logits of this session, not held yet: the caller's, who writes values[n_vocab]. Room for it is
+ * made in the budget: DW_E_FULL. */
+dw_status dw_session_make_logits(dw_session *session, dw_logits **out, dw_error *err) DW_MUST_USE;
+/* The session's from now on, instead of those that it held; the caller keeps his reference. Every token has its row. */
+void dw_session_hold_logits(dw_session *session, dw_logits *logits);
+/* Lock held. The log or the rows are about to change. */
+void dw_session_drop_logits_locked(dw_session *session);
+/* Lock held, for a child with the same log and rows that holds none. */
+void dw_session_inherit_logits_locked(dw_session *child, const dw_session *parent);
+
+/* budget.c, lock held: memory beside what is held, which others give up if need be. DW_E_FULL, naming `what`. */
+dw_status dw_session_make_room_locked(dw_session *session, uint64_t bytes, const char *what, dw_error *err) DW_MUST_USE;
+/* Lock held: makes sure that rows from first_row, which is at most the number of rows, up to n_rows may be written.
  * DW_E_FULL, and then the session is as it was. */
 dw_status dw_session_reserve_locked(dw_session *session, uint32_t first_row, uint32_t n_rows, dw_error *err) DW_MUST_USE;
 

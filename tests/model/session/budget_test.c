@@ -1,6 +1,7 @@
 /* What KV rows take, and the budget: who gives way in which order, what is refused, and what both leave behind. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -181,7 +182,9 @@ static void what_does_not_fit_is_refused_and_leaves_the_session_as_it_was(void *
     dw_error err = {0};
     assert_int_equal(forward(asks, tokens, 96, &job, &err), DW_E_FULL);
     char expected[DW_ERROR_TEXT_BYTES];
-    snprintf(expected, sizeof expected, "KV rows take %llu of %llu bytes, %llu more are needed", (unsigned long long)(384 * row_bytes), (unsigned long long)(400 * row_bytes),
+    snprintf(expected, sizeof expected,
+             "KV rows and held logits take %llu of %llu bytes, %llu more are needed for KV rows",
+             (unsigned long long)(384 * row_bytes), (unsigned long long)(400 * row_bytes),
              (unsigned long long)(96 * row_bytes));
     if (strncmp(err.text, expected, strlen(expected)) != 0) fail_msg("%s, not %s", err.text, expected);
     uint32_t n = 0;
@@ -273,6 +276,37 @@ static void texts_in_the_middle_take_nothing_from_sessions(void **state) {
     dw_session_destroy(session);
 }
 
+typedef struct watcher { atomic_bool stop; uint64_t rows_bytes_most; } watcher;
+
+static void watch_rows(void *argument) {
+    watcher *w = argument;
+    while (!atomic_load(&w->stop)) {
+        dw_session_pool_use use = use_now();
+        w->rows_bytes_most = dw_max_u64(w->rows_bytes_most, use.own_bytes + use.shared_bytes);
+    }
+}
+
+/* Also while a chunk of it is computed, seen by another thread. There are no sessions. */
+static void rows_of_a_text_never_count_as_rows_of_sessions(void **state) {
+    (void)state;
+    open_model(320);
+    static int32_t text[800];
+    static float vector[512];
+    make_tokens(text, 800, 1);
+    dw_embed_text one = {text, 800, vector};
+    watcher w = {false, 0};
+    dw_os_thread *thread = NULL;
+    dw_error err = {0};
+    if (dw_os_thread_create("watcher", 1 << 20, watch_rows, &w, &thread, &err) != DW_OK) fail_msg("%s", err.text);
+    for (int i = 0; i < 4; i++) {
+        dw_job job = {.kind = DW_JOB_EMBED, .model = model, .texts = &one, .n_texts = 1, .pooling = DW_POOLING_MEAN};
+        if (dw_job_run(&job, &err) != DW_OK) fail_msg("%s", err.text);
+    }
+    atomic_store(&w.stop, true);
+    dw_os_thread_join(thread);
+    assert_int_equal(w.rows_bytes_most, 0);
+}
+
 static void what_is_shared_needs_no_room(void **state) {
     (void)state;
     open_model(700);
@@ -302,6 +336,7 @@ int main(void) {
         cmocka_unit_test_teardown(what_does_not_fit_is_refused_and_leaves_the_session_as_it_was, close_model),
         cmocka_unit_test_teardown(a_last_row_that_cannot_be_computed_again_stays, close_model),
         cmocka_unit_test_teardown(texts_in_the_middle_take_nothing_from_sessions, close_model),
+        cmocka_unit_test_teardown(rows_of_a_text_never_count_as_rows_of_sessions, close_model),
         cmocka_unit_test_teardown(what_is_shared_needs_no_room, close_model),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
