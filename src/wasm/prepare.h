@@ -20,7 +20,8 @@
  *                     names that begin with `__dw_`; a data segment outside the memory (and, found by program.c: an element
  *                     segment outside its table)
  *   DW_E_LIMIT        more of something than limits.h allows
- *   DW_E_FORMAT, DW_E_TRUNCATED   damaged bytes. Wasmtime validates a module before it comes here, but nothing here counts on it
+ *   DW_E_FORMAT, DW_E_TRUNCATED   damaged bytes. Wasmtime validates a module before it comes here, but nothing here
+ *                                 counts on it
  *
  * Threads: pure functions.
  */
