@@ -12,7 +12,8 @@
  *   per session <s> (its handle, decimal), in the order of the metadata's "sessions":
  *     tokens.<s>               I32    [n padded]                         the session's token log
  *     logits.<s>               F32    [n padded]                         of the last row, where the session holds them
- *     kv.<s>.k.<l>, .v.<l>     F16    [rows padded, n_heads_kv, head_dim] rows of layer l: K then V of layer 0, of layer 1, ...; BF16 likewise;
+ *     kv.<s>.k.<l>, .v.<l>     F16    [rows padded, n_heads_kv, head_dim] rows of layer l: K then V of layer 0, of
+ *                              layer 1, ...; BF16 likewise;
  *                              U8     [rows padded, row bytes]           of Q8_0, for which safetensors has no dtype
  *   mailbox                    U8     [bytes padded]                     messages not yet handled (written by
  *                              src/actor)
@@ -154,6 +155,7 @@ size_t dw_checkpoint_sections(const dw_checkpoint *checkpoint, const dw_checkpoi
  * weights, hyperparameters, geometry, KV type, context length, a token outside the vocabulary, another number of
  * logits). *exact: the profile is the same too and the session is not a fast one, so that the continuation is bit for
  * bit (I4). */
-dw_status dw_checkpoint_session_fits(const dw_checkpoint_session *session, dw_model *model, bool *exact, dw_error *err) DW_MUST_USE;
+dw_status dw_checkpoint_session_fits(const dw_checkpoint_session *session, dw_model *model, bool *exact,
+                                     dw_error *err) DW_MUST_USE;
 
 #endif

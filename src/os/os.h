@@ -89,6 +89,9 @@ dw_status dw_os_cache_folder(char *out, size_t out_size, dw_error *err) DW_MUST_
 /* Whole small file into malloc'ed memory (NUL added, not counted), refused above `size_max`. */
 dw_status dw_os_read_file(const char *path, uint64_t size_max, uint8_t **out, size_t *out_size,
                           dw_error *err) DW_MUST_USE;
+/* The same of a file that passes dw_os_check_own. */
+dw_status dw_os_read_own_file(const char *path, uint64_t size_max, uint8_t **out, size_t *out_size,
+                              dw_error *err) DW_MUST_USE;
 /* Writes a file so that it is whole or absent: temporary name beside it, sync, replace. */
 dw_status dw_os_write_file(const char *path, const void *data, size_t size, dw_error *err) DW_MUST_USE;
 

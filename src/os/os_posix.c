@@ -274,7 +274,9 @@ dw_status dw_os_cache_folder(char *out, size_t out_size, dw_error *err) {
 
 /* --- whole files ------------------------------------------------------------------------------------------------ */
 
-dw_status dw_os_read_file(const char *path, uint64_t size_max, uint8_t **out, size_t *out_size, dw_error *err) {
+/* The check and the bytes are of the same open file: nothing can be put in its place between them. */
+static dw_status read_whole_file(const char *path, uint64_t size_max, bool own, uint8_t **out, size_t *out_size,
+                                 dw_error *err) {
     dw_os_file file = DW_OS_FILE_NONE;
     uint8_t *data = NULL;
     uint64_t size = 0;
@@ -282,7 +284,8 @@ dw_status dw_os_read_file(const char *path, uint64_t size_max, uint8_t **out, si
     *out_size = 0;
     dw_status status = dw_os_open(path, DW_OS_READ, &file, err);
     if (status != DW_OK) goto out;
-    status = dw_os_size(file, &size, err);
+    if (own) status = dw_os_check_own(file, err);
+    if (status == DW_OK) status = dw_os_size(file, &size, err);
     if (status == DW_OK && (size > size_max || size >= SIZE_MAX))
         status = dw_fail(err, DW_E_LIMIT, "%" PRIu64 " bytes, more than the %" PRIu64 " allowed", size, size_max);
     if (status == DW_OK && !(data = malloc((size_t)size + 1)))
@@ -300,6 +303,14 @@ out:
     free(data);
     dw_os_close(&file);
     return status;
+}
+
+dw_status dw_os_read_file(const char *path, uint64_t size_max, uint8_t **out, size_t *out_size, dw_error *err) {
+    return read_whole_file(path, size_max, false, out, out_size, err);
+}
+
+dw_status dw_os_read_own_file(const char *path, uint64_t size_max, uint8_t **out, size_t *out_size, dw_error *err) {
+    return read_whole_file(path, size_max, true, out, out_size, err);
 }
 
 dw_status dw_os_write_file(const char *path, const void *data, size_t size, dw_error *err) {

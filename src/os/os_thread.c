@@ -33,7 +33,7 @@ struct dw_os_condition {
 };
 
 /* A mutex call of ours fails only through a bug of ours, and going on without the lock would hide it. */
-static void must(int failure) {
+static void must_succeed(int failure) {
     assert(failure == 0);
     (void)failure;
 }
@@ -89,13 +89,13 @@ dw_status dw_os_thread_create(const char *name, size_t stack_bytes, void (*run)(
 
 void dw_os_thread_join(dw_os_thread *thread) {
     if (!thread) return;
-    must(pthread_join(thread->id, NULL));
+    must_succeed(pthread_join(thread->id, NULL));
     let_thread_go(thread);
 }
 
 void dw_os_thread_detach(dw_os_thread *thread) {
     if (!thread) return;
-    must(pthread_detach(thread->id));
+    must_succeed(pthread_detach(thread->id));
     let_thread_go(thread);
 }
 
@@ -116,7 +116,7 @@ dw_status dw_os_mutex_create(dw_os_mutex **out, dw_error *err) {
 
 void dw_os_mutex_destroy(dw_os_mutex *mutex) {
     if (!mutex) return;
-    must(pthread_mutex_destroy(&mutex->mutex));
+    must_succeed(pthread_mutex_destroy(&mutex->mutex));
     free(mutex);
 }
 
@@ -125,14 +125,14 @@ static void set_owner(dw_os_mutex *mutex, const void *thread) {
 }
 
 void dw_os_mutex_lock(dw_os_mutex *mutex) {
-    must(pthread_mutex_lock(&mutex->mutex));
+    must_succeed(pthread_mutex_lock(&mutex->mutex));
     set_owner(mutex, &this_thread);
 }
 
 void dw_os_mutex_unlock(dw_os_mutex *mutex) {
     assert(dw_os_mutex_held(mutex));
     set_owner(mutex, NULL);
-    must(pthread_mutex_unlock(&mutex->mutex));
+    must_succeed(pthread_mutex_unlock(&mutex->mutex));
 }
 
 /* Only this thread ever stores its own address, so what another one stores meanwhile does not change the answer. */
@@ -157,14 +157,14 @@ dw_status dw_os_condition_create(dw_os_condition **out, dw_error *err) {
 
 void dw_os_condition_destroy(dw_os_condition *condition) {
     if (!condition) return;
-    must(pthread_cond_destroy(&condition->condition));
+    must_succeed(pthread_cond_destroy(&condition->condition));
     free(condition);
 }
 
 void dw_os_condition_wait(dw_os_condition *condition, dw_os_mutex *mutex) {
     assert(dw_os_mutex_held(mutex));
     set_owner(mutex, NULL);
-    must(pthread_cond_wait(&condition->condition, &mutex->mutex));
+    must_succeed(pthread_cond_wait(&condition->condition, &mutex->mutex));
     set_owner(mutex, &this_thread);
 }
 
@@ -178,9 +178,11 @@ bool dw_os_condition_wait_until(dw_os_condition *condition, dw_os_mutex *mutex, 
     int failure = dw_os_sys_condition_wait_until(&condition->condition, &mutex->mutex, deadline_ns);
     set_owner(mutex, &this_thread);
     if (failure == ETIMEDOUT) return false;
-    must(failure);
+    must_succeed(failure);
     return true;
 }
 
-void dw_os_condition_signal(dw_os_condition *condition) { must(pthread_cond_signal(&condition->condition)); }
-void dw_os_condition_broadcast(dw_os_condition *condition) { must(pthread_cond_broadcast(&condition->condition)); }
+void dw_os_condition_signal(dw_os_condition *condition) { must_succeed(pthread_cond_signal(&condition->condition)); }
+void dw_os_condition_broadcast(dw_os_condition *condition) {
+    must_succeed(pthread_cond_broadcast(&condition->condition));
+}

@@ -11,8 +11,8 @@
 
 enum { TICK_MS_DEFAULT = 10, TICK_MS_MAX = 1000 };
 
-/* What compiled code depends on beside Wasmtime's version and the processor, both of which Wasmtime checks itself when it loads
- * code. A change here or in configure() must change this text, or old code is taken for new. */
+/* What compiled code depends on beside Wasmtime's version and the processor, both of which Wasmtime checks itself when
+ * it loads code. A change here or in configure() must change this text, or old code is taken for new. */
 #define SETTINGS "nan=1 relaxed=det epoch=1 exceptions=1 reservation=4G guard=32M stack=512K"
 
 /* Memories come from us and never move. Everything that would let results differ from one machine to another is fixed:

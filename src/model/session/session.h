@@ -24,18 +24,19 @@
  *    Logits of a row are computed together with those of the other rows wanted of its chunk. Their last bits depend on
  *    how many those are.
  * 3. A sampled token is state: it is in the log and never derived again.
- * 4. Sharing does not change what an exact session computes. It takes rows only when its job begins, and only such as it would have
- *    computed with the same bits: prefilled ones, of exact sessions, in place of rows that were prefilled themselves. What remains is at
- *    least one whole chunk. A fast session takes any committed rows while it has none of its own. Rows that came from a file are given to
- *    sessions of the same owner alone: nobody but him has reason to trust that file.
+ * 4. Sharing does not change what an exact session computes. It takes rows only when its job begins, and only such as
+ *    it would have computed with the same bits: prefilled ones, of exact sessions, in place of rows that were prefilled
+ *    themselves. What remains is at least one whole chunk. A fast session takes any committed rows while it has none of
+ *    its own. Rows that came from a file are given to sessions of the same owner alone: nobody but him has reason to
+ *    trust that file.
  * 5. Logits are held because somebody asked for them (engine.h), and only while every token has its row: a log that
  *    grows or is cut drops them, and so does whatever takes rows away. A draw from held logits is what it would have
  *    been when they were computed. Without them the last row is computed again, in another shape. They are state: a
  *    fork has them too, a rollback puts them back.
  * 6. No function below may be called while a job of that session is with the engine, but for dw_session_pool_of and
  *    dw_session_model.
- * Threads: each session is used by one thread at a time, different sessions of a pool by different threads at once. What one session does
- * to another (sharing, eviction) is done under the pool's lock.
+ * Threads: each session is used by one thread at a time, different sessions of a pool by different threads at once.
+ * What one session does to another (sharing, eviction) is done under the pool's lock.
  */
 #ifndef DW_MODEL_SESSION_SESSION_H
 #define DW_MODEL_SESSION_SESSION_H
@@ -135,9 +136,11 @@ void dw_logits_release(dw_logits *noted); /* NULL: nothing */
 dw_status dw_session_rewind(dw_session *session, uint32_t n_tokens, dw_error *err) DW_MUST_USE;
 /* Back to n_tokens of which at most n_rows keep their rows; the others are pending again. */
 dw_status dw_session_rewind_rows(dw_session *session, uint32_t n_tokens, uint32_t n_rows, dw_error *err) DW_MUST_USE;
-/* Makes the log equal to tokens[n]: keeps the common prefix, drops the rest, appends the new ones as pending. *n_reused tokens have rows then:
- * its own, and those that a fast session shares. An exact one shares when a job begins, because until then it could still be rewound. */
-dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n_tokens, uint32_t *n_reused, dw_error *err) DW_MUST_USE;
+/* Makes the log equal to tokens[n]: keeps the common prefix, drops the rest, appends the new ones as pending. *n_reused
+ * tokens have rows then: its own, and those that a fast session shares. An exact one shares when a job begins, because
+ * until then it could still be rewound. */
+dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n_tokens, uint32_t *n_reused,
+                          dw_error *err) DW_MUST_USE;
 /* A second session with the same past; shares the committed rows' pages and the held logits. Nothing is copied but
  * the log. */
 dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) DW_MUST_USE;

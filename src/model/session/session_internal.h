@@ -29,7 +29,8 @@ struct dw_session_pool {
     dw_model_fingerprint origin;
     uint64_t evictions, refused;
     uint64_t logits_bytes;       /* of all blocks of held logits, each counted once */
-    uint64_t text_bytes;         /* of the arena's held bytes: rows of texts that are being embedded, which the budget does not bound */
+    /* Of the arena's held bytes: rows of texts that are being embedded, which the budget does not bound. */
+    uint64_t text_bytes;
     uint64_t session_ids, uses;  /* the last ones given */
 };
 
@@ -98,7 +99,8 @@ void dw_session_inherit_logits_locked(dw_session *child, const dw_session *paren
 dw_status dw_session_make_room_locked(dw_session *session, uint64_t bytes, const char *what, dw_error *err) DW_MUST_USE;
 /* Lock held: makes sure that rows from first_row, which is at most the number of rows, up to n_rows may be written.
  * DW_E_FULL, and then the session is as it was. */
-dw_status dw_session_reserve_locked(dw_session *session, uint32_t first_row, uint32_t n_rows, dw_error *err) DW_MUST_USE;
+dw_status dw_session_reserve_locked(dw_session *session, uint32_t first_row, uint32_t n_rows,
+                                    dw_error *err) DW_MUST_USE;
 
 /* share.c. Takes rows of pending tokens from another session, where there is one that has them (rule 4). At most
  * rows_max rows are the session's then. Where several rows are wanted, the chunks that remain are cut as they would be
