@@ -138,7 +138,7 @@ typedef struct dw_batch dw_batch; /* commit.c */
 typedef struct dw_batches { dw_batch *first, *last; uint64_t names[64]; } dw_batches;
 
 struct dw_store {
-    char folder[DW_OS_PATH_BYTES];
+    char folder[DW_OS_PATH_BYTES - 64]; /* names of its files are longer */
     const dw_store_disk *disk;
     uint64_t retention, file_bytes, log_bytes;
     dw_os_file lock;

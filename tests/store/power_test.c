@@ -13,7 +13,7 @@
 #include "store/kit.h"
 #include "store/simdisk.h"
 
-enum { USUAL_SEEDS = 2500, ROUNDS = 4, BATCHES = 14, FOLDER_OPERATIONS_MAX = 420, CANDIDATES = BATCHES + 2 };
+enum { USUAL_SEEDS = 1500, BATCHES = 14, FOLDER_OPERATIONS_MAX = 420, CANDIDATES = BATCHES + 2 };
 
 static dw_error err;
 static char why[KIT_WHY_BYTES];
@@ -140,7 +140,8 @@ static void play_seed(uint64_t seed) {
                                     .disk = sim_ops(at.sim)};
     memset(&candidates[0], 0, sizeof candidates[0]);
     n_candidates = 1;
-    for (int i = 0; i < ROUNDS; i++) {
+    int n_rounds = seed % 8 == 0 ? 5 : 1; /* most begin anew, where there are the most names and files to be made */
+    for (int i = 0; i < n_rounds; i++) {
         play_round(&at);
         look_round(&at);
     }
@@ -156,7 +157,7 @@ static void what_was_acknowledged_survives_any_loss_of_power(void **unused) {
                   " batches undone\n",
                   n, n_losses, n_sync_failures, n_undone);
     assert_true(n_losses >= n);
-    assert_true(n < 100 || n_undone > n / 10); /* else nothing was ever in the balance */
+    assert_true(n < 100 || n_undone > n / 20); /* else nothing was ever in the balance */
 }
 
 int main(void) {
