@@ -233,8 +233,7 @@ dw_status dw_index_open(dw_store *store, dw_error *err) {
     char path[DW_OS_PATH_BYTES];
     bool is_new = false;
     int64_t last_layer = 0;
-    int used = snprintf(path, sizeof path, "%s/index", store->folder);
-    if (used < 0 || (size_t)used >= sizeof path - 16) return dw_fail(err, DW_E_LIMIT, "the store's name is too long");
+    (void)snprintf(path, sizeof path, "%s/index", store->folder);
     dw_status status = refresh_log(store, path, err);
     if (status != DW_OK) return status;
     int code = sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,

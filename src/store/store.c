@@ -97,10 +97,8 @@ static dw_status check_options(const dw_store_options *options, dw_store *store,
 static dw_status own_folder(dw_store *store, dw_error *err) {
     char path[DW_OS_PATH_BYTES], index[DW_OS_PATH_BYTES];
     const dw_store_disk *disk = store->disk;
-    int used = snprintf(path, sizeof path, "%s/lock", store->folder);
-    int index_used = snprintf(index, sizeof index, "%s/index", store->folder);
-    if (used < 0 || index_used < 0 || (size_t)index_used >= sizeof index)
-        return dw_fail(err, DW_E_LIMIT, "the store's name is too long");
+    (void)snprintf(path, sizeof path, "%s/lock", store->folder);
+    (void)snprintf(index, sizeof index, "%s/index", store->folder);
     dw_status status = disk->make_folders(disk->context, store->folder, err);
     if (status != DW_OK) return status;
     status = disk->lock(disk->context, path, &store->lock, err);
@@ -196,11 +194,11 @@ static void free_store(dw_store *store) {
 dw_status dw_store_open(const char *folder, const dw_store_options *options, dw_store **out, dw_error *err) {
     *out = NULL;
     size_t length = strlen(folder);
+    dw_store *store = NULL;
     if (length == 0) return dw_fail(err, DW_E_INVALID, "a store without a folder");
-    /* Its files' names are longer by some. */
-    if (length >= DW_OS_PATH_BYTES - 32)
+    if (length >= sizeof store->folder)
         return dw_fail(err, DW_E_LIMIT, "the store's folder has a name of %zu bytes", length);
-    dw_store *store = calloc(1, sizeof *store);
+    store = calloc(1, sizeof *store);
     if (!store) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a store");
     memcpy(store->folder, folder, length + 1);
     store->lock = DW_OS_FILE_NONE;
