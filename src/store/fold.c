@@ -82,7 +82,7 @@ dw_status dw_store_fold(dw_store *store, const char *name, dw_error *err) {
         (void)sqlite3_bind_int64(move, 2, (sqlite3_int64)actor.head);
         (void)sqlite3_bind_int64(move, 3, (sqlite3_int64)actor.turn);
         (void)sqlite3_bind_int64(move, 4, (sqlite3_int64)left);
-        (void)sqlite3_bind_int64(move, 5, (sqlite3_int64)(left + DW_STORE_FOLD_LAYERS));
+        (void)sqlite3_bind_int64(move, 5, (sqlite3_int64)(left + store->fold_layers));
         status = dw_index_run(store, DW_SQL_ACTOR_MOVE, err);
     }
     status = dw_store_end(store, &freed, status, err);

@@ -27,7 +27,7 @@ typedef struct sim_name_op { sim_name entry; bool removed; } sim_name_op;
 
 struct sim_disk {
     dw_store_disk ops;
-    uint64_t random, operations, off_at, sync_fails_at, syncs;
+    uint64_t random, operations, off_at, sync_fails_at, syncs, write_fails_at, writes;
     bool off;
     sim_file files[FILES_MAX];
     int n_files;
@@ -207,6 +207,10 @@ static dw_status sim_write_at(void *context, dw_os_file handle, uint64_t offset,
     sim_file *file = file_of(sim, handle);
     dw_status status = count_operation(sim, err);
     if (!was_on) return status;
+    if (sim->write_fails_at && ++sim->writes == sim->write_fails_at) {
+        status = dw_fail(err, DW_E_IO, "a write fails");
+        if (test_random_below(&sim->random, 2)) return status;
+    }
     /* What is on its way when the power fails may arrive too, in parts. */
     uint8_t *copy = malloc(size ? size : 1);
     assert(copy);
@@ -329,6 +333,11 @@ bool sim_is_off(const sim_disk *sim) { return sim->off; }
 void sim_fail_sync_at(sim_disk *sim, uint64_t k) {
     sim->sync_fails_at = k;
     sim->syncs = 0;
+}
+
+void sim_fail_write_at(sim_disk *sim, uint64_t k) {
+    sim->write_fails_at = k;
+    sim->writes = 0;
 }
 
 void sim_process_ends(sim_disk *sim) {
