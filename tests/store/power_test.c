@@ -171,9 +171,56 @@ static void what_was_acknowledged_survives_any_loss_of_power(void **unused) {
     assert_true(n < 100 || n_undone > n / 20); /* else nothing was ever in the balance */
 }
 
+/* One commit, whose k-th write fails and arrives all the same; another one behind it; and power fails at its j-th
+ * operation. False when k is behind the last write. */
+static bool fail_and_lose(uint64_t k, uint64_t j, bool *lost) {
+    run at = {.seed = k * 1000 + j, .random = 5, .sim = sim_create(1)};
+    at.options = (dw_store_options){.retention_turns = KIT_PAST + 1, .disk = sim_ops(at.sim)};
+    memset(candidates, 0, sizeof candidates[0]);
+    sim_keep_all(at.sim);
+    (void)open_store(&at, false);
+    kit_turn(&at.random, &candidates[0], 0, 2, 1, &batch);
+    assert_ok(dw_store_commit(at.store, batch.changes, batch.n, DW_STORE_LEVEL_TURN, &err), err);
+    candidates[1] = candidates[2] = candidates[0];
+    kit_turn(&at.random, &candidates[1], 0, 3, 1, &batch);
+    sim_fail_write_at(at.sim, k);
+    bool failed = dw_store_commit(at.store, batch.changes, batch.n, DW_STORE_LEVEL_TURN, &err) != DW_OK;
+    sim_fail_write_at(at.sim, 0);
+    if (failed) {
+        kit_turn(&at.random, &candidates[2], 1, 4, 2, &batch);
+        sim_lose_power_at(at.sim, j);
+        *lost = dw_store_commit(at.store, batch.changes, batch.n, DW_STORE_LEVEL_TURN, &err) != DW_OK;
+        if (!*lost) candidates[0] = candidates[1] = candidates[2];
+        n_candidates = 3;
+        current = 2;
+    }
+    dw_status closed = dw_store_close(at.store, &err);
+    assert_true(closed == DW_OK || failed);
+    sim_power_cycle(at.sim);
+    if (failed) {
+        (void)open_store(&at, false);
+        recognise(&at);
+        assert_ok(dw_store_close(at.store, &err), err);
+    }
+    sim_destroy(at.sim);
+    return failed;
+}
+
+static void a_commit_that_failed_and_arrived_is_whole_or_not_there(void **unused) {
+    (void)unused;
+    uint64_t n_cases = 0, k = 1;
+    for (bool reached = true; reached; k++) {
+        bool lost = true;
+        for (uint64_t j = 1; lost && reached; j++, n_cases++) reached = fail_and_lose(k, j, &lost);
+    }
+    print_message("%" PRIu64 " writes, %" PRIu64 " cases\n", k - 1, n_cases);
+    assert_true(k > 8 && n_cases > 50);
+}
+
 int main(void) {
     dw_log_set_level(DW_LOG_ERROR);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_commit_that_failed_and_arrived_is_whole_or_not_there),
         cmocka_unit_test(what_was_acknowledged_survives_any_loss_of_power),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
