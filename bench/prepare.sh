@@ -1,4 +1,4 @@
-# Sourced by bench/engine, bench/share, bench/latency and bench/state with NAME in $0 and their arguments in "$@": builds what they need (llama.cpp's
+# Sourced by bench/engine, bench/share, bench/latency, bench/state and bench/store with NAME in $0 and their arguments in "$@": builds what they need (llama.cpp's
 # programs into the cache, ours into build-bench/) and goes on as bench/NAME.py.
 #
 # shellcheck shell=sh
@@ -15,7 +15,7 @@ esac
     dw_setup run
     dw_dependencies
     case " $name $* " in
-        ' latency '* | ' state '* | *' --alone '*) programs= ;;
+        ' latency '* | ' state '* | ' store '* | *' --alone '*) programs= ;;
         *)
             deps/build.sh bench | grep -v _PREFIX= || true
             programs=$(deps/build.sh bench | sed -n 's/^BENCH_PREFIX=//p')
