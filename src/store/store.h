@@ -24,7 +24,7 @@
  *    crash, whole. What was not acknowledged is there as a whole batch or not at all.
  * 2. A commit that fails changes nothing, and everything before stays: DW_E_NO_SPACE, DW_E_IO, DW_E_SYSTEM. One
  *    exception: where a sync failed, what the disk has is unknown. Then the store is poisoned: nothing is acknowledged
- *    any more (DW_E_STATE), until it is opened again. Reads go on.
+ *    any more (DW_E_STATE), until it is opened again. Reads go on, but not of an actor of whom something waits.
  * 3. Bulk that a layer names is never written again. It is given back to the system when no layer names it (and no view
  *    was opened before that): holes of pages, and whole files.
  * 4. Each page, extent of rows, layer and state has a checksum (64 bits of its SHA-256), verified at each read:
@@ -187,9 +187,9 @@ dw_status dw_store_history(dw_store *store, const char *actor, dw_store_each_tur
 /* --- housekeeping --------------------------------------------------------------------------------------------- */
 
 /* Folds at most `actors_max` actors that have grown, gives space back, and moves SQLite's log into the index. For a
- * thread that has nothing better to do; *more: call again. Commits wait meanwhile for one fold, not for all. A commit
- * folds by itself an actor that has grown far beyond (DW_STORE_LAYERS_SOON), so that never calling this costs time, not
- * correctness. */
+ * thread that has nothing better to do; *more: call again. Commits and reads wait meanwhile for one fold, not for all.
+ * A commit folds by itself an actor that has grown far beyond (DW_STORE_LAYERS_SOON), so that never calling this costs
+ * time, not correctness. */
 dw_status dw_store_tidy(dw_store *store, uint32_t actors_max, bool *more, dw_error *err) DW_MUST_USE;
 
 typedef struct dw_store_use {
