@@ -335,6 +335,10 @@ dw_status dw_index_layer_body(dw_store *store, uint64_t id, dw_layer_row *row, d
     const void *body = sqlite3_column_blob(get, 4);
     status = dw_layer_decode(body, (size_t)sqlite3_column_bytes(get, 4), out, err);
     dw_index_done(store, DW_SQL_LAYER_GET);
+    if (status == DW_OK && (out->id != id || out->parent != row->parent || out->turn != row->turn)) {
+        dw_layer_deinit(out);
+        status = dw_fail(err, DW_E_CORRUPT, "it is another one");
+    }
     return status == DW_OK ? DW_OK : dw_error_prefix(err, status, "layer %" PRIu64, id);
 }
 

@@ -27,8 +27,8 @@
  *    any more (DW_E_STATE), until it is opened again. Reads go on, but not of an actor of whom something waits.
  * 3. Bulk that a layer names is never written again. It is given back to the system when no layer names it (and no view
  *    was opened before that): holes of pages, and whole files.
- * 4. Each page, extent of rows, layer and state has a checksum (64 bits of its SHA-256), verified at each read:
- *    DW_E_HASH. Nothing of the store is mapped.
+ * 4. Each page, extent of rows, layer (with its number, parent and turn) and state has a checksum (64 bits of its
+ *    SHA-256), verified at each read: DW_E_HASH. Nothing of the store is mapped.
  * 5. Costs follow change: a commit costs its pages and rows and one row of the index; a fork, one layer's count; a
  *    rewind, the layers that it drops; a view, the layers of the actor: those of the retention, some
  *    DW_STORE_FOLD_LAYERS more, and a number that grows with the logarithm of what it holds.
@@ -36,7 +36,7 @@
  *    (dw_store_tidy), except those that a fork or a view stands on.
  * 7. References are counted: a layer's are its children and the actors that stand on it. The last one that goes takes
  *    the layer with it, and then what only that stood on.
- * 8. A store of another version is refused with DW_E_VERSION, and not touched.
+ * 8. A store of another version is refused with DW_E_VERSION, and keeps its content.
  * Threads: all functions may be called by several threads at once, but open and close. A view belongs to one thread at
  * a time. Callbacks must not call the store.
  */

@@ -1,6 +1,7 @@
 /* store_test.c: what a store promises, one claim a test. */
 #include <errno.h>
 #include <inttypes.h>
+#include <sqlite3.h>
 #include <string.h>
 
 #include "os/os.h"
@@ -328,6 +329,50 @@ static void damaged_bulk_is_told_and_never_given(void **unused) {
     assert_ok(dw_store_close(store, &err), err);
 }
 
+/* Changes the index behind the store's back. */
+static void change_index(const char *folder, const char *sql) {
+    char path[SCRATCH_PATH_BYTES + 8];
+    sqlite3 *db = NULL;
+    (void)snprintf(path, sizeof path, "%s/index", folder);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_changes(db), 1);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void rows_of_the_index_that_are_others_are_told(void **unused) {
+    (void)unused;
+    static const char *const changes[] = {
+        "UPDATE layers SET parent = parent - 1 WHERE id = 4",
+        "UPDATE layers SET turn = turn + 7 WHERE id = 3",
+        "UPDATE layers SET body = (SELECT body FROM layers WHERE id = 2) WHERE id = 3",
+        "UPDATE layers SET state = (SELECT state FROM layers WHERE id = 2) WHERE id = 4",
+        "UPDATE layers SET sessions = (SELECT sessions FROM layers WHERE id = 2) WHERE id = 4",
+        "UPDATE actors SET head = head - 1",
+        "DELETE FROM layers WHERE id = 2",
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        const char *folder = fresh();
+        dw_store *store = open_store(folder, &usual);
+        dw_store_view *view = NULL;
+        uint64_t random = 30;
+        for (int k = 0; k < 4; k++) {
+            kit_turn(&random, &model, 0, 2, 1, &batch);
+            commit(store);
+        }
+        assert_ok(dw_store_close(store, &err), err);
+        change_index(folder, changes[i]);
+        store = open_store(folder, &usual);
+        dw_status status = dw_store_view_open(store, "actor/0", DW_STORE_LATEST, &view, &err);
+        if (dw_status_kind_of(status) != DW_KIND_CORRUPT) fail_msg("%s: %s", changes[i], dw_status_name(status));
+        assert_null(view);
+        status = dw_store_verify(store, &err);
+        if (dw_status_kind_of(status) != DW_KIND_CORRUPT)
+            fail_msg("%s: verify: %s", changes[i], dw_status_name(status));
+        assert_ok(dw_store_close(store, &err), err);
+    }
+}
+
 /* Whatever the damage: a status, and no crash. */
 static void look_at_damage(const char *folder) {
     dw_store *store = NULL;
@@ -466,6 +511,7 @@ int main(void) {
         cmocka_unit_test(a_commit_folds_by_itself_what_nobody_tidies),
         cmocka_unit_test(a_view_stays_what_it_is),
         cmocka_unit_test(damaged_bulk_is_told_and_never_given),
+        cmocka_unit_test(rows_of_the_index_that_are_others_are_told),
         cmocka_unit_test(a_damaged_index_is_told_and_ends_nothing),
         cmocka_unit_test(early_levels_are_seen_at_once_and_kept_by_a_flush),
         cmocka_unit_test(actors_and_turns_can_be_listed),
