@@ -73,19 +73,25 @@ dw_status dw_actor_image_of(dw_actor_image *image, dw_instance *instance, dw_err
     return status;
 }
 
-dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, const dw_image *state,
-                              dw_error *err) {
-    uint64_t page = dw_os_page_bytes();
+dw_status dw_actor_image_blank(dw_actor_image *image, const dw_image *state, dw_error *err) {
     /* copied, not written */
     const dw_image_values values = {.globals = (dw_value *)(uintptr_t)state->globals, .n_globals = state->n_globals,
                                     .tables = (dw_table_view *)(uintptr_t)state->tables, .n_tables = state->n_tables,
                                     .wasi = state->wasi};
     *image = (dw_actor_image){0};
     dw_status status = size_map(image, state->memory_bytes, err);
-    if (status == DW_OK)
-        status = dw_page_map_set_file(&image->pages, 0, image->pages.n_pages, backing, offset / page, err);
     if (status == DW_OK && copy_values(&values, &image->values) != DW_OK)
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory for an image of %zu globals", state->n_globals);
+    if (status != DW_OK) dw_actor_image_deinit(image);
+    return status;
+}
+
+dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, const dw_image *state,
+                              dw_error *err) {
+    dw_status status = dw_actor_image_blank(image, state, err);
+    if (status == DW_OK)
+        status = dw_page_map_set_file(&image->pages, 0, image->pages.n_pages, backing, offset / dw_os_page_bytes(),
+                                      err);
     if (status != DW_OK) dw_actor_image_deinit(image);
     return status;
 }

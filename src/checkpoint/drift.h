@@ -7,7 +7,7 @@
  *
  * text.c    numbers, hex, names         layout.c  rules of a state, its sections      metadata.c  state <-> strings of __metadata__
  * header.c  header text and its hash    write.c   the writer                          read.c      opening, views
- * verify.c  hashes of the sections      fits.c    session against model
+ * verify.c  hashes of the sections      fits.c    session against model             blob.c  a state as one blob
  */
 #ifndef DW_CHECKPOINT_DRIFT_H
 #define DW_CHECKPOINT_DRIFT_H

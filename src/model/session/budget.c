@@ -48,7 +48,7 @@ static void evict_locked(dw_session *session) {
     dw_log(DW_LOG_INFO, "kv_evicted", "session=%" PRIu64 " rows=%u bytes=%" PRIu64, session->id, session->n_rows,
            own_bytes_locked(session));
     dw_kv_release(pool->arena, session->slot);
-    session->n_rows = session->n_prefilled = 0;
+    session->n_rows = session->n_prefilled = session->same_rows = 0;
     session->from_file = false;
     pool->evictions++;
     dw_session_check_locked(session);
