@@ -80,8 +80,9 @@ static dw_status attach_state(dw_blob *state, const uint8_t *rest, uint64_t size
     uint64_t wanted = content->mailbox_bytes + content->actor_bytes; /* both are below 2^29 by now */
     for (size_t i = 0; i < content->n_tables; i++) wanted += (uint64_t)content->tables[i].n_elements * ELEMENT_BYTES;
     if (wanted != size)
-        return dw_fail(err, wanted > size ? DW_E_TRUNCATED : DW_E_CORRUPT, "state: %llu bytes, its metadata counts %llu",
-                       (unsigned long long)size, (unsigned long long)wanted);
+        return dw_fail(err, wanted > size ? DW_E_TRUNCATED : DW_E_CORRUPT,
+                       "state: %llu bytes, its metadata counts %llu", (unsigned long long)size,
+                       (unsigned long long)wanted);
     state->bytes = malloc(size ? (size_t)size : 1);
     if (!state->bytes) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a state");
     if (size) memcpy(state->bytes, rest, (size_t)size);
