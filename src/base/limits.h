@@ -118,4 +118,24 @@
 #define DW_PAGE_SEGMENTS_MAX (1u << 20)                  /* of one store: 4 TiB with 4 KiB pages */
 #define DW_PAGE_STORE_SLACK_PAGES 1024u                   /* free pages that keep their memory, besides as many as taken ones */
 
+/* What a node remembers (store.h) */
+#define DW_STORE_PAGES_MAX (UINT64_C(1) << 20)           /* of one actor: 4 GiB */
+#define DW_STORE_ROW_BYTES_MAX (1u << 20)                /* of one token in all layers: 80 layers of 2 KiB, K and V, take 320 KiB */
+#define DW_STORE_ROWS_MAX (UINT64_C(1) << 32)            /* of one session */
+#define DW_STORE_EXTENT_BYTES_MAX (UINT64_C(1) << 20)    /* rows under one checksum */
+#define DW_STORE_SESSIONS_MAX 256u                       /* of one actor at one turn */
+#define DW_STORE_STATE_BYTES_MAX (UINT64_C(256) << 20)   /* of one turn: as DW_DRIFT_STATE_BYTES_MAX */
+#define DW_STORE_RECORD_BYTES_MAX (UINT64_C(8) << 20)    /* DW_MESSAGE_BYTES_MAX and what frames it */
+#define DW_STORE_CHANGES_MAX 65536u                      /* of one batch */
+#define DW_STORE_GROUP_BYTES_MAX (UINT64_C(64) << 20)    /* of batches that wait for one sync, beyond the first */
+#define DW_STORE_WAITING_BYTES_MAX (UINT64_C(64) << 20)  /* acknowledged before they are written: levels interval and memory */
+#define DW_STORE_RETENTION_TURNS 64u
+#define DW_STORE_RETENTION_TURNS_MAX 4096u
+#define DW_STORE_FOLD_LAYERS 32u                         /* more than after the last fold, and an actor is folded by dw_store_tidy */
+#define DW_STORE_LAYERS_SOON 512u                        /* ... and by its own commit */
+#define DW_STORE_LAYERS_MAX 65536u                       /* below one head: forks of forks refuse to go deeper */
+#define DW_STORE_FILE_BYTES (UINT64_C(64) << 20)         /* a bulk file gets no more beyond that */
+#define DW_STORE_FILES_OPEN_MAX 64u                      /* bulk files that are open to be read */
+#define DW_STORE_LOG_BYTES (UINT64_C(4) << 20)           /* of SQLite's log, before it is moved into the index */
+
 #endif

@@ -61,6 +61,8 @@ dw_status dw_os_check_own(dw_os_file file, dw_error *err) DW_MUST_USE;
 
 /* Renames over `to` and syncs the folder, so that after a crash either the old or the new file is there. */
 dw_status dw_os_replace(const char *from, const char *to, dw_error *err) DW_MUST_USE;
+/* Makes names that came or went in a folder durable. */
+dw_status dw_os_sync_folder(const char *folder, dw_error *err) DW_MUST_USE;
 dw_status dw_os_remove(const char *path, dw_error *err) DW_MUST_USE; /* DW_E_NOT_FOUND when absent */
 dw_status dw_os_make_folders(const char *path, dw_error *err) DW_MUST_USE; /* with parents, mode 0700; existing is fine */
 bool dw_os_exists(const char *path);

@@ -176,6 +176,16 @@ dw_status dw_os_sync(dw_os_file file, dw_error *err) {
 
 /* --- names ------------------------------------------------------------------------------------------------------ */
 
+dw_status dw_os_sync_folder(const char *folder, dw_error *err) {
+    int fd = open_retrying(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0) return dw_fail_errno(err, errno, "cannot open folder %s", folder);
+    dw_status status = DW_OK;
+    if (dw_os_faulted(DW_FAULT_SYNC) || fsync(fd) != 0)
+        status = dw_fail_system(err, errno, "cannot sync folder %s", folder);
+    (void)close(fd);
+    return status;
+}
+
 /* Makes a change of names in the folder of `path` durable. */
 static dw_status sync_folder_of(const char *path, dw_error *err) {
     const char *slash = strrchr(path, '/');
@@ -184,15 +194,7 @@ static dw_status sync_folder_of(const char *path, dw_error *err) {
     if (length >= sizeof folder) return dw_fail_errno(err, ENAMETOOLONG, "cannot sync the folder of %.60s", path);
     memcpy(folder, path, length);
     folder[length] = '\0';
-    const char *name = !slash ? "." : length == 0 ? "/" : folder;
-
-    int fd = open_retrying(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (fd < 0) return dw_fail_errno(err, errno, "cannot open folder %s", name);
-    dw_status status = DW_OK;
-    if (dw_os_faulted(DW_FAULT_SYNC) || fsync(fd) != 0)
-        status = dw_fail_system(err, errno, "cannot sync folder %s", name);
-    (void)close(fd);
-    return status;
+    return dw_os_sync_folder(!slash ? "." : length == 0 ? "/" : folder, err);
 }
 
 dw_status dw_os_replace(const char *from, const char *to, dw_error *err) {
