@@ -448,7 +448,7 @@ static void settle_group(dw_store *store, dw_batches *group, dw_status status, c
 static void leave_in_order(dw_store *store) {
     dw_error err;
     dw_status status = DW_OK;
-    if (dw_vfs_log_bytes(store->vfs) > DW_STORE_LOG_BYTES && !atomic_load(&store->poisoned)) {
+    if (dw_vfs_log_bytes(store->vfs) > store->log_bytes && !atomic_load(&store->poisoned)) {
         dw_os_mutex_lock(store->index_lock);
         status = dw_index_checkpoint(store, &err);
         dw_os_mutex_unlock(store->index_lock);

@@ -85,6 +85,7 @@ dw_status dw_store_end(dw_store *store, dw_freed *freed, dw_status status, dw_er
 static dw_status check_options(const dw_store_options *options, dw_store *store, dw_error *err) {
     store->retention = options && options->retention_turns ? options->retention_turns : DW_STORE_RETENTION_TURNS;
     store->file_bytes = options && options->file_bytes ? options->file_bytes : DW_STORE_FILE_BYTES;
+    store->log_bytes = options && options->log_bytes ? options->log_bytes : DW_STORE_LOG_BYTES;
     store->disk = options && options->disk ? options->disk : &dw_store_disk_system;
     if (store->retention > DW_STORE_RETENTION_TURNS_MAX)
         return dw_fail(err, DW_E_LIMIT, "a retention of %" PRIu64 " turns is more than %u", store->retention,

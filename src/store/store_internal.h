@@ -140,7 +140,7 @@ typedef struct dw_batches { dw_batch *first, *last; uint64_t names[64]; } dw_bat
 struct dw_store {
     char folder[DW_OS_PATH_BYTES];
     const dw_store_disk *disk;
-    uint64_t retention, file_bytes;
+    uint64_t retention, file_bytes, log_bytes;
     dw_os_file lock;
     uint8_t identity[16];         /* of the store: bulk files carry it */
     atomic_bool poisoned;

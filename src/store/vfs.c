@@ -34,9 +34,9 @@ struct dw_store_vfs {
     dw_error failure;
 };
 
-/* Notes what the disk said, for dw_vfs_take_failure, and gives SQLite its code. */
+/* Notes what the disk said first, for dw_vfs_take_failure, and gives SQLite its code. */
 static int vfs_note(dw_store_vfs *vfs, const dw_error *err, int code) {
-    vfs->failure = *err;
+    if (!vfs->failed) vfs->failure = *err;
     vfs->failed = true;
     return err->status == DW_E_NO_SPACE ? SQLITE_FULL : err->status == DW_E_NO_MEMORY ? SQLITE_IOERR_NOMEM : code;
 }
