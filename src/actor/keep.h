@@ -15,8 +15,8 @@
  *    they are at that moment, and nobody may evict them meanwhile.
  * 3. Messages that wait are no part of the state; the number of the last one is. Whoever keeps the actor keeps them
  *    beside it, and gives them at the wake.
- * 4. What comes back at a wake is trusted as far as a store's sums go: its grants are believed, and its rows are given to
- *    others as if they had been evaluated here. Its structure is checked as a checkpoint's is (I6).
+ * 4. What comes back at a wake is trusted as far as a store's sums go: its grants are believed, and its rows are given
+ *    to others as if they had been evaluated here. Its structure is checked as a checkpoint's is (I6).
  * Threads: a keeper is called by the thread that persists, or that runs the turn.
  */
 #ifndef DW_ACTOR_KEEP_H

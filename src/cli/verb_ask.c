@@ -18,16 +18,21 @@ static dw_status ask_file(dw_cli *cli, const dw_args *args, dw_error *err) {
     dw_checkpoint_report frozen;
     dw_turn_result result = {0};
 
-    /* Claimed before it is read: of two who ask at once, the second one's question comes after the first one's answer. */
+    /* Claimed before it is read: of two who ask at once, the second one's question comes after the first one's
+     * answer. */
     dw_status status = dry ? DW_OK : dw_claim_own(cli, file, &claim, err);
-    if (status == DW_OK) status = dw_wake_actor(cli, args, dry ? file : claim.path, &options, &runtime, &watch.actor, &thawed, err);
+    if (status == DW_OK)
+        status = dw_wake_actor(cli, args, dry ? file : claim.path, &options, &runtime, &watch.actor, &thawed, err);
     if (status == DW_OK) status = dw_take_turn(&watch, message, dw_args_number(args, "at", 0), &result, err);
     dw_say_reply(&watch, &result);
     /* Over the file that is mapped: the new one replaces the name, the old pages live on until we close them. */
     if (status == DW_OK && !dry) status = dw_keep_actor(args, watch.actor, &claim, &frozen, err);
     if (status != DW_OK) goto out;
-    status = dw_cli_finish(cli, json_pack("{s:s, s:o, s:o, s:o}", "actor", dw_actor_name(watch.actor), "turn", dw_json_turn(&watch, message, &result), "thawed",
-                                          dw_json_thaw(&thawed), "frozen", dry ? json_null() : dw_json_freeze(file, &frozen)), err);
+    status = dw_cli_finish(cli,
+                           json_pack("{s:s, s:o, s:o, s:o}", "actor", dw_actor_name(watch.actor), "turn",
+                                     dw_json_turn(&watch, message, &result), "thawed", dw_json_thaw(&thawed), "frozen",
+                                     dry ? json_null() : dw_json_freeze(file, &frozen)),
+                           err);
 out:
     dw_turn_free(&result);
     dw_actor_destroy(watch.actor);
@@ -71,10 +76,11 @@ const dw_verb dw_verb_ask = {
     .operands = "FILE.drift|NAME TEXT",
     .operands_min = 2,
     .operands_max = 2,
-    .text = "Thaws the actor, gives it the message, prints what it answers, and freezes it back into the same file. If\n"
-            "anything fails on the way, the file stays as it was.\n"
-            "With --in DIR the actor is the one of that name in the node's folder, and its answer is printed when the turn\n"
-            "is on disk: killed at any moment, it is as its last answer left it, or as the next one would have.",
+    .text =
+        "Thaws the actor, gives it the message, prints what it answers, and freezes it back into the same file. If\n"
+        "anything fails on the way, the file stays as it was.\n"
+        "With --in DIR the actor is the one of that name in the node's folder, and its answer is printed when the turn\n"
+        "is on disk: killed at any moment, it is as its last answer left it, or as the next one would have.",
     .options = options,
     .run = run_ask,
 };

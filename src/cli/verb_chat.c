@@ -59,17 +59,19 @@ static dw_status command_stats(chat *c, dw_error *err) {
     char memory[DW_SIZE_TEXT_BYTES], kv[DW_SIZE_TEXT_BYTES], own[DW_SIZE_TEXT_BYTES];
     dw_status status = dw_actor_use_now(c->watch.actor, &use, err);
     if (status != DW_OK) return status;
-    dw_cli_say(c->cli, "%llu turns; memory %s; %u tokens, %s KV (%s of it only ours)\n", (unsigned long long)dw_actor_turns(c->watch.actor),
-               dw_size_text(use.memory_bytes, memory), use.tokens, dw_size_text(use.kv_bytes, kv), dw_size_text(use.kv_own_bytes, own));
+    dw_cli_say(c->cli, "%llu turns; memory %s; %u tokens, %s KV (%s of it only ours)\n",
+               (unsigned long long)dw_actor_turns(c->watch.actor), dw_size_text(use.memory_bytes, memory), use.tokens,
+               dw_size_text(use.kv_bytes, kv), dw_size_text(use.kv_own_bytes, own));
     return DW_OK;
 }
 
 static void say_help(const chat *c) {
-    dw_cli_say(c->cli, "  /freeze FILE   write this conversation to a file; driftwood chat --thaw FILE goes on with it\n"
-                       "  /fork FILE     write a second actor with this past, and go on here\n"
-                       "  /stats         turns, tokens and bytes\n"
-                       "  /reset         forget the conversation      /seed N, /temperature X   how answers are drawn\n"
-                       "  /help, /quit   Ctrl-C stops an answer; twice, the program\n");
+    dw_cli_say(c->cli,
+               "  /freeze FILE   write this conversation to a file; driftwood chat --thaw FILE goes on with it\n"
+               "  /fork FILE     write a second actor with this past, and go on here\n"
+               "  /stats         turns, tokens and bytes\n"
+               "  /reset         forget the conversation      /seed N, /temperature X   how answers are drawn\n"
+               "  /help, /quit   Ctrl-C stops an answer; twice, the program\n");
 }
 
 /* Handles a line that is for us and not for the program. */
@@ -81,8 +83,10 @@ static bool own_command(chat *c, const char *line, dw_status *status, dw_error *
     bool fork_it = strncmp(line, "/fork", length) == 0 && length == strlen("/fork");
     if (strcmp(line, "/quit") == 0 || strcmp(line, "/exit") == 0) c->quit = true;
     else if (strcmp(line, "/help") == 0) say_help(c);
-    else if (strcmp(line, "/stats") == 0) return (*status = command_stats(c, err)) != DW_OK; /* and then what the program counts */
-    else if ((freeze || fork_it) && !*file) *status = dw_fail(err, DW_E_INVALID, "%s needs a file name", freeze ? "/freeze" : "/fork");
+    /* And then what the program counts. */
+    else if (strcmp(line, "/stats") == 0) return (*status = command_stats(c, err)) != DW_OK;
+    else if ((freeze || fork_it) && !*file)
+        *status = dw_fail(err, DW_E_INVALID, "%s needs a file name", freeze ? "/freeze" : "/fork");
     else if (freeze) *status = command_freeze(c, file, err);
     else if (fork_it) *status = command_fork(c, file, err);
     else return false;
@@ -92,7 +96,9 @@ static bool own_command(chat *c, const char *line, dw_status *status, dw_error *
 /* --- conversation ---------------------------------------------------------------------------------------------- */
 
 /* After each turn: whatever ends the process then, what was said is in the file. */
-static dw_status save(chat *c, dw_error *err) { return c->saves ? dw_keep_actor(c->args, c->watch.actor, &c->claim, &c->saved, err) : DW_OK; }
+static dw_status save(chat *c, dw_error *err) {
+    return c->saves ? dw_keep_actor(c->args, c->watch.actor, &c->claim, &c->saved, err) : DW_OK;
+}
 
 static dw_status converse_line(chat *c, dw_message line, uint64_t at, dw_error *err) {
     dw_status status;
@@ -125,7 +131,8 @@ static dw_status converse(chat *c, uint64_t at, dw_error *err) {
             if (c->interactive) dw_cli_say(c->cli, "\n");
             break;
         }
-        if (status == DW_OK && kind == DW_LINE_TEXT) status = converse_line(c, (dw_message){line, size}, at ? at + n * UINT64_C(1000000000) : 0, err);
+        if (status == DW_OK && kind == DW_LINE_TEXT)
+            status = converse_line(c, (dw_message){line, size}, at ? at + n * UINT64_C(1000000000) : 0, err);
         free(line);
         bool serious = dw_status_kind_of(status) == DW_KIND_FAILED;
         if (status != DW_OK && c->interactive && !serious) {
@@ -139,8 +146,10 @@ static dw_status converse(chat *c, uint64_t at, dw_error *err) {
 static void greet(const chat *c, dw_runtime *runtime) {
     if (!c->interactive) return;
     dw_model *model = dw_runtime_model(runtime, NULL);
-    dw_cli_say_styled(c->cli, DW_STYLE_DIM, "%s on %s. It is small and makes things up. /help shows what you can do here; Ctrl-D leaves.",
-                      model ? dw_model_info_view(model)->name : "no model", dw_device_info_view(dw_runtime_device(runtime))->description);
+    dw_cli_say_styled(c->cli, DW_STYLE_DIM,
+                      "%s on %s. It is small and makes things up. /help shows what you can do here; Ctrl-D leaves.",
+                      model ? dw_model_info_view(model)->name : "no model",
+                      dw_device_info_view(dw_runtime_device(runtime))->description);
     dw_cli_say(c->cli, "\n");
 }
 
@@ -169,8 +178,10 @@ static dw_status check_settings(dw_cli *cli, const dw_args *args, dw_error *err)
     }
     if (!temperature) return DW_OK;
     double value = strtod(temperature, &end);
-    bool good = end != temperature && *end == '\0' && value >= 0 && value <= 10 && strspn(temperature, "0123456789.") == strlen(temperature);
-    return good ? DW_OK : dw_cli_usage(cli, err, "--temperature needs a number from 0 to 10, not \"%.40s\"", temperature);
+    bool good = end != temperature && *end == '\0' && value >= 0 && value <= 10 &&
+                strspn(temperature, "0123456789.") == strlen(temperature);
+    return good ? DW_OK
+                : dw_cli_usage(cli, err, "--temperature needs a number from 0 to 10, not \"%.40s\"", temperature);
 }
 
 /* --save: the file is there from the beginning on, so that a path that will not do shows now. */
@@ -211,14 +222,16 @@ static dw_status claim_file(chat *c, dw_error *err) {
     char from[DW_PATH_BYTES], to[DW_PATH_BYTES];
     dw_os_path_kind kind;
     if (!save) return DW_OK;
-    bool own = thaw && dw_os_resolve(thaw, from, &kind, NULL) == DW_OK && dw_os_resolve(save, to, &kind, NULL) == DW_OK && strcmp(from, to) == 0;
+    bool own = thaw && dw_os_resolve(thaw, from, &kind, NULL) == DW_OK &&
+               dw_os_resolve(save, to, &kind, NULL) == DW_OK && strcmp(from, to) == 0;
     return own ? dw_claim_own(c->cli, save, &c->claim, err) : dw_claim_new(c->cli, c->args, save, &c->claim, err);
 }
 
 static dw_status run_chat(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *save = dw_args_text(args, "save");
     dw_runtime *runtime = NULL;
-    chat c = {.cli = cli, .args = args, .turns = json_array(), .interactive = dw_os_is_terminal(0) && dw_os_is_terminal(1) && !cli->json,
+    chat c = {.cli = cli, .args = args, .turns = json_array(),
+              .interactive = dw_os_is_terminal(0) && dw_os_is_terminal(1) && !cli->json,
               .claim = {.lock = DW_OS_FILE_NONE}};
     c.watch = dw_watch_of(cli, args);
     c.watch.trim = true;
@@ -236,8 +249,10 @@ static dw_status run_chat(dw_cli *cli, const dw_args *args, dw_error *err) {
     status = converse(&c, dw_args_number(args, "at", 0), err);
     if (status != DW_OK) goto out;
     if (save && c.interactive) dw_say_freeze(cli, save, &c.saved);
-    status = dw_cli_finish(cli, json_pack("{s:s, s:O, s:o}", "actor", dw_actor_name(c.watch.actor), "turns", c.turns, "frozen",
-                                          save ? dw_json_freeze(save, &c.saved) : json_null()), err);
+    status = dw_cli_finish(cli,
+                           json_pack("{s:s, s:O, s:o}", "actor", dw_actor_name(c.watch.actor), "turns", c.turns,
+                                     "frozen", save ? dw_json_freeze(save, &c.saved) : json_null()),
+                           err);
 out:
     if (status != DW_OK) cli->so_far = json_pack("{s:O}", "turns", c.turns);
     json_decref(c.turns);
@@ -250,7 +265,8 @@ out:
 
 static const dw_option options[] = {
     {"thaw", DW_OPTION_TEXT, "FILE.drift", "go on with a frozen conversation"},
-    {"save", DW_OPTION_TEXT, "FILE.drift", "keep the conversation in a file, from the beginning on and after each answer"},
+    {"save", DW_OPTION_TEXT, "FILE.drift",
+     "keep the conversation in a file, from the beginning on and after each answer"},
     {"seed", DW_OPTION_TEXT, "N", "draw answers differently"},
     {"temperature", DW_OPTION_TEXT, "X", "0 always takes the likeliest word; the program's own is moderate"},
     {"program", DW_OPTION_TEXT, "PATH|NAME", "another program to talk to; default chat"},
@@ -272,9 +288,11 @@ const dw_verb dw_verb_chat = {
     .name = "chat",
     .summary = "talk to a model through the shipped chat program",
     .operands = "",
-    .text = "Each line you type is a message; the answer streams as it comes. Ctrl-C stops an answer, and once more ends\n"
-            "the program. /help in the chat lists commands: freeze, fork, stats. Without a terminal, each line of standard\n"
-            "input is a message and only answers are printed.",
+    .text =
+        "Each line you type is a message; the answer streams as it comes. Ctrl-C stops an answer, and once more ends\n"
+        "the program. /help in the chat lists commands: freeze, fork, stats. Without a terminal, each line of "
+        "standard\n"
+        "input is a message and only answers are printed.",
     .options = options,
     .run = run_chat,
 };

@@ -16,17 +16,22 @@ static dw_status run_freeze(dw_cli *cli, const dw_args *args, dw_error *err) {
     json_t *turns = json_array();
 
     dw_name_from_path(file, name);
-    dw_actor_options options = {.name = given ? given : name, .birth_realtime_ns = dw_args_number(args, "at", 0), .observer = &observer};
+    dw_actor_options options = {.name = given ? given : name, .birth_realtime_ns = dw_args_number(args, "at", 0),
+                                .observer = &observer};
     dw_status status = dw_claim_new(cli, args, file, &claim, err);
     if (status == DW_OK) status = dw_find_program(cli, dw_args_operand(args, 0), path, err);
     if (status == DW_OK) status = dw_open_runtime(cli, args, DW_MODEL_IF_THERE, &runtime, err);
     if (status == DW_OK) status = dw_runtime_load_program(runtime, path, &program, err);
     if (status == DW_OK) status = dw_actor_create(runtime, program, &options, &watch.actor, err);
-    if (status == DW_OK) status = dw_take_turns(&watch, messages, n_messages, dw_args_number(args, "at", 0), turns, err);
+    if (status == DW_OK)
+        status = dw_take_turns(&watch, messages, n_messages, dw_args_number(args, "at", 0), turns, err);
     if (status == DW_OK) status = dw_keep_actor(args, watch.actor, &claim, &report, err);
     if (status != DW_OK) goto out;
     dw_say_freeze(cli, file, &report);
-    status = dw_cli_finish(cli, json_pack("{s:s, s:O, s:o}", "actor", options.name, "turns", turns, "frozen", dw_json_freeze(file, &report)), err);
+    status = dw_cli_finish(cli,
+                           json_pack("{s:s, s:O, s:o}", "actor", options.name, "turns", turns, "frozen",
+                                     dw_json_freeze(file, &report)),
+                           err);
 out:
     json_decref(turns);
     dw_actor_destroy(watch.actor);
@@ -61,7 +66,8 @@ const dw_verb dw_verb_freeze = {
     .operands_min = 2,
     .operands_max = 2,
     .text = "Starts the program as an actor, handles the messages, and writes the actor with its memory and its\n"
-            "conversations to a checkpoint. The file is whole or not there at all; it holds what was said: keep it private.",
+            "conversations to a checkpoint. The file is whole or not there at all; it holds what was said: keep it "
+            "private.",
     .options = options,
     .run = run_freeze,
 };

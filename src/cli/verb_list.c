@@ -2,27 +2,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/vec.h"
 #include "cli/cli.h"
 #include "cli/verbs.h"
 
 /* Names are noted first: a walk must not ask the node for more. */
-typedef struct actor_names { char **items; size_t n, capacity; bool starved; } actor_names;
+typedef struct actor_names { DW_VEC(char *) list; dw_status status; } actor_names;
 
 static bool note_name(void *context, const char *name, uint64_t turn) {
     actor_names *names = context;
-    (void)turn;
-    if (names->n == names->capacity) {
-        size_t wanted = names->capacity ? 2 * names->capacity : 64;
-        char **grown = realloc(names->items, wanted * sizeof *grown);
-        if (!grown) return !(names->starved = true);
-        names->items = grown;
-        names->capacity = wanted;
-    }
     size_t size = strlen(name) + 1;
-    char *copy = malloc(size);
-    if (!copy) return !(names->starved = true);
+    (void)turn;
+    names->status = DW_VEC_RESERVE(&names->list, 1, DW_VEC_ITEMS_MAX);
+    char *copy = names->status == DW_OK ? malloc(size) : NULL;
+    if (!copy) {
+        if (names->status == DW_OK) names->status = DW_E_NO_MEMORY;
+        return false;
+    }
     memcpy(copy, name, size);
-    names->items[names->n++] = copy;
+    names->list.items[names->list.count++] = copy;
     return true;
 }
 
@@ -49,12 +47,13 @@ static dw_status run_list(dw_cli *cli, const dw_args *args, dw_error *err) {
     json_t *actors = json_array();
     dw_status status = dw_local_node_open(cli, args, false, &local, err);
     if (status == DW_OK) status = dw_node_list(local.node, note_name, &names, err);
-    if (status == DW_OK && names.starved) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the list");
-    for (size_t i = 0; i < names.n && status == DW_OK; i++)
-        status = list_actor(cli, local.node, names.items[i], actors, err);
+    if (status == DW_OK && names.status != DW_OK) status = dw_fail(err, names.status, "no memory for the list");
+    for (size_t i = 0; i < names.list.count && status == DW_OK; i++)
+        status = list_actor(cli, local.node, names.list.items[i], actors, err);
     if (status == DW_OK) status = dw_cli_finish(cli, json_pack("{s:O}", "actors", actors), err);
     json_decref(actors);
-    dw_list_free(names.items, names.n);
+    for (size_t i = 0; i < names.list.count; i++) free(names.list.items[i]);
+    DW_VEC_DEINIT(&names.list);
     return dw_local_node_close(&local, status, err);
 }
 

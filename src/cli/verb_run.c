@@ -61,7 +61,10 @@ static dw_status run_command(dw_cli *cli, const dw_args *args, dw_program *progr
     if (status == DW_E_EXIT) status = DW_OK; /* how a command ends that calls exit() */
     if (status == DW_OK) {
         cli->exit_code = result.exit_code;
-        status = dw_cli_finish(cli, json_pack("{s:i, s:o}", "exit_code", (int)result.exit_code, "output", dw_json_text((const char *)io.output.data, io.output.size)), err);
+        status = dw_cli_finish(cli,
+                               json_pack("{s:i, s:o}", "exit_code", (int)result.exit_code, "output",
+                                         dw_json_text((const char *)io.output.data, io.output.size)),
+                               err);
     }
     dw_instance_destroy(instance);
     dw_writer_deinit(&io.output);
@@ -130,7 +133,8 @@ static dw_status run_actor(dw_cli *cli, const dw_args *args, dw_runtime *runtime
     size_t n_messages;
     const char *const *messages = dw_args_texts(args, "message", &n_messages);
     uint64_t at = dw_args_number(args, "at", 0);
-    status = n_messages ? dw_take_turns(&watch, messages, n_messages, at, turns, err) : take_lines(&watch, at, turns, err);
+    status = n_messages ? dw_take_turns(&watch, messages, n_messages, at, turns, err)
+                        : take_lines(&watch, at, turns, err);
     if (status == DW_OK && freeze) {
         dw_checkpoint_report report;
         status = dw_keep_actor(args, watch.actor, &claim, &report, err);
@@ -139,8 +143,11 @@ static dw_status run_actor(dw_cli *cli, const dw_args *args, dw_runtime *runtime
     }
     if (status == DW_OK) status = dw_actor_use_now(watch.actor, &use, err);
     if (status != DW_OK) goto out;
-    status = dw_cli_finish(cli, json_pack("{s:s, s:O, s:o, s:o, s:o}", "actor", name, "turns", turns, "frozen", frozen ? frozen : json_null(), "use", dw_json_use(&use),
-                                          "kv", json_of_model(runtime)), err);
+    status = dw_cli_finish(cli,
+                           json_pack("{s:s, s:O, s:o, s:o, s:o}", "actor", name, "turns", turns, "frozen",
+                                     frozen ? frozen : json_null(), "use", dw_json_use(&use), "kv",
+                                     json_of_model(runtime)),
+                           err);
     frozen = NULL;
 out:
     json_decref(frozen);
@@ -168,7 +175,9 @@ static dw_status run_run(dw_cli *cli, const dw_args *args, dw_error *err) {
         status = run_command(cli, args, program, err);
     } else {
         dw_cli_hint(cli, "sdk/c/README.md shows a first program in 20 lines.");
-        status = dw_fail(err, DW_E_UNSUPPORTED, "%.80s exports neither driftwood_receive (an actor) nor _start (a command)", dw_args_operand(args, 0));
+        status = dw_fail(err, DW_E_UNSUPPORTED,
+                         "%.80s exports neither driftwood_receive (an actor) nor _start (a command)",
+                         dw_args_operand(args, 0));
     }
 out:
     dw_program_release(program);
@@ -177,7 +186,8 @@ out:
 }
 
 static const dw_option options[] = {
-    {"message", DW_OPTION_TEXT, "TEXT", "a message for the actor; several are handled in order; without any, each line of standard input is one"},
+    {"message", DW_OPTION_TEXT, "TEXT",
+     "a message for the actor; several are handled in order; without any, each line of standard input is one"},
     {"freeze", DW_OPTION_TEXT, "FILE.drift", "write a checkpoint at the end"},
     DW_OPTION_TURN_LIMIT,
     DW_OPTION_FORCE,
@@ -199,10 +209,12 @@ const dw_verb dw_verb_run = {
     .operands = "PROGRAM.wasm [ARGUMENTS...]",
     .operands_min = 1,
     .operands_max = -1,
-    .text = "A program that exports driftwood_receive becomes an actor: each message is one turn, its reply is printed.\n"
-            "A WASI command (_start) runs once, with standard input, output and error passed through, and its exit code\n"
-            "becomes ours. Arguments that begin with a dash go behind --, as in: driftwood run tool.wasm -- -v\n"
-            "The name of a shipped program will do too: driftwood run counter --message \"add 2\". --model none opens none.",
+    .text =
+        "A program that exports driftwood_receive becomes an actor: each message is one turn, its reply is printed.\n"
+        "A WASI command (_start) runs once, with standard input, output and error passed through, and its exit code\n"
+        "becomes ours. Arguments that begin with a dash go behind --, as in: driftwood run tool.wasm -- -v\n"
+        "The name of a shipped program will do too: driftwood run counter --message \"add 2\". --model none opens "
+        "none.",
     .options = options,
     .run = run_run,
 };

@@ -54,8 +54,8 @@ const dw_verb dw_verb_send = {
     .operands = "NAME MESSAGE",
     .operands_min = 2,
     .operands_max = 2,
-    .text = "The message is on disk when this says that it is accepted; it is handled once, now or when the actor next wakes.\n"
-            "What its turn replies goes nowhere; a turn that fails is told on standard error.",
+    .text = "The message is on disk when this says that it is accepted; it is handled once, now or when the actor\n"
+            "next wakes. What its turn replies goes nowhere; a turn that fails is told on standard error.",
     .options = options,
     .run = run_send,
 };

@@ -71,8 +71,8 @@ const dw_verb dw_verb_spawn = {
     .operands = "NAME PROGRAM [MESSAGE]",
     .operands_min = 2,
     .operands_max = 3,
-    .text = "Makes an actor of that name in the node's folder (--in DIR), which is made where it is missing. The actor, its\n"
-            "program and its first message are on disk when this ends well; the message is handled then.",
+    .text = "Makes an actor of that name in the node's folder (--in DIR), which is made where it is missing. The\n"
+            "actor, its program and its first message are on disk when this ends well; the message is handled then.",
     .options = options,
     .run = run_spawn,
 };

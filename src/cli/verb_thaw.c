@@ -27,7 +27,8 @@ static dw_status run_thaw(dw_cli *cli, const dw_args *args, dw_error *err) {
     dw_status status = dw_wake_actor(cli, args, file, &options, &runtime, &watch.actor, &report, err);
     uint64_t ready_at_ns = dw_os_monotonic_ns();
     if (status == DW_OK) dw_say_thaw(cli, &report);
-    if (status == DW_OK) status = dw_take_turns(&watch, messages, n_messages, dw_args_number(args, "at", 0), turns, err);
+    if (status == DW_OK)
+        status = dw_take_turns(&watch, messages, n_messages, dw_args_number(args, "at", 0), turns, err);
     if (status == DW_OK && dw_args_flag(args, "digest")) status = dw_actor_digest_of(watch.actor, &digest, err);
     if (status != DW_OK) goto out;
     if (dw_args_flag(args, "digest")) say_digest(cli, &digest);
@@ -71,9 +72,10 @@ const dw_verb dw_verb_thaw = {
     .operands = "FILE.drift",
     .operands_min = 1,
     .operands_max = 1,
-    .text = "Checks every byte of the checkpoint, that program and model are those it was made with, maps memory and KV\n"
-            "rows in place, and reports: times to open, verify and map, tokens reused and recomputed, and whether the\n"
-            "continuation is exact (bit for bit as if never frozen) and why not. The file itself stays as it is.",
+    .text =
+        "Checks every byte of the checkpoint, that program and model are those it was made with, maps memory and KV\n"
+        "rows in place, and reports: times to open, verify and map, tokens reused and recomputed, and whether the\n"
+        "continuation is exact (bit for bit as if never frozen) and why not. The file itself stays as it is.",
     .options = options,
     .run = run_thaw,
 };

@@ -10,42 +10,36 @@ void dw_entry_deinit(dw_entry *entry) {
 }
 
 void dw_entries_deinit(dw_entries *entries) {
-    for (size_t i = 0; i < entries->n; i++) dw_entry_deinit(&entries->items[i]);
-    free(entries->items);
-    *entries = (dw_entries){0};
+    for (size_t i = 0; i < entries->count; i++) dw_entry_deinit(&entries->items[i]);
+    DW_VEC_DEINIT(entries);
 }
 
 dw_status dw_entries_reserve(dw_entries *entries, dw_error *err) {
-    if (entries->n < entries->capacity) return DW_OK;
-    size_t capacity = entries->capacity ? 2 * entries->capacity : 8;
-    dw_entry *grown = realloc(entries->items, capacity * sizeof *grown);
-    if (!grown) return dw_fail(err, DW_E_NO_MEMORY, "no memory for an actor's books");
-    entries->items = grown;
-    entries->capacity = capacity;
-    return DW_OK;
+    dw_status status = DW_VEC_RESERVE(entries, 1, DW_MAILBOX_MESSAGES_MAX);
+    return status == DW_OK ? DW_OK : dw_fail(err, status, "no room in an actor's books");
 }
 
 dw_status dw_entries_add(dw_entries *entries, dw_entry entry, dw_error *err) {
     dw_status status = dw_entries_reserve(entries, err);
-    if (status == DW_OK) entries->items[entries->n++] = entry;
+    if (status == DW_OK) entries->items[entries->count++] = entry;
     else dw_entry_deinit(&entry);
     return status;
 }
 
 void dw_entries_remove(dw_entries *entries, size_t index) {
     dw_entry_deinit(&entries->items[index]);
-    entries->n--;
-    memmove(&entries->items[index], &entries->items[index + 1], (entries->n - index) * sizeof *entries->items);
+    entries->count--;
+    memmove(&entries->items[index], &entries->items[index + 1], (entries->count - index) * sizeof *entries->items);
 }
 
 const dw_entry *dw_entries_with_key(const dw_entries *entries, const char *key) {
-    for (size_t i = 0; key && i < entries->n; i++)
+    for (size_t i = 0; key && i < entries->count; i++)
         if (entries->items[i].key && strcmp(entries->items[i].key, key) == 0) return &entries->items[i];
     return NULL;
 }
 
 const dw_entry *dw_entries_numbered(const dw_entries *entries, uint64_t number) {
-    for (size_t i = 0; i < entries->n; i++)
+    for (size_t i = 0; i < entries->count; i++)
         if (entries->items[i].number == number) return &entries->items[i];
     return NULL;
 }
@@ -124,7 +118,7 @@ static dw_status read_entries(dw_resident *resident, dw_node_kind kind, dw_entri
     dw_status status = dw_store_records(resident->node->store, resident->name, kind, 0,
                                         kind == DW_NODE_MESSAGE ? read_message_entry : read_answer_entry, &all, err);
     if (status == DW_OK) status = all.status;
-    if (status == DW_OK && to->n > 0) resident->last = dw_max_u64(resident->last, to->items[to->n - 1].number);
+    if (status == DW_OK && to->count > 0) resident->last = dw_max_u64(resident->last, to->items[to->count - 1].number);
     return status;
 }
 

@@ -134,8 +134,8 @@ static void free_handling(handling *of) {
 static size_t answers_to_forget(const dw_entries *answers, size_t bytes) {
     uint64_t sum = bytes;
     size_t n = 0;
-    for (size_t i = 0; i < answers->n; i++) sum += answers->items[i].bytes;
-    while (n < answers->n && (answers->n - n >= DW_NODE_ANSWERS_MAX || sum > DW_NODE_ANSWER_BYTES_MAX))
+    for (size_t i = 0; i < answers->count; i++) sum += answers->items[i].bytes;
+    while (n < answers->count && (answers->count - n >= DW_NODE_ANSWERS_MAX || sum > DW_NODE_ANSWER_BYTES_MAX))
         sum -= answers->items[n++].bytes;
     return n;
 }
@@ -174,12 +174,12 @@ static void finish_handling(handling *of) {
     dw_resident *resident = of->resident;
     resident->handled = of->message;
     for (size_t i = 0; i < of->n_forgotten; i++) dw_entries_remove(&resident->answers, 0);
-    for (size_t i = 0; i < resident->waiting.n; i++) {
+    for (size_t i = 0; i < resident->waiting.count; i++) {
         if (resident->waiting.items[i].number != of->message) continue;
         dw_entries_remove(&resident->waiting, i);
         break;
     }
-    if (of->answer.key) resident->answers.items[resident->answers.n++] = of->answer; /* room was reserved */
+    if (of->answer.key) resident->answers.items[resident->answers.count++] = of->answer; /* room was reserved */
     of->answer = (dw_entry){0};
 }
 

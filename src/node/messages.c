@@ -1,4 +1,5 @@
 /* messages.c: a message to an actor: accepted, handled, answered. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,10 +63,10 @@ static dw_status check_room(const dw_resident *resident, const dw_node_message *
     if (message->size > DW_MESSAGE_BYTES_MAX)
         return dw_fail(err, DW_E_LIMIT, "a message of %zu bytes is above the limit of %llu", message->size,
                        (unsigned long long)DW_MESSAGE_BYTES_MAX);
-    for (size_t i = 0; resident && i < resident->waiting.n; i++) bytes += resident->waiting.items[i].bytes;
-    if (resident && (resident->waiting.n >= DW_MAILBOX_MESSAGES_MAX || bytes > DW_MAILBOX_BYTES_MAX))
+    for (size_t i = 0; resident && i < resident->waiting.count; i++) bytes += resident->waiting.items[i].bytes;
+    if (resident && (resident->waiting.count >= DW_MAILBOX_MESSAGES_MAX || bytes > DW_MAILBOX_BYTES_MAX))
         return dw_fail(err, DW_E_FULL, "the mailbox of %s is full (%zu messages)", resident->name,
-                       resident->waiting.n);
+                       resident->waiting.count);
     return DW_OK;
 }
 
@@ -153,7 +154,8 @@ static dw_status handle_until(dw_resident *resident, uint64_t number, uint64_t d
             return status;
         }
         free(turn.reply);
-        if (resident->handled == 0) return status != DW_OK ? status : dw_fail(err, DW_E_INTERNAL, "a turn was not kept");
+        if (resident->handled == 0)
+            return status != DW_OK ? status : dw_fail(err, DW_E_INTERNAL, "a turn was not kept");
         if (status != DW_OK)
             dw_log(DW_LOG_WARN, "turn_failed", "actor=%s message=%llu status=%s reason=\"%s\"", resident->name,
                    (unsigned long long)resident->handled, dw_status_name(status), err ? err->text : "");
@@ -166,6 +168,7 @@ static dw_status ask_anew(dw_resident *resident, const dw_node_message *message,
     if (status == DW_OK)
         status = dw_actor_send(resident->actor, message->body, message->size, message->realtime_ns, err);
     if (status != DW_OK) return status;
+    assert(dw_actor_last_message(resident->actor) == entry->number); /* nobody else gives numbers */
     resident->last = entry->number;
     resident->asked = entry;
     status = handle_until(resident, entry->number, deadline_ns, answer, err);
@@ -215,11 +218,11 @@ dw_status dw_node_drain(dw_node *node, const char *name, uint64_t deadline_ns, c
     dw_resident *resident = NULL;
     *handled = *failed = 0;
     dw_status status = dw_node_resident(node, name, &resident, err);
-    if (status == DW_OK && resident->waiting.n > 0) status = dw_node_wake(resident, err);
-    if (status != DW_OK || resident->waiting.n == 0) return status;
+    if (status == DW_OK && resident->waiting.count > 0) status = dw_node_wake(resident, err);
+    if (status != DW_OK || resident->waiting.count == 0) return status;
     const dw_observer nobody = {0};
     dw_actor_observe(resident->actor, observer ? observer : &nobody);
-    while (resident->waiting.n > 0) {
+    while (resident->waiting.count > 0) {
         dw_turn_result turn;
         status = handle_one(resident, deadline_ns, &turn, err);
         free(turn.reply);

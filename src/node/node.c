@@ -98,7 +98,8 @@ dw_status dw_node_spawn(dw_node *node, const char *name, dw_program *program, co
     if (status == DW_OK) status = dw_actor_create(node->runtime, program, &born, &actor, err);
     if (status == DW_OK) status = dw_actor_birth_change(actor, &birth, err);
     if (status == DW_OK) status = dw_node_create(node, name, &birth, &record, bytes ? 1 : 0, err);
-    if (status == DW_E_EXISTS) status = dw_fail(err, status, "there is an actor \"%s\" in %s already", name, node->folder);
+    if (status == DW_E_EXISTS)
+        status = dw_fail(err, status, "there is an actor \"%s\" in %s already", name, node->folder);
     dw_actor_change_deinit(&birth);
     dw_actor_destroy(actor);
     free(bytes);
@@ -134,8 +135,8 @@ dw_status dw_node_look(dw_node *node, const char *name, dw_node_info *out, dw_er
     size_t n = dw_store_view_sessions(view, &sessions);
     for (size_t i = 0; i < n; i++)
         if (sessions[i].session % 2 == 1) out->kept_rows += sessions[i].n_rows; /* keep.h: streams of rows are odd */
-    out->waiting = (uint32_t)resident->waiting.n;
-    out->answers = (uint32_t)resident->answers.n;
+    out->waiting = (uint32_t)resident->waiting.count;
+    out->answers = (uint32_t)resident->answers.count;
     out->awake = resident->actor != NULL;
     dw_store_view_close(view);
     return DW_OK;

@@ -4,15 +4,15 @@
  *   node      whoever owns the folder: one process at a time
  *   awake     an actor that lives in the runtime. All others are in the store alone
  *   message   is given a number that rises within its actor
- *   key       the sender's own name of a message. Sent again with the same key it is the same message: handled once,
- *             and answered with what was answered then
+ *   key       the sender's own name of a message. Sent again with it, it is the same message: handled once, and
+ *             answered with what was answered then
  *   answer    how the turn of a message with a key ended: its reply, or why it failed
  *   books     of an actor: the numbers and keys of the messages that wait, and of the answers that are remembered
  *
  * On disk
  *   DIR/store                 store.h. An actor's turns, and its records:
- *     kind 1, by number       a message that waits: u32 version 1, u64 realtime_ns, u32 bytes of the key (0: none), key,
- *                             u32 bytes, body
+ *     kind 1, by number       a message that waits: u32 version 1, u64 realtime_ns, u32 bytes of the key (0: none),
+ *                             key, u32 bytes, body
  *     kind 2, by number       an answer: u32 version 1, u32 bytes of the key, key, SHA-256 of the message's body,
  *                             i32 status, u64 turn (0: none), u32 bytes, reply or the text of the failure
  *   DIR/programs/HASH.wasm    the programs of its actors, by the SHA-256 of their source
@@ -27,8 +27,8 @@
  *    are forgotten first, in the commit of the turn that needs the room.
  * 5. An actor whose state in memory may not be the store's any more (a commit that failed, no memory) goes to sleep at
  *    once, and wakes as the store has it.
- * 6. At most awake_max actors are awake; the one that was used longest ago goes to sleep for the next. Nothing is written for that: what it
- *    is, is in the store.
+ * 6. At most awake_max actors are awake; the one that was used longest ago goes to sleep for the next. Nothing is
+ *    written for that: what it is, is in the store.
  * Threads: one at a time.
  */
 #ifndef DW_NODE_NODE_H
@@ -51,8 +51,8 @@ typedef struct dw_node_options {
 dw_status dw_node_open(const char *folder, const dw_node_options *options, dw_node **out, dw_error *err) DW_MUST_USE;
 /* Puts all actors to sleep. The node is closed whatever this returns. NULL is a no-op. */
 dw_status dw_node_close(dw_node *node, dw_error *err) DW_MUST_USE;
-/* Where actors live that wake from now on; it stays until the node is closed. Before the first wake; without one nothing
- * wakes (DW_E_STATE). */
+/* Where actors live that wake from now on; it stays until the node is closed. Before the first wake; without one
+ * nothing wakes (DW_E_STATE). */
 void dw_node_live_in(dw_node *node, dw_runtime *runtime);
 
 typedef struct dw_node_message {
@@ -76,8 +76,8 @@ dw_status dw_node_spawn(dw_node *node, const char *name, dw_program *program, co
 /* The actor and everything of it. DW_E_NOT_FOUND. */
 dw_status dw_node_remove(dw_node *node, const char *name, dw_error *err) DW_MUST_USE;
 
-/* Rule 2. *number is the message's; *known says that its key was known, and that nothing was added. DW_E_NOT_FOUND: no such actor;
- * DW_E_MISMATCH: the key is of a message that said something else; DW_E_FULL. */
+/* Rule 2. *number is the message's; *known says that its key was known, and that nothing was added. DW_E_NOT_FOUND: no
+ * such actor; DW_E_MISMATCH: the key is of a message that said something else; DW_E_FULL. */
 dw_status dw_node_send(dw_node *node, const char *name, const dw_node_message *message, uint64_t *number, bool *known,
                        dw_error *err) DW_MUST_USE;
 
@@ -85,7 +85,7 @@ typedef struct dw_node_answer {
     uint64_t number;                 /* of the message */
     dw_status status;                /* how its turn ended, with the detail in err */
     bool known;                      /* remembered: no turn was run for this */
-    dw_turn_result turn;             /* of a known answer turn, reply and reply_size alone. The caller frees turn.reply */
+    dw_turn_result turn;             /* of a known answer: turn and reply alone. The caller frees turn.reply */
 } dw_node_answer;
 
 /* Handles what waits and then this message; observer (NULL: none) watches these turns. Returns answer->status, or why

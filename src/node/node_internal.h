@@ -3,6 +3,7 @@
 #define DW_NODE_INTERNAL_H
 
 #include "actor/keep.h"
+#include "base/vec.h"
 #include "node/node.h"
 
 typedef enum dw_node_kind { DW_NODE_MESSAGE = 1, DW_NODE_ANSWER = 2 } dw_node_kind; /* of records */
@@ -15,7 +16,7 @@ typedef struct dw_entry {
     size_t bytes;              /* of a message that waits, its body; of an answer, its reply */
 } dw_entry;
 
-typedef struct dw_entries { dw_entry *items; size_t n, capacity; } dw_entries; /* ascending by number */
+typedef DW_VEC(dw_entry) dw_entries; /* ascending by number */
 
 /* An actor that the node knows of: its books, and the actor itself while it is awake. */
 typedef struct dw_resident {

@@ -89,7 +89,7 @@ static bool read_body(void *context, uint64_t number, const void *data, size_t s
 }
 
 static dw_status read_bodies(dw_resident *resident, bodies *out, dw_error *err) {
-    size_t room = resident->waiting.n;
+    size_t room = resident->waiting.count;
     *out = (bodies){.room = room, .err = err};
     out->items = calloc(room + 1, sizeof *out->items);
     out->copies = calloc(room + 1, sizeof *out->copies);

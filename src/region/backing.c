@@ -33,7 +33,8 @@ dw_status dw_backing_create(dw_os_file file, const char *origin, dw_backing **ou
     dw_backing *backing = NULL;
     dw_status status = check_count(err);
     if (status == DW_OK) status = dw_os_size(file, &size, err);
-    if (status == DW_OK && !(backing = calloc(1, sizeof *backing))) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a backing object");
+    if (status == DW_OK && !(backing = calloc(1, sizeof *backing)))
+        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a backing object");
     if (status != DW_OK) {
         dw_os_close(&file);
         return status;

@@ -7,22 +7,24 @@
 #include "wasm/engine.h"
 #include "wasm/tables.h"
 
-/* Wasmtime calls a module invalid that uses what is switched off (threads, 64-bit memories). Then our own reason says more than
- * the name of a proposal, so it is asked for; it reads damaged modules safely. */
+/* Wasmtime calls a module invalid that uses what is switched off (threads, 64-bit memories). Then our own reason says
+ * more than the name of a proposal, so it is asked for; it reads damaged modules safely. */
 static dw_status validate(dw_wasm_engine *engine, const void *wasm, size_t size, dw_error *err) {
     wasmtime_error_t *error = wasmtime_module_validate(engine->engine, wasm, size);
     if (!error) return DW_OK;
     dw_prepared unused = {0};
     dw_status status = dw_prepare(wasm, size, &unused, err);
     dw_prepared_deinit(&unused);
-    if (status != DW_E_UNSUPPORTED && status != DW_E_LIMIT) return dw_engine_fail(err, DW_E_INVALID, "not a valid WebAssembly module", error);
+    if (status != DW_E_UNSUPPORTED && status != DW_E_LIMIT)
+        return dw_engine_fail(err, DW_E_INVALID, "not a valid WebAssembly module", error);
     wasmtime_error_delete(error);
     return status;
 }
 
 static dw_status compile(dw_program *program, const dw_prepared *prepared, dw_error *err) {
     wasm_byte_vec_t code;
-    wasmtime_error_t *error = wasmtime_module_new(program->engine->engine, prepared->wasm, prepared->wasm_size, &program->module);
+    wasmtime_error_t *error = wasmtime_module_new(program->engine->engine, prepared->wasm, prepared->wasm_size,
+                                                  &program->module);
     if (error) return dw_engine_fail(err, DW_E_INVALID, "the module cannot be compiled", error);
     error = wasmtime_module_serialize(program->module, &code);
     if (error) {
@@ -72,7 +74,8 @@ static dw_status link_program(dw_program *program, dw_error *err) {
     return error ? dw_engine_fail(err, DW_E_UNSUPPORTED, "the module cannot be linked", error) : DW_OK;
 }
 
-/* The last condition can only be tried: that element segments fit their tables. Found now, not when the first actor is made. */
+/* The last condition can only be tried: that element segments fit their tables. Found now, not when the first actor is
+ * made. */
 static dw_status try_out(dw_program *program, dw_error *err) {
     dw_instance *instance = NULL;
     const dw_instance_options options = {0};
@@ -81,8 +84,8 @@ static dw_status try_out(dw_program *program, dw_error *err) {
     return status;
 }
 
-/* What is in the cache was valid when it was compiled; anything else Wasmtime validates first, as its messages are about the
- * module that the user has, not about the rewritten one. */
+/* What is in the cache was valid when it was compiled; anything else Wasmtime validates first, as its messages are
+ * about the module that the user has, not about the rewritten one. */
 static dw_status build(dw_program *program, const void *wasm, size_t size, dw_error *err) {
     uint8_t *code = NULL;
     size_t code_size = 0;
@@ -112,7 +115,8 @@ out:
 dw_status dw_program_prepare(dw_wasm_engine *engine, const void *wasm, size_t size, dw_program **out, dw_error *err) {
     *out = NULL;
     if (size > DW_PROGRAM_BYTES_MAX)
-        return dw_fail(err, DW_E_LIMIT, "the module has %llu bytes, more than %llu", (unsigned long long)size, (unsigned long long)DW_PROGRAM_BYTES_MAX);
+        return dw_fail(err, DW_E_LIMIT, "the module has %llu bytes, more than %llu", (unsigned long long)size,
+                       (unsigned long long)DW_PROGRAM_BYTES_MAX);
     dw_program *program = calloc(1, sizeof *program);
     if (!program) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a program");
     atomic_init(&program->references, 1);

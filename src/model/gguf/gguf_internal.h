@@ -1,4 +1,5 @@
-/* gguf_internal.h: an open GGUF from inside. gguf_part.c reads and validates one file, gguf.c joins the parts, gguf_values.c reads values. */
+/* gguf_internal.h: an open GGUF from inside. gguf_part.c reads and validates one file, gguf.c joins the parts,
+ * gguf_values.c reads values. */
 #ifndef DW_MODEL_GGUF_GGUF_INTERNAL_H
 #define DW_MODEL_GGUF_GGUF_INTERNAL_H
 
@@ -37,7 +38,8 @@ struct dw_gguf {
 
 /* --- gguf_part.c --- */
 
-/* Validates the bytes of a part completely, but for two tensors of one name. What was allocated is released by dw_gguf_part_deinit. */
+/* Validates the bytes of a part completely, but for two tensors of one name. What was allocated is released by
+ * dw_gguf_part_deinit. */
 dw_status dw_gguf_part_parse(gguf_part *part, dw_error *err) DW_MUST_USE;
 void dw_gguf_part_deinit(gguf_part *part); /* unmaps, too */
 
@@ -57,6 +59,7 @@ gguf_shown dw_gguf_show(dw_gguf_string name);
 extern const uint8_t dw_gguf_type_bytes[DW_GGUF_F64 + 1]; /* 0: strings and arrays */
 const gguf_key *dw_gguf_find_key(const gguf_part *part, const char *name);
 /* dw_gguf_u64 of one part. */
-dw_status dw_gguf_part_u64(const gguf_part *part, const char *name, uint64_t *out, bool *found, dw_error *err) DW_MUST_USE;
+dw_status dw_gguf_part_u64(const gguf_part *part, const char *name, uint64_t *out, bool *found,
+                           dw_error *err) DW_MUST_USE;
 
 #endif

@@ -1,4 +1,5 @@
-/* gguf_values.c: values by key, read from the map when they are asked for. Keys of later parts are not looked at: the first part has the model's. */
+/* gguf_values.c: values by key, read from the map when they are asked for. Keys of later parts are not looked at: the
+ * first part has the model's. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -26,7 +27,8 @@ const gguf_key *dw_gguf_find_key(const gguf_part *part, const char *name) {
 
 uint64_t dw_gguf_n_keys(const dw_gguf *gguf) { return gguf->parts[0].n_keys; }
 
-dw_gguf_string dw_gguf_key_at(const dw_gguf *gguf, uint64_t index, dw_gguf_type *type, dw_gguf_type *element_type, uint64_t *count) {
+dw_gguf_string dw_gguf_key_at(const dw_gguf *gguf, uint64_t index, dw_gguf_type *type, dw_gguf_type *element_type,
+                              uint64_t *count) {
     const gguf_key *k = &gguf->parts[0].keys[index];
     if (type) *type = k->type;
     if (element_type) *element_type = k->element;
@@ -103,7 +105,8 @@ dw_status dw_gguf_f64(const dw_gguf *gguf, const char *name, double *out, bool *
     const gguf_key *k = dw_gguf_find_key(&gguf->parts[0], name);
     *found = k != NULL;
     if (!k) return DW_OK;
-    return k->type != DW_GGUF_ARRAY && as_f64(k, 0, out) && isfinite(*out) ? DW_OK : wrong_kind(k, "a finite number", err);
+    return k->type != DW_GGUF_ARRAY && as_f64(k, 0, out) && isfinite(*out) ? DW_OK
+                                                                           : wrong_kind(k, "a finite number", err);
 }
 
 dw_status dw_gguf_bool(const dw_gguf *gguf, const char *name, bool *out, bool *found, dw_error *err) {
@@ -124,7 +127,8 @@ dw_status dw_gguf_get_string(const dw_gguf *gguf, const char *name, dw_gguf_stri
     return DW_OK;
 }
 
-dw_status dw_gguf_array(const dw_gguf *gguf, const char *name, dw_gguf_type *type, uint64_t *count, bool *found, dw_error *err) {
+dw_status dw_gguf_array(const dw_gguf *gguf, const char *name, dw_gguf_type *type, uint64_t *count, bool *found,
+                        dw_error *err) {
     const gguf_key *k = dw_gguf_find_key(&gguf->parts[0], name);
     *found = k != NULL;
     if (!k) return DW_OK;
@@ -134,13 +138,14 @@ dw_status dw_gguf_array(const dw_gguf *gguf, const char *name, dw_gguf_type *typ
     return DW_OK;
 }
 
-static dw_status find_element(const dw_gguf *gguf, const char *name, uint64_t index, const gguf_key **out, dw_error *err) {
+static dw_status find_element(const dw_gguf *gguf, const char *name, uint64_t index, const gguf_key **out,
+                              dw_error *err) {
     const gguf_key *k = dw_gguf_find_key(&gguf->parts[0], name);
     if (!k) return dw_fail(err, DW_E_NOT_FOUND, "GGUF: there is no key %.64s", name);
     if (k->type != DW_GGUF_ARRAY) return wrong_kind(k, "an array", err);
     if (index >= k->count)
-        return dw_fail(err, DW_E_RANGE, "GGUF: key %s has %" PRIu64 " elements, not %" PRIu64, dw_gguf_show(k->name).text, k->count,
-                       index);
+        return dw_fail(err, DW_E_RANGE, "GGUF: key %s has %" PRIu64 " elements, not %" PRIu64,
+                       dw_gguf_show(k->name).text, k->count, index);
     *out = k;
     return DW_OK;
 }
@@ -168,7 +173,8 @@ dw_status dw_gguf_array_bool(const dw_gguf *gguf, const char *name, uint64_t ind
     return DW_OK;
 }
 
-dw_status dw_gguf_array_strings(const dw_gguf *gguf, const char *name, dw_gguf_strings *out, bool *found, dw_error *err) {
+dw_status dw_gguf_array_strings(const dw_gguf *gguf, const char *name, dw_gguf_strings *out, bool *found,
+                                dw_error *err) {
     const gguf_key *k = dw_gguf_find_key(&gguf->parts[0], name);
     *found = k != NULL;
     if (!k) return DW_OK;
@@ -187,7 +193,8 @@ bool dw_gguf_next_string(dw_gguf_strings *strings, dw_gguf_string *out) {
     return true;
 }
 
-dw_status dw_gguf_array_numbers(const dw_gguf *gguf, const char *name, dw_gguf_numbers *out, bool *found, dw_error *err) {
+dw_status dw_gguf_array_numbers(const dw_gguf *gguf, const char *name, dw_gguf_numbers *out, bool *found,
+                                dw_error *err) {
     const gguf_key *k = dw_gguf_find_key(&gguf->parts[0], name);
     *found = k != NULL;
     if (!k) return DW_OK;

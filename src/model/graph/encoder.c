@@ -1,6 +1,7 @@
 /* encoder.c: builds, feeds and runs the graph of an encoder. See encoder.h.
  *
- * BERT: Devlin et al. 2018; pooling to sentence vectors: Reimers and Gurevych 2019; attention by tiles: Dao et al. 2022.
+ * BERT: Devlin et al. 2018; pooling to sentence vectors: Reimers and Gurevych 2019; attention by tiles: Dao et al.
+ * 2022.
  */
 #include "model/graph/encoder.h"
 
@@ -15,7 +16,8 @@
 enum {
     NODES_OUTSIDE = 32,         /* inputs, embeddings */
     NODES_PER_LAYER = 40,       /* without attention: 28 */
-    NODES_PER_LAYER_TEXT = 10,  /* attention: three views, each permuted, the operation, a reshape, its place among the others */
+    /* Attention: three views, each permuted, the operation, a reshape, its place among the others. */
+    NODES_PER_LAYER_TEXT = 10,
     NODES_PER_TEXT = 8,         /* pooling */
     CHECKED_TOKENS = 8,
 };
@@ -76,7 +78,8 @@ static tensor *rows_of(pass *p, tensor *x, uint32_t first, uint32_t n) {
     return ggml_permute(p->context, rows, 0, 2, 1, 3);
 }
 
-/* q, k, v [head_dim, n_heads, N] -> [width, N]. What several texts give is put into one tensor, each row copied once. */
+/* q, k, v [head_dim, n_heads, N] -> [width, N]. What several texts give is put into one tensor, each row copied
+ * once. */
 static tensor *attend(pass *p, tensor *q, tensor *k, tensor *v) {
     const dw_encoder_hyperparameters *hp = &p->encoder->hp;
     ggml_build_forward_expand(p->graph, q);
@@ -88,8 +91,8 @@ static tensor *attend(pass *p, tensor *q, tensor *k, tensor *v) {
     uint32_t first = 0;
     for (uint32_t i = 0; i < p->n_texts; i++) {
         uint32_t n = p->texts[i].n_tokens;
-        tensor *y = ggml_flash_attn_ext(p->context, rows_of(p, q, first, n), rows_of(p, k, first, n), rows_of(p, v, first, n), NULL,
-                                        1.0f / sqrtf((float)hp->head_dim), 0.0f, 0.0f);
+        tensor *y = ggml_flash_attn_ext(p->context, rows_of(p, q, first, n), rows_of(p, k, first, n),
+                                        rows_of(p, v, first, n), NULL, 1.0f / sqrtf((float)hp->head_dim), 0.0f, 0.0f);
         ggml_prec_set_acc(y, GGML_PREC_F32);
         y = ggml_reshape_2d(p->context, y, hp->n_embedding, n);
         all = all != NULL ? ggml_set_2d_inplace(p->context, all, y, all->nb[1], first * all->nb[1]) : y;
@@ -176,14 +179,17 @@ static dw_status grow(void **memory, size_t *have, size_t need, dw_error *err) {
 /* Builds the graph, checks every node, and gives memory to all tensors but the vectors that lie in the caller's. */
 static dw_status prepare(pass *p) {
     dw_encoder *e = p->encoder;
-    size_t nodes = NODES_OUTSIDE + e->hp.n_layers * (size_t)(NODES_PER_LAYER + NODES_PER_LAYER_TEXT * p->n_texts) + NODES_PER_TEXT * (size_t)p->n_texts;
+    size_t nodes = NODES_OUTSIDE + e->hp.n_layers * (size_t)(NODES_PER_LAYER + NODES_PER_LAYER_TEXT * p->n_texts) +
+                   NODES_PER_TEXT * (size_t)p->n_texts;
     size_t bytes = nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(nodes, false);
     dw_status status = grow(&e->memory, &e->memory_bytes, bytes, p->err);
     if (status != DW_OK) return status;
-    p->context = ggml_init((struct ggml_init_params){.mem_size = e->memory_bytes, .mem_buffer = e->memory, .no_alloc = true});
+    p->context = ggml_init(
+        (struct ggml_init_params){.mem_size = e->memory_bytes, .mem_buffer = e->memory, .no_alloc = true});
     p->means = calloc(p->n_texts, sizeof(tensor *));
     p->vectors = calloc(p->n_texts, sizeof(tensor *));
-    if (p->context == NULL || p->means == NULL || p->vectors == NULL) return dw_fail(p->err, DW_E_NO_MEMORY, "no memory for an encoder's graph");
+    if (p->context == NULL || p->means == NULL || p->vectors == NULL)
+        return dw_fail(p->err, DW_E_NO_MEMORY, "no memory for an encoder's graph");
     p->graph = ggml_new_graph_custom(p->context, nodes, false);
     build(p);
     status = dw_device_supports(e->device, p->graph, p->err);
@@ -238,7 +244,8 @@ static dw_status set_embedding(pass *p) {
     float *row = to;
     for (uint32_t i = 0; i < p->n_texts; i++) {
         for (uint32_t k = 0; k < p->texts[i].n_tokens; k++, row += table->ne[0]) {
-            const uint8_t *from = (const uint8_t *)p->encoder->weights.embedding_host + (size_t)p->texts[i].tokens[k] * table->nb[1];
+            const uint8_t *from = (const uint8_t *)p->encoder->weights.embedding_host +
+                                  (size_t)p->texts[i].tokens[k] * table->nb[1];
             if (table->type == GGML_TYPE_F32) memcpy(row, from, table->nb[1]);
             else traits->to_float(from, row, table->ne[0]);
         }
@@ -257,14 +264,17 @@ static dw_status set_mean(pass *p, uint32_t i) {
 static dw_status feed(pass *p) {
     dw_status status = p->tokens != NULL ? set_numbers(p, p->tokens, false) : set_embedding(p);
     if (status == DW_OK) status = set_numbers(p, p->positions, true);
-    for (uint32_t i = 0; status == DW_OK && p->pooling == DW_POOLING_MEAN && i < p->n_texts; i++) status = set_mean(p, i);
+    for (uint32_t i = 0; status == DW_OK && p->pooling == DW_POOLING_MEAN && i < p->n_texts; i++)
+        status = set_mean(p, i);
     return status;
 }
 
 /* --- the module's face --------------------------------------------------------------------------------------- */
 
-dw_status dw_encoder_run(dw_encoder *encoder, const dw_embed_text *texts, uint32_t n_texts, dw_pooling pooling, bool normalize, dw_error *err) {
-    pass p = {.encoder = encoder, .texts = texts, .n_texts = n_texts, .pooling = pooling, .normalize = normalize, .err = err};
+dw_status dw_encoder_run(dw_encoder *encoder, const dw_embed_text *texts, uint32_t n_texts, dw_pooling pooling,
+                         bool normalize, dw_error *err) {
+    pass p = {
+        .encoder = encoder, .texts = texts, .n_texts = n_texts, .pooling = pooling, .normalize = normalize, .err = err};
     for (uint32_t i = 0; i < n_texts; i++) p.n_tokens += texts[i].n_tokens;
     dw_status status = prepare(&p);
     if (status == DW_OK) status = feed(&p);
@@ -281,7 +291,8 @@ static dw_status check(dw_encoder *encoder, dw_error *err) {
     uint32_t n = encoder->hp.context < CHECKED_TOKENS ? encoder->hp.context : CHECKED_TOKENS;
     float nowhere = 0;
     const dw_embed_text texts[2] = {{.n_tokens = n, .vector = &nowhere}, {.n_tokens = 1, .vector = &nowhere}};
-    pass p = {.encoder = encoder, .texts = texts, .n_texts = 2, .n_tokens = n + 1, .pooling = encoder->hp.pooling, .normalize = true, .err = err};
+    pass p = {.encoder = encoder, .texts = texts, .n_texts = 2, .n_tokens = n + 1, .pooling = encoder->hp.pooling,
+              .normalize = true, .err = err};
     dw_status status = prepare(&p);
     drop(&p);
     return status;

@@ -19,7 +19,8 @@ static void make_masks(dw_graph *g, uint32_t r) {
     dw_graph_inputs *in = &g->inputs;
     in->mask[r] = input_of(ggml_new_tensor_4d(g->context, GGML_TYPE_F16, n_kv, n_queries, 1, n_sequences), "mask");
     if (g->model.hp->window == 0) return;
-    in->mask_window[r] = input_of(ggml_new_tensor_4d(g->context, GGML_TYPE_F16, n_kv, n_queries, 1, n_sequences), "mask_window");
+    in->mask_window[r] = input_of(ggml_new_tensor_4d(g->context, GGML_TYPE_F16, n_kv, n_queries, 1, n_sequences),
+                                  "mask_window");
 }
 
 void dw_graph_make_inputs(dw_graph *g) {
@@ -40,7 +41,8 @@ void dw_graph_make_inputs(dw_graph *g) {
 }
 
 void dw_graph_make_head_input(dw_graph *g) {
-    g->inputs.hidden = input_of(ggml_new_tensor_2d(g->context, GGML_TYPE_F32, g->model.hp->n_embedding, g->shape.n_wanted), "hidden");
+    g->inputs.hidden = input_of(
+        ggml_new_tensor_2d(g->context, GGML_TYPE_F32, g->model.hp->n_embedding, g->shape.n_wanted), "hidden");
 }
 
 /* --- feeding ------------------------------------------------------------------------------------------------- */
@@ -65,7 +67,8 @@ static void *input_memory(dw_graph *graph, struct ggml_tensor *tensor, dw_error 
 }
 
 static dw_status send(dw_graph *graph, struct ggml_tensor *tensor, const void *memory) {
-    return memory == tensor->data ? DW_OK : dw_tensor_write(graph->model.device, tensor, memory, 0, ggml_nbytes(tensor));
+    return memory == tensor->data ? DW_OK
+                                  : dw_tensor_write(graph->model.device, tensor, memory, 0, ggml_nbytes(tensor));
 }
 
 static dw_status feed_tokens(dw_graph *graph, const dw_graph_batch *batch, dw_error *err) {
@@ -89,7 +92,8 @@ static dw_status feed_embedding(dw_graph *graph, const dw_graph_batch *batch, dw
     if (to == NULL) return DW_E_NO_MEMORY;
     for (uint32_t p = 0; p < batch->n_parts; p++) {
         for (uint32_t i = 0; i < batch->parts[p].n_tokens; i++, next += table->ne[0]) {
-            const uint8_t *row = (const uint8_t *)graph->model.weights->embedding_host + (size_t)batch->parts[p].tokens[i] * table->nb[1];
+            const uint8_t *row = (const uint8_t *)graph->model.weights->embedding_host +
+                                 (size_t)batch->parts[p].tokens[i] * table->nb[1];
             if (table->type == GGML_TYPE_F32) memcpy(next, row, table->nb[1]);
             else traits->to_float(row, next, table->ne[0]);
         }
@@ -112,7 +116,8 @@ static dw_status feed_row_index(dw_graph *graph, const dw_graph_batch *batch, dw
     if (to == NULL) return DW_E_NO_MEMORY;
     for (uint32_t p = 0; p < batch->n_parts; p++) {
         const dw_graph_part *part = &batch->parts[p];
-        uint64_t first = part->first_position + (dw_graph_on_host(graph) ? part->binding.offset / dw_graph_row_bytes(graph) : 0);
+        uint64_t first = part->first_position +
+                         (dw_graph_on_host(graph) ? part->binding.offset / dw_graph_row_bytes(graph) : 0);
         for (uint32_t i = 0; i < part->n_tokens; i++) *next++ = (int64_t)(first + i);
     }
     return send(graph, graph->inputs.row_index, to);
@@ -127,14 +132,16 @@ static void fill_mask_row(uint16_t *to, uint32_t n_kv, uint32_t position, uint32
     for (uint32_t row = position + 1; row < n_kv; row++) to[row] = minus_infinity;
 }
 
-static dw_status feed_mask(dw_graph *graph, const dw_graph_batch *batch, uint32_t r, struct ggml_tensor *tensor, uint32_t window, dw_error *err) {
+static dw_status feed_mask(dw_graph *graph, const dw_graph_batch *batch, uint32_t r, struct ggml_tensor *tensor,
+                           uint32_t window, dw_error *err) {
     if (unused(tensor)) return DW_OK;
     const dw_graph_run_shape *run = &graph->shape.runs[r];
     const dw_graph_part *parts = &batch->parts[graph->places[r].first_part];
     uint16_t *to = input_memory(graph, tensor, err), *next = to;
     if (to == NULL) return DW_E_NO_MEMORY;
     for (uint32_t p = 0; p < run->n_parts; p++) {
-        for (uint32_t i = 0; i < parts[p].n_tokens; i++, next += run->n_kv) fill_mask_row(next, run->n_kv, parts[p].first_position + i, window);
+        for (uint32_t i = 0; i < parts[p].n_tokens; i++, next += run->n_kv)
+            fill_mask_row(next, run->n_kv, parts[p].first_position + i, window);
     }
     if (run->n_sequences > run->n_parts) {
         for (uint32_t row = 0; row < run->n_kv; row++) next[row] = 0xfc00;
@@ -157,7 +164,8 @@ dw_status dw_graph_feed(dw_graph *graph, const dw_graph_batch *batch, dw_error *
     if (status == DW_OK) status = feed_row_index(graph, batch, err);
     for (uint32_t r = 0; status == DW_OK && r < graph->shape.n_runs; r++) {
         status = feed_mask(graph, batch, r, graph->inputs.mask[r], 0, err);
-        if (status == DW_OK) status = feed_mask(graph, batch, r, graph->inputs.mask_window[r], graph->model.hp->window, err);
+        if (status == DW_OK)
+            status = feed_mask(graph, batch, r, graph->inputs.mask_window[r], graph->model.hp->window, err);
     }
     return status == DW_OK ? feed_wanted(graph, batch, err) : status;
 }

@@ -41,8 +41,7 @@ struct dw_vocab {
     char lead;
     size_t n_lead;            /* tokens cut off; 0: none are needed */
     dw_bert_rules bert;
-    special_token *specials;  /* of WordPiece, longest first; texts are libllama's */
-    size_t n_specials;
+    DW_VEC(special_token) specials; /* of WordPiece, longest first; texts are libllama's */
     dw_vocab_cost cost;
 };
 
@@ -83,12 +82,9 @@ static int longest_first(const void *a, const void *b) {
 static dw_status note_special_token(dw_vocab *vocab, const char *text, unsigned flags, dw_error *err) {
     unsigned special = DW_LLAMA_TOKEN_CONTROL | DW_LLAMA_TOKEN_UNKNOWN | DW_LLAMA_TOKEN_WHOLE;
     if (vocab->made.kind != DW_LLAMA_WORD_PIECES || (flags & special) == 0 || text[0] == 0) return DW_OK;
-    if ((vocab->n_specials & (vocab->n_specials - 1)) == 0) { /* a power of two is full */
-        special_token *larger = realloc(vocab->specials, (vocab->n_specials * 2 + 1) * sizeof *larger);
-        if (!larger) return dw_fail(err, DW_E_NO_MEMORY, "vocabulary: no memory for its special tokens");
-        vocab->specials = larger;
-    }
-    vocab->specials[vocab->n_specials++] =
+    if (DW_VEC_RESERVE(&vocab->specials, 1, DW_VOCAB_TOKENS_MAX) != DW_OK)
+        return dw_fail(err, DW_E_NO_MEMORY, "vocabulary: no memory for its special tokens");
+    vocab->specials.items[vocab->specials.count++] =
         (special_token){text, (uint32_t)strlen(text), (flags & DW_LLAMA_TOKEN_WHOLE) == 0};
     return DW_OK;
 }
@@ -111,7 +107,8 @@ static dw_status look_at_tokens(dw_vocab *vocab, uint32_t *used, dw_error *err) 
             if (*c >= FIRST_LEAD && *c <= LAST_LEAD) *used |= UINT32_C(1) << *c;
         }
     }
-    if (vocab->n_specials > 0) qsort(vocab->specials, vocab->n_specials, sizeof vocab->specials[0], longest_first);
+    if (vocab->specials.count > 0)
+        qsort(vocab->specials.items, vocab->specials.count, sizeof vocab->specials.items[0], longest_first);
     return DW_OK;
 }
 
@@ -177,7 +174,7 @@ void dw_vocab_destroy(dw_vocab *vocab) {
     dw_os_thread_join(vocab->thread);
     dw_llama_close(vocab->llama);
     dw_gate_destroy(vocab->gate);
-    free(vocab->specials);
+    DW_VEC_DEINIT(&vocab->specials);
     free(vocab->flags);
     free(vocab);
 }
@@ -226,8 +223,8 @@ static dw_status repair_text(prepared_text *p, dw_error *err) {
 
 /* Bytes of the special token at text, or 0. */
 static size_t special_at(const dw_vocab *vocab, const char *text, size_t left, bool parse_special) {
-    for (size_t i = 0; i < vocab->n_specials; i++) {
-        const special_token *special = &vocab->specials[i];
+    for (size_t i = 0; i < vocab->specials.count; i++) {
+        const special_token *special = &vocab->specials.items[i];
         if (special->is_control && !parse_special) continue;
         if (special->size <= left && memcmp(special->text, text, special->size) == 0) return special->size;
     }
