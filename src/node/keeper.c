@@ -6,7 +6,10 @@
 #include "node/node_internal.h"
 
 dw_status dw_node_commit(dw_node *node, const dw_store_change *changes, size_t n, dw_error *err) {
-    dw_status status = dw_store_commit(node->store, changes, n, DW_STORE_LEVEL_TURN, err);
+    return dw_node_blame(dw_store_commit(node->store, changes, n, DW_STORE_LEVEL_TURN, err), err);
+}
+
+dw_status dw_node_blame(dw_status status, dw_error *err) {
     const char *text = err && status != DW_OK ? err->text : "";
     char why[DW_ERROR_TEXT_BYTES];
     (void)snprintf(why, sizeof why, "%s", text);

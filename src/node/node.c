@@ -32,7 +32,7 @@ dw_status dw_node_open(const char *folder, const dw_node_options *options, dw_no
 dw_status dw_node_close(dw_node *node, dw_error *err) {
     if (!node) return DW_OK;
     while (node->residents) dw_node_let_go(node->residents);
-    dw_status status = dw_store_close(node->store, err);
+    dw_status status = dw_node_blame(dw_store_close(node->store, err), err);
     free(node);
     return status;
 }

@@ -92,8 +92,9 @@ dw_keeper dw_node_keeper(dw_node *node);
 /* A birth with the records that come with it. */
 dw_status dw_node_create(dw_node *node, const char *name, const dw_actor_change *birth, const dw_store_record *records,
                          size_t n_records, dw_error *err) DW_MUST_USE;
-/* A commit that is on disk when this returns. What the store refuses for reasons that are none of the caller's is a
- * failure here. */
+/* A status of the store: what it refuses for reasons that are none of the node's caller's is a failure. */
+dw_status dw_node_blame(dw_status status, dw_error *err) DW_MUST_USE;
+/* A commit that is on disk when this returns. */
 dw_status dw_node_commit(dw_node *node, const dw_store_change *changes, size_t n, dw_error *err) DW_MUST_USE;
 
 #endif
