@@ -28,7 +28,7 @@ dw_status dw_local_node_open(dw_cli *cli, const dw_args *args, bool make, dw_loc
     const char *folder = dw_args_text(args, "in");
     *out = (dw_local_node){0};
     if (!folder || !folder[0]) return dw_cli_usage(cli, err, "--in DIR has to say which node's folder");
-    if (!make && !dw_os_exists(folder)) {
+    if (!make && !dw_node_is_there(folder)) {
         dw_cli_hint(cli, "`driftwood spawn NAME PROGRAM --in %.100s` makes a node there.", folder);
         return dw_fail(err, DW_E_NOT_FOUND, "there is no node in %.200s", folder);
     }

@@ -1,4 +1,6 @@
 /* verb_spawn.c: driftwood spawn. A new actor in a node's folder, and its first message. */
+#include <string.h>
+
 #include "cli/cli.h"
 #include "cli/verbs.h"
 
@@ -12,19 +14,18 @@ static dw_status load_named_program(dw_cli *cli, const dw_args *args, dw_runtime
 /* The first message waits with the actor, in one commit; so whatever comes next, it is handled. */
 static dw_status answer_first(const dw_args *args, dw_watch *watch, dw_node *node, const dw_node_message *first,
                               dw_node_answer *answer, dw_error *err) {
-    const char *name = dw_args_operand(args, 0);
     const dw_observer observer = dw_watch_observer(watch);
-    uint32_t handled = 0, failed = 0;
+    watch->last_byte = '\n';
+    watch->started_ns = dw_os_monotonic_ns();
     if (!first) return DW_OK;
-    if (first->key) return dw_node_ask(node, name, first, dw_turn_deadline(watch), &observer, answer, err);
-    dw_status status = dw_node_drain(node, name, dw_turn_deadline(watch), &observer, &handled, &failed, err);
-    return status == DW_OK && failed > 0 ? (err ? err->status : DW_E_STATE) : status;
+    return dw_node_await(node, dw_args_operand(args, 0), 1, dw_turn_deadline(watch), &observer, answer, err);
 }
 
 static dw_status run_spawn(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *name = dw_args_operand(args, 0), *text = dw_args_operand(args, 2);
     const dw_node_message first = dw_message_of(args, text ? text : "");
     const dw_spawn_options born = {.birth_realtime_ns = dw_args_number(args, "at", 0), .first = text ? &first : NULL};
+    const dw_message message = {text, text ? strlen(text) : 0};
     dw_watch watch = dw_watch_of(cli, args);
     dw_local_node local = {0};
     dw_program *program = NULL;
@@ -38,9 +39,9 @@ static dw_status run_spawn(dw_cli *cli, const dw_args *args, dw_error *err) {
     if (status == DW_OK) status = answer_first(args, &watch, local.node, born.first, &answer, err);
     if (status == DW_OK) {
         dw_say_reply(&watch, &answer.turn);
-        status = dw_cli_finish(cli, json_pack("{s:s, s:o, s:b}", "actor", name, "program",
-                                              dw_json_hash(&dw_program_info_view(program)->hash), "handled",
-                                              (int)(text != NULL)), err);
+        status = dw_cli_finish(cli, json_pack("{s:s, s:o, s:o}", "actor", name, "program",
+                                              dw_json_hash(&dw_program_info_view(program)->hash), "turn",
+                                              text ? dw_json_turn(&watch, message, &answer.turn) : json_null()), err);
     }
     dw_turn_free(&answer.turn);
     dw_program_release(program);

@@ -176,27 +176,32 @@ static dw_status ask_anew(dw_resident *resident, const dw_node_message *message,
     return status;
 }
 
+/* The turns up to a message: one that waits, by its number, or a new one (`entry`). */
+static dw_status answer_message(dw_resident *resident, uint64_t waiting, const dw_node_message *message,
+                                const dw_entry *entry, uint64_t deadline_ns, const dw_observer *observer,
+                                dw_node_answer *answer, dw_error *err) {
+    const dw_observer nobody = {0};
+    dw_status status = dw_node_wake(resident, err);
+    if (status != DW_OK) return status;
+    dw_actor_observe(resident->actor, observer ? observer : &nobody);
+    status = waiting ? handle_until(resident, waiting, deadline_ns, answer, err)
+                     : ask_anew(resident, message, entry, deadline_ns, answer, err);
+    if (answer->number != 0) dw_actor_observe(resident->actor, &nobody);
+    else dw_node_let_go(resident); /* node.h rule 5 */
+    return status;
+}
+
 /* With the books at hand: known, waiting, or new. */
 static dw_status ask_resident(dw_resident *resident, const dw_node_message *message, const dw_entry *entry,
                               uint64_t deadline_ns, const dw_observer *observer, dw_node_answer *answer,
                               dw_error *err) {
     const dw_entry *known = dw_entries_with_key(&resident->answers, message->key);
     const dw_entry *waiting = dw_entries_with_key(&resident->waiting, message->key);
-    uint64_t number = waiting ? waiting->number : 0;
     dw_status status = DW_OK;
     if (known || waiting) status = check_same(known ? known : waiting, entry, err);
     if (status != DW_OK) return status;
     if (known) return remember(resident, known->number, answer, err);
-    status = dw_node_wake(resident, err);
-    if (status != DW_OK) return status;
-    const dw_observer nobody = {0};
-    dw_actor_observe(resident->actor, observer ? observer : &nobody);
-    status = number ? handle_until(resident, number, deadline_ns, answer, err)
-                    : ask_anew(resident, message, entry, deadline_ns, answer, err);
-    bool kept = answer->number != 0;
-    if (kept) dw_actor_observe(resident->actor, &nobody);
-    else dw_node_let_go(resident);
-    return status;
+    return answer_message(resident, waiting ? waiting->number : 0, message, entry, deadline_ns, observer, answer, err);
 }
 
 dw_status dw_node_ask(dw_node *node, const char *name, const dw_node_message *message, uint64_t deadline_ns,
@@ -210,6 +215,18 @@ dw_status dw_node_ask(dw_node *node, const char *name, const dw_node_message *me
     if (status == DW_OK) status = dw_entry_of(message, resident->last + 1, &entry, err);
     if (status == DW_OK) status = ask_resident(resident, &timed, &entry, deadline_ns, observer, answer, err);
     dw_entry_deinit(&entry);
+    return answer->status = status;
+}
+
+dw_status dw_node_await(dw_node *node, const char *name, uint64_t number, uint64_t deadline_ns,
+                        const dw_observer *observer, dw_node_answer *answer, dw_error *err) {
+    dw_resident *resident = NULL;
+    *answer = (dw_node_answer){0};
+    dw_status status = dw_node_resident(node, name, &resident, err);
+    if (status == DW_OK && !dw_entries_numbered(&resident->waiting, number))
+        status = dw_fail(err, DW_E_NOT_FOUND, "message %llu of %s does not wait", (unsigned long long)number, name);
+    if (status == DW_OK)
+        status = answer_message(resident, number, NULL, NULL, deadline_ns, observer, answer, err);
     return answer->status = status;
 }
 

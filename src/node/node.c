@@ -13,7 +13,20 @@ static dw_status make_node_folders(dw_node *node, const char *folder, char store
         return dw_fail(err, DW_E_INVALID, "the path %.60s... is too long", folder);
     (void)snprintf(node->folder, sizeof node->folder, "%s", folder);
     (void)snprintf(store, DW_OS_PATH_BYTES, "%.*s/store", (int)strlen(folder), folder);
-    return dw_os_make_folders(programs, err);
+    bool is_new = !dw_os_exists(store);
+    dw_status status = dw_os_make_folders(programs, err);
+    if (status != DW_OK || !is_new) return status;
+    /* A new node: the folder's own name has to last too. What is in it, the store syncs when it is opened. */
+    char parent[DW_OS_PATH_BYTES];
+    length = snprintf(parent, sizeof parent, "%s/..", folder);
+    if (length < 0 || (size_t)length >= sizeof parent) return dw_fail(err, DW_E_INVALID, "the path is too long");
+    return dw_os_sync_folder(parent, err);
+}
+
+bool dw_node_is_there(const char *folder) {
+    char store[DW_OS_PATH_BYTES];
+    int length = snprintf(store, sizeof store, "%s/store/index", folder);
+    return length > 0 && (size_t)length < sizeof store && dw_os_exists(store);
 }
 
 dw_status dw_node_open(const char *folder, const dw_node_options *options, dw_node **out, dw_error *err) {

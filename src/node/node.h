@@ -46,6 +46,8 @@ typedef struct dw_node_options {
     const dw_store_options *store;   /* NULL: its defaults */
 } dw_node_options;
 
+/* Whether the folder holds a node. */
+bool dw_node_is_there(const char *folder);
 /* Opens the node of a folder, and makes it where it is missing. DW_E_BUSY: another process has it. Options may be
  * NULL. */
 dw_status dw_node_open(const char *folder, const dw_node_options *options, dw_node **out, dw_error *err) DW_MUST_USE;
@@ -93,6 +95,10 @@ typedef struct dw_node_answer {
  * there is no answer. deadline_ns is each turn's. As for dw_node_send. */
 dw_status dw_node_ask(dw_node *node, const char *name, const dw_node_message *message, uint64_t deadline_ns,
                       const dw_observer *observer, dw_node_answer *answer, dw_error *err) DW_MUST_USE;
+/* Handles what waits up to a message that was accepted by its number (dw_node_send, dw_node_spawn: 1), and answers it.
+ * DW_E_NOT_FOUND: it does not wait. Else as dw_node_ask. */
+dw_status dw_node_await(dw_node *node, const char *name, uint64_t number, uint64_t deadline_ns,
+                        const dw_observer *observer, dw_node_answer *answer, dw_error *err) DW_MUST_USE;
 /* Handles what waits for an actor. *handled counts these messages; *failed those of them whose turn failed by the
  * program's own doing, of which the last one is in err. */
 dw_status dw_node_drain(dw_node *node, const char *name, uint64_t deadline_ns, const dw_observer *observer,

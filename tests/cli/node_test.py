@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import time
+import unittest
 
 import driftwood
 from driftwood import GUEST, OK, REFUSED, USAGE
@@ -49,8 +50,20 @@ class Actors(Node):
         self.spawn("c", "counter", "add 1")
         self.assertEqual([self.ask("c", "add 2") for _ in range(3)], ["3\n", "5\n", "7\n"])
 
+    @unittest.skipUnless(driftwood.MODEL, "there is no model")
+    def test_a_conversation_goes_on_where_the_last_process_left_it(self):
+        model = ["--model", driftwood.MODEL]
+        self.spawn("talk", "chat", "What is the largest ocean?", *model)
+        before = self.look("talk")["sessions"][0]
+        self.assertGreater(before["rows"], 0)
+        turn = json.loads(self.ask("talk", "And the smallest?", "--json", *model))["turn"]
+        after = self.look("talk")["sessions"][0]
+        self.assertGreater(after["tokens"], before["tokens"])
+        # Nothing was read again but, perhaps, the last row.
+        self.assertLess(turn["tokens_evaluated"], after["tokens"] - before["rows"] + 2)
+
     def test_list_tells_turns_and_what_waits(self):
-        self.assertEqual(self.spawn("a", "counter", "add 1", "--json").json()["handled"], True)
+        self.assertEqual(self.spawn("a", "counter", "add 1", "--json").json()["turn"]["reply"], "1")
         self.spawn("b/1", "counter")
         sent = self.succeed("send", "b/1", "add 4", "--leave", "--in", self.node, "--json").json()
         self.assertEqual((sent["number"], sent["handled"]), (1, 0))
@@ -84,6 +97,8 @@ class Actors(Node):
 
     def test_what_cannot_be_is_refused_with_a_sentence(self):
         self.assertIn("there is no node", self.refuse(REFUSED, "list", "--in", self.node).err)
+        self.refuse(REFUSED, "list", "--in", str(self.folder))
+        self.assertEqual(sorted(path.name for path in self.folder.iterdir()), [])
         self.assertIn("--in", self.refuse(USAGE, "list").err)
         self.assertIn("--in", self.refuse(USAGE, "ask", "c", "x", "--key", "k").err)
         self.spawn("c", "counter")
