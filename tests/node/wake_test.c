@@ -84,6 +84,30 @@ static void actors_that_take_turns_to_be_awake_are_the_same_too(void **state) {
     kit_end(&k);
 }
 
+/* What the store does not have is the program's. So zeros where the program began with something have to be there. */
+static void zeros_over_the_programs_own_data_stay_zeros(void **state) {
+    kit k;
+    dw_program *erase = NULL;
+    dw_actor *twin = NULL;
+    dw_actor_digest before, after;
+    const dw_actor_options options = {.name = "e", .birth_realtime_ns = 1000000000, .random_seed = seed};
+    const dw_spawn_options born = {.birth_realtime_ns = 1000000000, .random_seed = seed};
+    kit_begin(&k, state, "node-zeros");
+    assert_ok(dw_runtime_load_program(k.f->runtime, DW_TEST_PROGRAMS "/node_erase.wasm", &erase, &k.err), k.err);
+    assert_ok(dw_actor_create(k.f->runtime, erase, &options, &twin, &k.err), k.err);
+    assert_ok(dw_node_spawn(k.node, "e", erase, &born, &k.err), k.err);
+    kit_reopen(&k, 0);
+    assert_ok(dw_node_digest(k.node, "e", &before, &k.err), k.err);
+    say_to_both(&k, "e", twin, "", 0, 5000);
+    kit_reopen(&k, 0);
+    assert_same_as(&k, "e", twin);
+    assert_ok(dw_node_digest(k.node, "e", &after, &k.err), k.err);
+    assert_memory_not_equal(&before.memory, &after.memory, sizeof after.memory);
+    dw_actor_destroy(twin);
+    dw_program_release(erase);
+    kit_end(&k);
+}
+
 /* --- conversations ----------------------------------------------------------------------------------------------- */
 
 enum { AT_TOKENS = 0, AT_OPTIONS = 20480, AT_TEXT = 28672, PROMPT = 300, HEAD_BYTES = 36 };
@@ -187,6 +211,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(k_turns_in_k_processes_are_k_turns_in_memory),
         cmocka_unit_test(actors_that_take_turns_to_be_awake_are_the_same_too),
+        cmocka_unit_test(zeros_over_the_programs_own_data_stay_zeros),
         cmocka_unit_test(conversations_in_k_processes_are_those_in_memory),
         cmocka_unit_test(the_folder_holds_its_programs),
     };
