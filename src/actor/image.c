@@ -168,12 +168,10 @@ dw_status dw_image_change_plan(dw_image_change *change, dw_instance *instance, d
 
 /* --- keeping it ---------------------------------------------------------------------------------------------- */
 
-static bool is_zero(const uint8_t *data, size_t size) { return data[0] == 0 && memcmp(data, data + 1, size - 1) == 0; }
-
 /* Of `n` pages from `data` on, how many in a row are zero, or are not. */
 static uint64_t same_kind(const uint8_t *data, uint64_t n, size_t page, bool zero) {
     uint64_t same = 0;
-    while (same < n && is_zero(data + same * page, page) == zero) same++;
+    while (same < n && dw_is_zero(data + same * page, page) == zero) same++;
     return same;
 }
 
@@ -207,7 +205,7 @@ static dw_status keep_range(dw_image_change *change, dw_actor_image *image, dw_p
     dw_status status = DW_OK;
     while (status == DW_OK && at < end) {
         const uint8_t *data = change->memory + at * page;
-        bool zero = is_zero(data, page);
+        bool zero = dw_is_zero(data, page);
         uint64_t n = same_kind(data, end - at, page, zero);
         status = dw_page_map_prepare(&image->pages, at, n, !zero, err);
         if (status == DW_OK && zero) status = note_pages(change, at, (dw_page_run){.n = (uint32_t)n}, err);

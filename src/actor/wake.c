@@ -49,19 +49,15 @@ static dw_status lay_pages(dw_actor_image *image, dw_page_store *store, uint64_t
     return status;
 }
 
-static bool is_zero_page(const uint8_t *page, size_t size) {
-    return page[0] == 0 && memcmp(page, page + 1, size - 1) == 0;
-}
-
 /* The same, with pages of zeros among them: they hide what the image 0 has there, and take no room. */
 static dw_status lay_piece(dw_actor_image *image, dw_page_store *store, uint64_t first, uint64_t n,
                            const uint8_t *data, dw_error *err) {
     size_t page = dw_os_page_bytes();
     dw_status status = DW_OK;
     for (uint64_t at = 0; at < n && status == DW_OK;) {
-        bool zero = is_zero_page(data + at * page, page);
+        bool zero = dw_is_zero(data + at * page, page);
         uint64_t same = 1;
-        while (at + same < n && is_zero_page(data + (at + same) * page, page) == zero) same++;
+        while (at + same < n && dw_is_zero(data + (at + same) * page, page) == zero) same++;
         image->pieces_max += 2;
         if (zero) status = dw_page_map_set_file(&image->pages, first + at, same, NULL, 0, err);
         else status = lay_pages(image, store, first + at, same, data + at * page, err);

@@ -87,7 +87,6 @@ void dw_drift_format_hex(const uint8_t *bytes, size_t size, char *out); /* 2 * s
 bool dw_drift_is_clean(const char *text);
 /* Copies at most size - 1 bytes; what would make the text unclean becomes '?', a character that was cut in two included. */
 void dw_drift_clean(const char *text, char *out, size_t size);
-bool dw_drift_is_zero(const void *data, size_t size); /* true for no bytes */
 bool dw_drift_is_bad_logit(float logit); /* NaN or +inf; -inf means never */
 /* Text from a file made fit for an error message: what is not printable ASCII becomes '?', and it is cut. */
 enum { DW_DRIFT_PRINTABLE_BYTES = 49 };

@@ -24,10 +24,6 @@ dw_status dw_node_blame(dw_status status, dw_error *err) {
 
 /* --- pages ----------------------------------------------------------------------------------------------------- */
 
-static bool is_zero_page(const uint8_t *page) {
-    return page[0] == 0 && memcmp(page, page + 1, DW_STORE_PAGE_BYTES - 1) == 0;
-}
-
 /* Whether the program's image 0 has something of its own there, which a page of zeros has to hide. */
 static bool is_in_image0(const dw_program *program, uint64_t offset) {
     size_t n = 0;
@@ -44,7 +40,7 @@ static bool is_in_image0(const dw_program *program, uint64_t offset) {
 static bool store_page_of(const dw_actor_change *change, uint64_t offset, dw_store_page *out) {
     const uint8_t *data = change->memory + offset;
     *out = (dw_store_page){.index = offset / DW_STORE_PAGE_BYTES, .data = data};
-    if (!is_zero_page(data) || is_in_image0(dw_actor_program(change->actor), offset)) return true;
+    if (!dw_is_zero(data, DW_STORE_PAGE_BYTES) || is_in_image0(dw_actor_program(change->actor), offset)) return true;
     out->data = NULL;
     return offset < change->memory_bytes_before;
 }
@@ -85,13 +81,13 @@ typedef struct dw_store_parts {
     dw_store_rows *rows;
 } dw_store_parts;
 
-static void free_parts(dw_store_parts *parts) {
+static void free_store_parts(dw_store_parts *parts) {
     free(parts->pages);
     free(parts->rows);
     *parts = (dw_store_parts){0};
 }
 
-static dw_status make_parts(dw_store_parts *parts, const char *name, const dw_actor_change *change,
+static dw_status make_store_parts(dw_store_parts *parts, const char *name, const dw_actor_change *change,
                             const dw_store_record *records, size_t n_records, dw_error *err) {
     size_t n_pages = 0;
     *parts = (dw_store_parts){0};
@@ -107,9 +103,9 @@ static dw_status make_parts(dw_store_parts *parts, const char *name, const dw_ac
 dw_status dw_node_create(dw_node *node, const char *name, const dw_actor_change *birth, const dw_store_record *records,
                          size_t n_records, dw_error *err) {
     dw_store_parts parts;
-    dw_status status = make_parts(&parts, name, birth, records, n_records, err);
+    dw_status status = make_store_parts(&parts, name, birth, records, n_records, err);
     if (status == DW_OK) status = dw_node_commit(node, &parts.change, 1, err);
-    free_parts(&parts);
+    free_store_parts(&parts);
     return status;
 }
 
@@ -130,7 +126,7 @@ typedef struct handling {
 static void free_handling(handling *of) {
     dw_entry_deinit(&of->answer);
     free(of->record);
-    free_parts(&of->parts);
+    free_store_parts(&of->parts);
 }
 
 /* How many of the oldest answers go so that one more of `bytes` fits (node.h rule 4). */
@@ -200,7 +196,7 @@ static dw_status plan_turn(dw_node *node, const dw_actor_change *change, handlin
                                      .size = (uint32_t)change->reply_size};
     if (!resident) return dw_fail(err, DW_E_INTERNAL, "a turn of an actor that the node does not know");
     dw_status status = plan_handling(of, resident, change->message, &answer, err);
-    return status == DW_OK ? make_parts(&of->parts, resident->name, change, of->records, of->n_records, err) : status;
+    return status == DW_OK ? make_store_parts(&of->parts, resident->name, change, of->records, of->n_records, err) : status;
 }
 
 static dw_status keep_turns(void *context, const dw_actor_change *changes, size_t n, dw_error *err) {

@@ -28,11 +28,11 @@ dw_status dw_node_view(dw_node *node, const char *name, dw_store_view **view, dw
     return dw_error_prefix(err, status, "actor %s", name);
 }
 
-static dw_status read_kept_pages(void *context, uint64_t offset, uint64_t size, void *out, dw_error *err) {
+static dw_status read_stored_pages(void *context, uint64_t offset, uint64_t size, void *out, dw_error *err) {
     return dw_store_view_read_pages(context, offset / DW_STORE_PAGE_BYTES, size / DW_STORE_PAGE_BYTES, out, err);
 }
 
-static dw_status read_kept_rows(void *context, uint64_t stream, uint64_t first, uint64_t n, uint32_t row_bytes,
+static dw_status read_stored_rows(void *context, uint64_t stream, uint64_t first, uint64_t n, uint32_t row_bytes,
                                 void *out, dw_error *err) {
     const dw_store_session *sessions;
     size_t n_sessions = dw_store_view_sessions(context, &sessions);
@@ -137,7 +137,7 @@ static dw_status find_node_program(dw_node *node, const dw_hash *hash, dw_progra
 static dw_status wake_from(dw_resident *resident, dw_store_view *view, dw_blob *state, const bodies *waiting,
                            dw_error *err) {
     dw_page_range *pages = NULL;
-    dw_kept_actor kept = {.state = state, .read_pages = read_kept_pages, .read_rows = read_kept_rows, .context = view,
+    dw_kept_actor kept = {.state = state, .read_pages = read_stored_pages, .read_rows = read_stored_rows, .context = view,
                           .waiting = waiting->items, .n_waiting = waiting->n, .last_message = resident->last};
     dw_thaw_options options = {.name = resident->name};
     dw_status status = kept_ranges(view, &pages, &kept.n_pages, err);
