@@ -5,7 +5,7 @@
 #include <string.h>
 #include "actor/actor_internal.h"
 
-static dw_status check_program(const dw_checkpoint_state *state, const dw_program *program, dw_error *err) {
+static dw_status check_restored_program(const dw_checkpoint_state *state, const dw_program *program, dw_error *err) {
     const dw_program_info *info = dw_program_info_view(program);
     if (!dw_hash_equal(&info->hash, &state->program)) {
         char wanted[DW_HASH_HEX_BYTES], given[DW_HASH_HEX_BYTES];
@@ -156,7 +156,7 @@ dw_status dw_actor_restore(dw_runtime *runtime, const dw_restore_source *source,
     dw_actor_section section = {0};
     dw_actor *actor = NULL;
     *out = NULL;
-    dw_status status = check_program(state, program, err);
+    dw_status status = check_restored_program(state, program, err);
     if (status == DW_OK) status = dw_state_decode_actor(state->actor, state->actor_bytes, &section, err);
     const dw_actor_birth birth = {.name = options->name ? options->name : state->actor_name,
                                   .arguments = (const char *const *)section.arguments, .observer = options->observer,

@@ -167,3 +167,26 @@ dw_status dw_keep_actor(const dw_args *args, dw_actor *actor, dw_claim *claim, d
     claim->identity = report->identity;
     return DW_OK;
 }
+
+/* --- what a verb has open -------------------------------------------------------------------------------------- */
+
+void dw_opened_init(dw_opened *opened, const dw_cli *cli, const dw_args *args) {
+    *opened = (dw_opened){.claim = {.lock = DW_OS_FILE_NONE}, .watch = dw_watch_of(cli, args)};
+    opened->observer = dw_watch_observer(&opened->watch);
+}
+
+dw_status dw_open_program(dw_opened *opened, dw_cli *cli, const dw_args *args, const char *program, dw_model_need need,
+                          dw_error *err) {
+    char path[DW_PATH_BYTES];
+    dw_status status = dw_find_program(cli, program, path, err);
+    if (status == DW_OK) status = dw_open_runtime(cli, args, need, &opened->runtime, err);
+    return status == DW_OK ? dw_runtime_load_program(opened->runtime, path, &opened->program, err) : status;
+}
+
+void dw_opened_close(dw_opened *opened) {
+    dw_actor_destroy(opened->watch.actor);
+    dw_watch_deinit(&opened->watch);
+    dw_claim_release(&opened->claim);
+    dw_program_release(opened->program);
+    dw_runtime_destroy(opened->runtime);
+}

@@ -90,6 +90,10 @@ typedef struct dw_option {
 #define DW_OPTION_TURN_LIMIT \
     {"turn-limit", DW_OPTION_NUMBER, "SECONDS", \
      "a turn that takes longer is ended and leaves nothing behind; default 600, 0 = none"}
+/* How a verb that has an actor live opens model and device, in the order of --help. */
+#define DW_OPTIONS_OF_RUNTIME \
+    DW_OPTION_MODEL, DW_OPTION_DEVICE, DW_OPTION_THREADS, DW_OPTION_REPACK, DW_OPTION_KV_BUDGET, DW_OPTION_MEMORY, \
+    DW_OPTION_KV
 #define DW_OPTION_IN {"in", DW_OPTION_TEXT, "DIR", "the node's folder"}
 #define DW_OPTION_WAIT \
     {"wait", DW_OPTION_NUMBER, "SECONDS", "how long to wait while another driftwood has the node; default 60"}
@@ -252,6 +256,22 @@ dw_observer dw_watch_observer(dw_watch *watch);
 /* From now on Ctrl-C stops the answer instead of the process. */
 dw_status dw_watch_interrupts(dw_watch *watch, dw_error *err) DW_MUST_USE;
 void dw_watch_deinit(dw_watch *watch);
+
+/* What a verb has open to let one actor live: closed together, in the right order. */
+typedef struct dw_opened {
+    dw_runtime *runtime;
+    dw_program *program;      /* that was loaded by name; NULL where the actor came from a file */
+    dw_claim claim;           /* on the file that the actor is written to */
+    dw_watch watch;           /* of watch.actor, which is the verb's */
+    dw_observer observer;     /* the watch's, for the actor's options */
+} dw_opened;
+
+/* In place: the observer points into it. */
+void dw_opened_init(dw_opened *opened, const dw_cli *cli, const dw_args *args);
+/* Opens the runtime and loads a program by its path or name. */
+dw_status dw_open_program(dw_opened *opened, dw_cli *cli, const dw_args *args, const char *program, dw_model_need need,
+                          dw_error *err) DW_MUST_USE;
+void dw_opened_close(dw_opened *opened);
 
 /* Sends one message and handles it; realtime_ns 0 = now. The reply in `result` is the caller's, freed with
  * dw_turn_free. */

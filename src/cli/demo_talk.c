@@ -65,8 +65,8 @@ typedef struct talk {
 } talk;
 
 /* One exchange, printed as a conversation. */
-static dw_status exchange(talk *t, dw_watch *watch, const char *who, const char *question, uint64_t at_ns, char **reply,
-                          dw_error *err) {
+static dw_status exchange_in_demo(talk *t, dw_watch *watch, const char *who, const char *question, uint64_t at_ns,
+                                  char **reply, dw_error *err) {
     dw_turn_result result;
     dw_cli_say_styled(t->cli, DW_STYLE_BOLD, "  %-10s ", who);
     dw_cli_say(t->cli, "%s\n", question);
@@ -85,7 +85,7 @@ static dw_status exchange(talk *t, dw_watch *watch, const char *who, const char 
     return status;
 }
 
-static dw_status start(talk *t, dw_error *err) {
+static dw_status start_talk(talk *t, dw_error *err) {
     static const uint8_t seed[32] = "a fixed seed, to compare runs by";
     char path[DW_PATH_BYTES];
     dw_program *program = NULL;
@@ -99,13 +99,13 @@ static dw_status start(talk *t, dw_error *err) {
     return status;
 }
 
-static dw_status converse(talk *t, dw_error *err) {
+static dw_status converse_in_demo(talk *t, dw_error *err) {
     dw_status status = DW_OK;
     dw_cli_heading(t->cli, "1. A conversation");
     dw_cli_say(t->cli,
                "  An actor: a small C program, compiled to WebAssembly, that talks through a language model.\n\n");
     for (size_t i = 0; status == DW_OK && i < N_OPENING; i++) {
-        status = exchange(t, &t->watch, "you", opening[i], t->now_ns, &t->last_reply, err);
+        status = exchange_in_demo(t, &t->watch, "you", opening[i], t->now_ns, &t->last_reply, err);
         t->now_ns += second_ns;
     }
     return status;
@@ -168,7 +168,7 @@ static dw_status thaw_and_compare(talk *t, dw_demo_talk *out, json_t **child_rep
     dw_cli_say(t->cli, "\n\n");
 
     t->watch.label = "  twin       ";
-    status = exchange(t, &t->watch, "you", next_question, t->now_ns, &t->last_reply, err);
+    status = exchange_in_demo(t, &t->watch, "you", next_question, t->now_ns, &t->last_reply, err);
     t->watch.label = "  driftwood  ";
     t->now_ns += second_ns;
     if (status == DW_OK) status = dw_actor_digest_of(t->watch.actor, &digest, err);
@@ -199,7 +199,7 @@ static dw_status branch(talk *t, size_t i, dw_error *err) {
     dw_status status = dw_actor_fork(t->watch.actor, names[i], &watch.actor, &report, err);
     if (status != DW_OK) return status;
     dw_actor_observe(watch.actor, &observer);
-    status = exchange(t, &watch, i == 0 ? "you, to a" : "you, to b", branch_questions[i], t->now_ns, NULL, err);
+    status = exchange_in_demo(t, &watch, i == 0 ? "you, to a" : "you, to b", branch_questions[i], t->now_ns, NULL, err);
     if (status == DW_OK)
         dw_cli_say(t->cli, "             (%u tokens shared, not copied: forked in %.3f ms)\n", report.tokens,
                    dw_ms(report.ns));
@@ -230,8 +230,8 @@ dw_status dw_demo_run_talk(const dw_demo *demo, dw_demo_talk *out, dw_error *err
     t.watch = (dw_watch){.cli = demo->cli, .stream = true, .trim = true, .label = "  driftwood  "};
     json_t *frozen = NULL, *child = NULL;
     *out = (dw_demo_talk){0};
-    dw_status status = start(&t, err);
-    if (status == DW_OK) status = converse(&t, err);
+    dw_status status = start_talk(&t, err);
+    if (status == DW_OK) status = converse_in_demo(&t, err);
     if (status == DW_OK) status = freeze(&t, &frozen, err);
     if (status == DW_OK) status = thaw_and_compare(&t, out, &child, err);
     if (status == DW_OK) status = fork_branches(&t, out, err);

@@ -308,8 +308,8 @@ static dw_status add_models_of(dw_cli *cli, const dw_checkpoint_state *state, dw
 }
 
 /* --kv, or what it is without. */
-static dw_status choose_kv_type(dw_cli *cli, const dw_args *args, dw_kv_type otherwise, dw_kv_type *out,
-                                dw_error *err) {
+static dw_status kv_type_asked_for(dw_cli *cli, const dw_args *args, dw_kv_type otherwise, dw_kv_type *out,
+                                   dw_error *err) {
     char name[8] = "";
     const char *text = dw_args_text(args, "kv");
     *out = otherwise;
@@ -331,7 +331,7 @@ static dw_status open_bare_runtime(dw_cli *cli, const dw_args *args, dw_kv_type 
                                   .repack = dw_args_flag(args, "repack")};
     dw_status status = dw_args_bytes(cli, args, "kv-budget", &options.kv_bytes_max, err);
     if (status == DW_OK) status = dw_args_bytes(cli, args, "memory", &options.memory_bytes_max, err);
-    if (status == DW_OK) status = choose_kv_type(cli, args, otherwise, &options.kv_type, err);
+    if (status == DW_OK) status = kv_type_asked_for(cli, args, otherwise, &options.kv_type, err);
     if (status == DW_OK) status = dw_runtime_create(&options, out, err);
     if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood doctor` lists the devices of this machine.");
     return status;

@@ -110,7 +110,7 @@ static int exit_code_of(const dw_cli *cli, dw_status status) {
     return DW_EXIT_FAILED;
 }
 
-static const char *kind_text(const dw_cli *cli, dw_status status) {
+static const char *failure_kind_text(const dw_cli *cli, dw_status status) {
     static const char *const texts[] = {
         [DW_KIND_OK] = "ok", [DW_KIND_REFUSED] = "refused", [DW_KIND_FAILED] = "failed", [DW_KIND_CORRUPT] = "corrupt"};
     return cli->usage_error ? "usage" : texts[dw_status_kind_of(status)];
@@ -131,7 +131,7 @@ static void report_error(const dw_cli *cli, const char *verb, dw_status status, 
     if (!cli->json) return;
 
     json_t *error = json_pack("{s:s, s:i, s:s, s:o}", "status", dw_status_name(status), "code", (int)status, "kind",
-                              kind_text(cli, status), "text", dw_json_text(text, strlen(text)));
+                              failure_kind_text(cli, status), "text", dw_json_text(text, strlen(text)));
     if (error && cli->hint[0]) (void)json_object_set_new(error, "hint", dw_json_text(cli->hint, strlen(cli->hint)));
     if (error && err->offset != DW_NO_OFFSET) (void)json_object_set_new(error, "offset", dw_json_u64(err->offset));
     if (error && err->system_errno != 0) (void)json_object_set_new(error, "errno", json_integer(err->system_errno));

@@ -87,7 +87,7 @@ out:
 /* --- host and guest -------------------------------------------------------------------------------------------- */
 
 /* The guest writes and the host reads at base + pointer, then the other way round. */
-static dw_status exchange(dw_probe *probe, uint32_t pointer, bool *seen, dw_error *err) {
+static dw_status exchange_through_window(dw_probe *probe, uint32_t pointer, bool *seen, dw_error *err) {
     const uint32_t from_guest = 0xd41f7000u ^ pointer, from_host = ~from_guest;
     char *place = (char *)dw_region_base(dw_probe_region(probe)) + pointer;
     uint32_t read_by_host = 0, read_by_guest = 0;
@@ -106,11 +106,13 @@ dw_status dw_prove_host_guest(dw_link_result *out, dw_error *err) {
     dw_status status = dw_probe_create(&probe, err);
     if (status != DW_OK) goto out;
     const void *base = dw_region_base(dw_probe_region(probe));
-    status = exchange(probe, 4096, &out->seen_both_ways, err);
-    if (status == DW_OK) status = exchange(probe, (uint32_t)DW_WASM_PAGE_BYTES - 4, &out->seen_both_ways, err);
+    status = exchange_through_window(probe, 4096, &out->seen_both_ways, err);
+    if (status == DW_OK)
+        status = exchange_through_window(probe, (uint32_t)DW_WASM_PAGE_BYTES - 4, &out->seen_both_ways, err);
     if (status == DW_OK) status = dw_probe_grow(probe, DW_GUEST_MEMORY_BYTES_MAX, err);
-    if (status == DW_OK) status = exchange(probe, 4096, &out->seen_both_ways, err);
-    if (status == DW_OK) status = exchange(probe, (uint32_t)(DW_GUEST_MEMORY_BYTES_MAX - 4), &out->seen_both_ways, err);
+    if (status == DW_OK) status = exchange_through_window(probe, 4096, &out->seen_both_ways, err);
+    if (status == DW_OK)
+        status = exchange_through_window(probe, (uint32_t)(DW_GUEST_MEMORY_BYTES_MAX - 4), &out->seen_both_ways, err);
     if (status != DW_OK) goto out;
     out->same_address = dw_region_base(dw_probe_region(probe)) == base;
     out->holds = out->same_address && out->seen_both_ways;

@@ -58,7 +58,7 @@ static dw_status check_product(const float *a, const float *b, const float *prod
 /* --- the guest ------------------------------------------------------------------------------------------------- */
 
 /* The number behind "name=" in gemm's reply. */
-static bool number_in(const char *reply, const char *name, uint64_t *out) {
+static bool number_in_report(const char *reply, const char *name, uint64_t *out) {
     size_t length = strlen(name);
     for (const char *at = reply; at; at = strchr(at, ' ')) {
         at += *at == ' ';
@@ -80,10 +80,11 @@ static dw_status ask_guest(dw_watch *watch, uint32_t n, dw_matmul_result *out, g
     (void)snprintf(message, sizeof message, "n=%u seed=%u data=exact", n, n);
     dw_status status = dw_take_turn(watch, (dw_message){message, strlen(message)}, 0, &turn, err);
     const char *reply = turn.reply ? turn.reply : "";
-    bool understood = status == DW_OK && number_in(reply, "wrong", &out->guest_wrong) &&
-                      number_in(reply, "checked", &out->guest_checked) && number_in(reply, "compute_ns", &compute_ns) &&
-                      number_in(reply, "copied", &out->copied_bytes) && number_in(reply, "a", &at->a) &&
-                      number_in(reply, "b", &at->b) && number_in(reply, "product", &at->product);
+    bool understood = status == DW_OK && number_in_report(reply, "wrong", &out->guest_wrong) &&
+                      number_in_report(reply, "checked", &out->guest_checked) &&
+                      number_in_report(reply, "compute_ns", &compute_ns) &&
+                      number_in_report(reply, "copied", &out->copied_bytes) && number_in_report(reply, "a", &at->a) &&
+                      number_in_report(reply, "b", &at->b) && number_in_report(reply, "product", &at->product);
     if (status == DW_OK && !understood) status = dw_fail(err, DW_E_UNSUPPORTED, "gemm answered \"%.120s\"", reply);
     dw_turn_free(&turn);
     return status;

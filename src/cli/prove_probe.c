@@ -65,7 +65,7 @@ void dw_probe_destroy(dw_probe *probe) {
 dw_region *dw_probe_region(const dw_probe *probe) { return dw_instance_region(probe->instance); }
 
 /* Writes the arguments as any host call would, then lets the guest work. */
-static dw_status call(dw_probe *probe, const char *name, uint32_t a, uint32_t b, int32_t *value, dw_error *err) {
+static dw_status call_probe(dw_probe *probe, const char *name, uint32_t a, uint32_t b, int32_t *value, dw_error *err) {
     const uint32_t arguments[2] = {a, b};
     dw_call_result result = {0};
     dw_status status = dw_guest_write(dw_instance_memory(probe->instance), 0, arguments, sizeof arguments);
@@ -79,22 +79,22 @@ dw_status dw_probe_grow(dw_probe *probe, uint64_t size, dw_error *err) {
     uint64_t now = dw_instance_memory_bytes(probe->instance);
     int32_t before = 0;
     if (size <= now) return DW_OK;
-    dw_status status = call(probe, "grow", (uint32_t)((size - now) / DW_WASM_PAGE_BYTES), 0, &before, err);
+    dw_status status = call_probe(probe, "grow", (uint32_t)((size - now) / DW_WASM_PAGE_BYTES), 0, &before, err);
     if (status == DW_OK && before < 0)
         status = dw_fail(err, DW_E_NO_MEMORY, "a guest cannot grow its memory to %llu bytes here",
                          (unsigned long long)size);
     return status;
 }
 
-dw_status dw_probe_touch(dw_probe *probe, dw_error *err) { return call(probe, "touch", 0, 0, NULL, err); }
+dw_status dw_probe_touch(dw_probe *probe, dw_error *err) { return call_probe(probe, "touch", 0, 0, NULL, err); }
 
 dw_status dw_probe_poke(dw_probe *probe, uint32_t pointer, uint32_t value, dw_error *err) {
-    return call(probe, "poke", pointer, value, NULL, err);
+    return call_probe(probe, "poke", pointer, value, NULL, err);
 }
 
 dw_status dw_probe_peek(dw_probe *probe, uint32_t pointer, uint32_t *out, dw_error *err) {
     int32_t value = 0;
-    dw_status status = call(probe, "peek", pointer, 0, &value, err);
+    dw_status status = call_probe(probe, "peek", pointer, 0, &value, err);
     *out = (uint32_t)value;
     return status;
 }

@@ -61,7 +61,7 @@ static json_t *json_of_fork(const dw_demo_fork *f) {
                      "tokens_made", (json_int_t)f->tokens_made);
 }
 
-static json_t *json_of(const dw_demo *demo, const dw_demo_talk *talk, const dw_demo_table *table, bool holds) {
+static json_t *json_of_demo(const dw_demo *demo, const dw_demo_talk *talk, const dw_demo_table *table, bool holds) {
     const dw_model_info *model = dw_model_info_view(dw_runtime_model(demo->runtime, NULL));
     json_t *rows = json_array();
     for (size_t i = 0; i < table->n_rows; i++) (void)json_array_append_new(rows, json_of_row(&table->rows[i]));
@@ -76,7 +76,7 @@ static json_t *json_of(const dw_demo *demo, const dw_demo_talk *talk, const dw_d
 
 /* --- the verb -------------------------------------------------------------------------------------------------- */
 
-static dw_status prepare(dw_demo *demo, dw_error *err) {
+static dw_status prepare_demo(dw_demo *demo, dw_error *err) {
     char cache[DW_PATH_BYTES];
     dw_status status = dw_os_executable_path(demo->executable, sizeof demo->executable, err);
     if (status == DW_OK) status = dw_os_cache_folder(cache, sizeof cache, err);
@@ -111,7 +111,7 @@ static dw_status run_demo(dw_cli *cli, const dw_args *args, dw_error *err) {
     dw_demo_table table;
     demo.cli = cli;
     demo.args = args;
-    dw_status status = prepare(&demo, err);
+    dw_status status = prepare_demo(&demo, err);
     if (status != DW_OK) goto out;
     const dw_model_info *model = dw_model_info_view(dw_runtime_model(demo.runtime, NULL));
     dw_cli_say_styled(cli, DW_STYLE_BOLD,
@@ -130,7 +130,7 @@ static dw_status run_demo(dw_cli *cli, const dw_args *args, dw_error *err) {
     for (size_t i = 0; i < table.n_rows; i++) holds = holds && table.rows[i].tokens_recomputed == 0;
     say_verdict(cli, &demo, &talk, holds);
     if (!holds) cli->exit_code = DW_EXIT_FAILED;
-    status = dw_cli_finish(cli, json_of(&demo, &talk, &table, holds), err);
+    status = dw_cli_finish(cli, json_of_demo(&demo, &talk, &table, holds), err);
 out:
     json_decref(talk.details);
     dw_runtime_destroy(demo.runtime);

@@ -101,7 +101,7 @@ static double cosine(const embed_run *run, uint32_t i, uint32_t k) {
     return lengths > 0 ? ab / lengths : 0;
 }
 
-static void say(const dw_cli *cli, const embed_run *run, const dw_args *args) {
+static void say_vectors(const dw_cli *cli, const embed_run *run, const dw_args *args) {
     for (uint32_t i = 0; i < run->n_texts; i++) {
         const char *text = dw_args_operand(args, i);
         dw_cli_say_styled(cli, DW_STYLE_DIM, "%u", i + 1);
@@ -128,7 +128,7 @@ static json_t *json_of_text(const embed_run *run, uint32_t i, const char *text) 
                      "vector", vector);
 }
 
-static json_t *json_of(const embed_run *run, const dw_args *args, dw_pooling pooling) {
+static json_t *json_of_embedding(const embed_run *run, const dw_args *args, dw_pooling pooling) {
     json_t *texts = json_array(), *cosines = json_array();
     for (uint32_t i = 0; i < run->n_texts; i++) {
         json_t *row = json_array();
@@ -149,8 +149,8 @@ static dw_status run_embed(dw_cli *cli, const dw_args *args, dw_error *err) {
     dw_status status = pooling_of(cli, args, &pooling, err);
     if (status == DW_OK) status = open_model(&run, cli, args, err);
     if (status == DW_OK) status = embed(&run, args, pooling, err);
-    if (status == DW_OK && !cli->json) say(cli, &run, args);
-    if (status == DW_OK && cli->json) status = dw_cli_finish(cli, json_of(&run, args, pooling), err);
+    if (status == DW_OK && !cli->json) say_vectors(cli, &run, args);
+    if (status == DW_OK && cli->json) status = dw_cli_finish(cli, json_of_embedding(&run, args, pooling), err);
     close_run(&run);
     return status;
 }

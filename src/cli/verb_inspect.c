@@ -30,7 +30,7 @@ static json_t *json_of_session(const dw_checkpoint_session *s) {
                      dw_json_hash(&s->model.hyperparameters));
 }
 
-static json_t *json_of(const dw_checkpoint *checkpoint, const char *path) {
+static json_t *json_of_checkpoint(const dw_checkpoint *checkpoint, const char *path) {
     const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
     const dw_checkpoint_section *sections;
     size_t n_sections = dw_checkpoint_sections(checkpoint, &sections);
@@ -82,7 +82,7 @@ static void say_sections(const dw_cli *cli, const dw_checkpoint *checkpoint) {
     }
 }
 
-static void say(const dw_cli *cli, const dw_checkpoint *checkpoint, const char *path, uint64_t verify_ns) {
+static void say_checkpoint(const dw_cli *cli, const dw_checkpoint *checkpoint, const char *path, uint64_t verify_ns) {
     const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
     char size[DW_SIZE_TEXT_BYTES], memory[DW_SIZE_TEXT_BYTES], identity[DW_HASH_HEX_BYTES], parent[DW_HASH_HEX_BYTES],
         program[DW_HASH_HEX_BYTES];
@@ -116,8 +116,8 @@ static dw_status inspect_file(dw_cli *cli, const dw_args *args, dw_error *err) {
         verify_ns = dw_os_monotonic_ns() - start;
     }
     if (status != DW_OK) goto out;
-    if (!cli->json) say(cli, checkpoint, path, verify_ns);
-    json_t *object = json_of(checkpoint, path);
+    if (!cli->json) say_checkpoint(cli, checkpoint, path, verify_ns);
+    json_t *object = json_of_checkpoint(checkpoint, path);
     if (object && verify_ns) (void)json_object_set_new(object, "verify_ms", dw_json_ms(verify_ns));
     status = dw_cli_finish(cli, object, err);
 out:
@@ -136,13 +136,7 @@ static const dw_option options[] = {
     DW_OPTION_IN,
     DW_OPTION_WAIT,
     {"digest", DW_OPTION_FLAG, NULL, "of a node's actor: wake it, and print the hashes of memory, KV rows and tokens"},
-    DW_OPTION_MODEL,
-    DW_OPTION_DEVICE,
-    DW_OPTION_THREADS,
-    DW_OPTION_REPACK,
-    DW_OPTION_KV_BUDGET,
-    DW_OPTION_MEMORY,
-    DW_OPTION_KV,
+    DW_OPTIONS_OF_RUNTIME,
     {"verify", DW_OPTION_FLAG, NULL, "also hash every section and compare, or of a node everything in its store; exit code 4 when one differs"},
     DW_OPTION_END,
 };

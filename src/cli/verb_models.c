@@ -15,7 +15,7 @@ typedef struct models_run {
     size_t n_usable;
 } models_run;
 
-static json_t *json_of(const dw_model_info *info) {
+static json_t *json_of_model_file(const dw_model_info *info) {
     return json_pack(
         "{s:o, s:o, s:s, s:s, s:s?, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:b, s:s, s:I, s:I, s:b}",
         "path", dw_json_text(info->path, strlen(info->path)), "name", dw_json_text(info->name, strlen(info->name)),
@@ -41,7 +41,7 @@ static dw_status show_model(models_run *run, const char *path, dw_error *err) {
     if (status == DW_E_NO_MEMORY) return dw_fail(err, status, "%s", why.text);
     if (status == DW_OK) {
         const dw_model_info *info = dw_model_info_view(model);
-        entry = json_of(info);
+        entry = json_of_model_file(info);
         run->n_usable++;
         dw_cli_say_styled(run->cli, DW_STYLE_BOLD, "%s", info->name);
         if (info->n_parts > 1) snprintf(parts, sizeof parts, " in %u parts", info->n_parts);

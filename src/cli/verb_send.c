@@ -38,13 +38,7 @@ static const dw_option options[] = {
     {"leave", DW_OPTION_FLAG, NULL, "only accept the message: it waits until the actor wakes for another reason"},
     DW_OPTION_TURN_LIMIT,
     DW_OPTION_AT,
-    DW_OPTION_MODEL,
-    DW_OPTION_DEVICE,
-    DW_OPTION_THREADS,
-    DW_OPTION_REPACK,
-    DW_OPTION_KV_BUDGET,
-    DW_OPTION_MEMORY,
-    DW_OPTION_KV,
+    DW_OPTIONS_OF_RUNTIME,
     DW_OPTION_END,
 };
 

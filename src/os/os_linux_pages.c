@@ -150,7 +150,7 @@ typedef struct probe_result {
     size_t runs, bytes;
 } probe_result;
 
-static void note_run(void *context, void *run, size_t run_size) {
+static void note_probed_run(void *context, void *run, size_t run_size) {
     probe_result *result = context;
     if (result->runs++ == 0) result->first = run;
     result->bytes += run_size;
@@ -178,7 +178,7 @@ static bool probe_tracking(bool *sure) {
     if (status == DW_OK) {
         (void)pages[0];
         pages[2 * page] = 1;
-        status = dw_os_dirty_scan((void *)(uintptr_t)pages, size, false, note_run, &result, &error);
+        status = dw_os_dirty_scan((void *)(uintptr_t)pages, size, false, note_probed_run, &result, &error);
     }
     (void)munmap((void *)(uintptr_t)pages, size);
     *sure = status == DW_OK || says_no(error.system_errno);

@@ -67,13 +67,13 @@ dw_status dw_os_duplicate(dw_os_file file, dw_os_file *out, dw_error *err) {
 static size_t transfer_size(uint64_t left) { return (size_t)DW_FAULT_TRANSFER(dw_min_u64(left, TRANSFER_BYTES_MAX)); }
 
 /* File offsets are signed: what does not fit must be refused here, not become negative. */
-static dw_status check_extent(uint64_t offset, uint64_t size, dw_error *err) {
+static dw_status check_file_range(uint64_t offset, uint64_t size, dw_error *err) {
     if (dw_in_range(offset, size, INT64_MAX)) return DW_OK;
     return dw_fail(err, DW_E_RANGE, "file range at %" PRIu64 " of %" PRIu64 " bytes is too large", offset, size);
 }
 
 dw_status dw_os_read_at(dw_os_file file, uint64_t offset, void *data, size_t size, dw_error *err) {
-    dw_status status = check_extent(offset, size, err);
+    dw_status status = check_file_range(offset, size, err);
     if (status != DW_OK) return status;
     uint64_t done = 0;
     while (done < size) {
@@ -91,7 +91,7 @@ dw_status dw_os_read_at(dw_os_file file, uint64_t offset, void *data, size_t siz
 }
 
 dw_status dw_os_write_at(dw_os_file file, uint64_t offset, const void *data, size_t size, dw_error *err) {
-    dw_status status = check_extent(offset, size, err);
+    dw_status status = check_file_range(offset, size, err);
     if (status != DW_OK) return status;
     uint64_t done = 0;
     while (done < size) {
@@ -155,7 +155,7 @@ dw_status dw_os_check_own(dw_os_file file, dw_error *err) {
 }
 
 dw_status dw_os_resize(dw_os_file file, uint64_t size, dw_error *err) {
-    dw_status status = check_extent(0, size, err);
+    dw_status status = check_file_range(0, size, err);
     if (status != DW_OK) return status;
     int result;
     do {
@@ -165,7 +165,7 @@ dw_status dw_os_resize(dw_os_file file, uint64_t size, dw_error *err) {
 }
 
 dw_status dw_os_discard(dw_os_file file, uint64_t offset, uint64_t size, dw_error *err) {
-    dw_status status = check_extent(offset, size, err);
+    dw_status status = check_file_range(offset, size, err);
     if (status != DW_OK || size == 0) return status;
     int result;
     do {

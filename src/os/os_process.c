@@ -37,7 +37,7 @@ static int spawn(const char *const *argv, int output, pid_t *out) {
 }
 
 /* Reads until the program closes its output. The buffer always has room for the final NUL. */
-static dw_status collect(int input, size_t output_max, dw_os_process_result *result, dw_error *err) {
+static dw_status collect_output(int input, size_t output_max, dw_os_process_result *result, dw_error *err) {
     DW_VEC(char) output = {0};
     dw_status status = DW_OK;
     while (status == DW_OK) {
@@ -86,7 +86,7 @@ dw_status dw_os_run(const char *const *argv, size_t output_max, dw_os_process_re
         (void)close(ends[0]);
         return dw_fail_errno(err, failure, "cannot run %s", argv[0]);
     }
-    dw_status status = collect(ends[0], output_max, result, err);
+    dw_status status = collect_output(ends[0], output_max, result, err);
     (void)close(ends[0]);
     if (status != DW_OK) (void)kill(child, SIGKILL); /* it must not be waited for forever */
     dw_status reaped = reap(child, result, status == DW_OK ? err : NULL);

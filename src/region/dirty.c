@@ -184,7 +184,7 @@ typedef struct found_pages {
     dw_status status;
 } found_pages;
 
-static void note_run(void *context, void *run, size_t run_size) {
+static void note_dirty_run(void *context, void *run, size_t run_size) {
     found_pages *found = context;
     if (found->status == DW_OK)
         found->status = dw_ranges_add(&found->ranges, (uint64_t)((char *)run - found->region->base), run_size);
@@ -194,7 +194,7 @@ static dw_status find_by_kernel(dw_region *region, found_pages *found, dw_error 
     const dw_ranges *tracked = &region->dirty.tracked;
     for (size_t i = 0; i < tracked->count; i++) {
         dw_status status = dw_os_dirty_scan(region->base + tracked->items[i].offset, (size_t)tracked->items[i].size,
-                                            false, note_run, found, err);
+                                            false, note_dirty_run, found, err);
         if (status != DW_OK) return status;
     }
     return DW_OK;
@@ -210,7 +210,7 @@ static dw_status compare_run(dw_region *region, dw_hasher *hasher, const dw_hash
         dw_status status = hash_page(region, hasher, at, &now);
         if (status != DW_OK) return status;
         if (!dw_hash_equal(&now, &old[(at - run->range.offset) / region->page]))
-            note_run(found, region->base + at, (size_t)region->page);
+            note_dirty_run(found, region->base + at, (size_t)region->page);
     }
     return DW_OK;
 }

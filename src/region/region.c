@@ -238,7 +238,7 @@ dw_status dw_region_grow(dw_region *region, uint64_t size, dw_error *err) {
     return DW_OK;
 }
 
-static dw_status check_extent(const dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) {
+static dw_status check_region_extent(const dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) {
     dw_status status = check_change(region, extent->offset, extent->size, region->reserved, err);
     if (status != DW_OK) return status;
     bool known_mode = extent->mode == DW_EXTENT_PRIVATE ||
@@ -266,7 +266,7 @@ static dw_status map_extent(const dw_region *region, const dw_extent *extent, dw
 
 dw_status dw_region_map(dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) {
     const dw_extent placed = *extent; /* it may be one of our own, which the change is about to move */
-    dw_status status = check_extent(region, &placed, sparse, err);
+    dw_status status = check_region_extent(region, &placed, sparse, err);
     if (status == DW_OK) status = reserve_change(region, false, err);
     if (status != DW_OK) return status;
     status = map_extent(region, &placed, err);

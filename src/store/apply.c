@@ -245,7 +245,7 @@ static dw_status check_absent(dw_store *store, const char *name, dw_error *err) 
 
 static dw_status apply_create(dw_store *store, const dw_store_change *change, const dw_layer *layer, int64_t *id,
                               dw_error *err) {
-    dw_store_actor actor = {.turn = change->turn, .depth = 1, .ripe_at = store->retention + DW_STORE_FOLD_LAYERS};
+    dw_store_actor actor = {.turn = change->turn, .depth = 1, .ripe_at = store->retention + store->fold_layers};
     dw_status status = check_absent(store, change->actor, err);
     if (status == DW_OK) status = add_layer(store, change, layer, 0, &actor.head, err);
     if (status == DW_OK) status = add_actor(store, change->actor, &actor, err);

@@ -310,7 +310,7 @@ static dw_status put_group(dw_store *store, dw_batch *first, uint32_t *start, dw
 static dw_status apply_batch(dw_store *store, dw_batch *batch, dw_freed *freed, dw_error *err) {
     /* One turn, or records, look at everything before they write (apply.c). */
     bool saved = batch->n > 1 || (batch->n == 1 && batch->changes[0].act >= DW_STORE_FORK);
-    size_t freed_before = freed->n;
+    size_t freed_before = freed->runs.count;
     dw_status status = saved ? dw_index_run(store, DW_SQL_SAVE, err) : DW_OK;
     if (status != DW_OK) return status;
     for (size_t i = 0; i < batch->n && status == DW_OK; i++) {
@@ -324,7 +324,7 @@ static dw_status apply_batch(dw_store *store, dw_batch *batch, dw_freed *freed, 
     }
     batch->status = status;
     if (status != DW_OK) {
-        freed->n = freed_before;
+        freed->runs.count = freed_before;
         /* Was reserved: put_group. Without bulk it has no pages. */
         if (batch->end_page > batch->first_page)
             dw_freed_add(&store->spoiled, store->bulk.number, batch->first_page, batch->end_page - batch->first_page);
@@ -345,7 +345,7 @@ static dw_status write_group(dw_store *store, dw_batch *first, dw_error *err) {
     if (status != DW_OK || empty) return status;
     status = put_group(store, first, &start, err);
     if (status != DW_OK) return status;
-    size_t spoiled_before = store->spoiled.n;
+    size_t spoiled_before = store->spoiled.runs.count;
     status = dw_store_begin(store, err);
     if (status == DW_OK) {
         for (dw_batch *batch = first; batch && status == DW_OK; batch = batch->next)
@@ -356,7 +356,7 @@ static dw_status write_group(dw_store *store, dw_batch *first, dw_error *err) {
     if (status != DW_OK) {
         /* The pages may be named by what SQLite has written of this transaction and a crash could bring back: they are
          * not written again. The next transaction counts them, and gives them back. */
-        store->spoiled.n = spoiled_before;
+        store->spoiled.runs.count = spoiled_before;
         dw_freed_add(&store->spoiled, store->bulk.number, start, store->bulk.next - start);
         return status;
     }

@@ -69,24 +69,24 @@ static dw_status fold_chain(dw_store *store, const dw_store_actor *actor, const 
 dw_status dw_store_fold(dw_store *store, const char *name, dw_error *err) {
     dw_freed freed = {0};
     dw_store_actor actor;
-    dw_layer_row *chain = NULL;
-    size_t n = 0, left = 0;
+    dw_layer_rows chain = {.count = 0};
+    size_t left = 0;
     dw_status status = dw_store_begin(store, err);
     if (status != DW_OK) return status;
     status = dw_index_actor(store, name, &actor, err);
-    if (status == DW_OK) status = dw_store_chain(store, actor.head, &chain, &n, err);
-    if (status == DW_OK) status = fold_chain(store, &actor, chain, n, &left, &freed, err);
+    if (status == DW_OK) status = dw_store_chain(store, actor.head, &chain, err);
+    if (status == DW_OK) status = fold_chain(store, &actor, chain.items, chain.count, &left, &freed, err);
     if (status == DW_OK) {
         sqlite3_stmt *move = dw_index_use(store, DW_SQL_ACTOR_MOVE);
         (void)sqlite3_bind_int64(move, 1, actor.id);
         (void)sqlite3_bind_int64(move, 2, (sqlite3_int64)actor.head);
         (void)sqlite3_bind_int64(move, 3, (sqlite3_int64)actor.turn);
         (void)sqlite3_bind_int64(move, 4, (sqlite3_int64)left);
-        (void)sqlite3_bind_int64(move, 5, (sqlite3_int64)(left + DW_STORE_FOLD_LAYERS));
+        (void)sqlite3_bind_int64(move, 5, (sqlite3_int64)(left + store->fold_layers));
         status = dw_index_run(store, DW_SQL_ACTOR_MOVE, err);
     }
     status = dw_store_end(store, &freed, status, err);
-    free(chain);
+    DW_VEC_DEINIT(&chain);
     dw_freed_deinit(&freed);
     return status == DW_E_NOT_FOUND ? DW_OK : status; /* it has gone meanwhile */
 }

@@ -233,8 +233,7 @@ dw_status dw_index_open(dw_store *store, dw_error *err) {
     char path[DW_OS_PATH_BYTES];
     bool is_new = false;
     int64_t last_layer = 0;
-    int used = snprintf(path, sizeof path, "%s/index", store->folder);
-    if (used < 0 || (size_t)used >= sizeof path - 16) return dw_fail(err, DW_E_LIMIT, "the store's name is too long");
+    (void)snprintf(path, sizeof path, "%s/index", store->folder);
     dw_status status = refresh_log(store, path, err);
     if (status != DW_OK) return status;
     int code = sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
@@ -347,32 +346,19 @@ dw_status dw_index_layer_of_turn(dw_store *store, const char *actor, const dw_st
     return status;
 }
 
-dw_status dw_store_chain(dw_store *store, uint64_t head, dw_layer_row **out, size_t *n, dw_error *err) {
-    dw_layer_row *rows = NULL;
-    size_t capacity = 0, used = 0;
+dw_status dw_store_chain(dw_store *store, uint64_t head, dw_layer_rows *out, dw_error *err) {
     dw_status status = DW_OK;
+    out->count = 0;
     for (uint64_t id = head; id && status == DW_OK;) {
-        if (used == capacity) {
-            capacity = capacity ? 2 * capacity : 128;
-            dw_layer_row *grown = realloc(rows, capacity * sizeof *rows);
-            if (!grown) {
-                status = dw_fail(err, DW_E_NO_MEMORY, "no memory for %zu layers", capacity);
-                break;
-            }
-            rows = grown;
-        }
-        status = dw_index_layer(store, id, &rows[used], err);
+        status = DW_VEC_RESERVE(out, 1, DW_VEC_ITEMS_MAX);
+        if (status != DW_OK) return dw_fail(err, status, "no memory for a chain of layers");
+        dw_layer_row *row = &out->items[out->count];
+        status = dw_index_layer(store, id, row, err);
+        if (status != DW_OK) break;
         /* A parent is older than its child: so this ends. */
-        if (status == DW_OK && rows[used].parent >= id)
-            status = dw_fail(err, DW_E_CORRUPT, "index: layer %" PRIu64 " is its own parent", id);
-        if (status == DW_OK) id = rows[used++].parent;
+        if (row->parent >= id) return dw_fail(err, DW_E_CORRUPT, "index: layer %" PRIu64 " is its own parent", id);
+        id = row->parent;
+        out->count++;
     }
-    if (status != DW_OK) {
-        free(rows);
-        rows = NULL;
-        used = 0;
-    }
-    *out = rows;
-    *n = used;
     return status;
 }

@@ -238,18 +238,12 @@ dw_status dw_sessions_decode(const void *data, size_t size, dw_store_session **o
 /* --- what is free ---------------------------------------------------------------------------------------------- */
 
 bool dw_freed_reserve(dw_freed *freed, size_t extra) {
-    if (freed->capacity - freed->n >= extra) return true;
-    size_t capacity = freed->capacity + (extra > freed->capacity ? extra : freed->capacity) + 64;
-    dw_freed_run *runs = realloc(freed->runs, capacity * sizeof *runs);
-    if (!runs) return false;
-    freed->runs = runs;
-    freed->capacity = capacity;
-    return true;
+    return DW_VEC_RESERVE(&freed->runs, extra, DW_VEC_ITEMS_MAX) == DW_OK;
 }
 
 void dw_freed_add(dw_freed *freed, uint32_t file, uint32_t page, uint32_t n) {
     if (n == 0 || freed->failed) return;
-    if (dw_freed_reserve(freed, 1)) freed->runs[freed->n++] = (dw_freed_run){file, page, n};
+    if (dw_freed_reserve(freed, 1)) freed->runs.items[freed->runs.count++] = (dw_freed_run){file, page, n};
     else freed->failed = true;
 }
 
@@ -260,20 +254,21 @@ static int freed_order(const void *a, const void *b) {
 }
 
 void dw_freed_join(dw_freed *freed) {
-    if (freed->n < 2) return;
-    qsort(freed->runs, freed->n, sizeof *freed->runs, freed_order);
+    dw_freed_run *runs = freed->runs.items;
     size_t n = 1;
-    for (size_t i = 1; i < freed->n; i++) {
-        dw_freed_run *last = &freed->runs[n - 1], run = freed->runs[i];
-        if (run.file == last->file && run.page == last->page + last->n) last->n += run.n;
-        else freed->runs[n++] = run;
+    if (freed->runs.count < 2) return;
+    qsort(runs, freed->runs.count, sizeof *runs, freed_order);
+    for (size_t i = 1; i < freed->runs.count; i++) {
+        dw_freed_run *last = &runs[n - 1];
+        if (runs[i].file == last->file && runs[i].page == last->page + last->n) last->n += runs[i].n;
+        else runs[n++] = runs[i];
     }
-    freed->n = n;
+    freed->runs.count = n;
 }
 
 void dw_freed_deinit(dw_freed *freed) {
-    free(freed->runs);
-    *freed = (dw_freed){0};
+    DW_VEC_DEINIT(&freed->runs);
+    freed->failed = false;
 }
 
 static void free_extent(const dw_layer_extent *extent, dw_freed *freed) {

@@ -18,6 +18,7 @@
 #define DW_STORE_LAYER_H
 
 #include "base/base.h"
+#include "base/vec.h"
 #include "store/store.h"
 
 typedef struct dw_layer_cut { uint64_t session, kept; } dw_layer_cut;
@@ -39,8 +40,7 @@ typedef struct dw_layer {
 /* Pages of bulk files that no layer names any more. */
 typedef struct dw_freed_run { uint32_t file, page, n; } dw_freed_run;
 typedef struct dw_freed {
-    dw_freed_run *runs;
-    size_t n, capacity;
+    DW_VEC(dw_freed_run) runs;
     bool failed;              /* no memory: runs are missing */
 } dw_freed;
 

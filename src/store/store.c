@@ -37,12 +37,11 @@ static dw_status count_bulk(dw_store *store, dw_error *err) {
     return dw_index_run(store, DW_SQL_FILE_GROW, err);
 }
 
-static dw_status note_holes(dw_store *store, dw_freed *freed, dw_error *err) {
+static dw_status note_holes(dw_store *store, const dw_freed *freed, dw_error *err) {
     dw_status status = DW_OK;
     if (freed->failed) return dw_fail(err, DW_E_NO_MEMORY, "no memory to free pages");
-    dw_freed_join(freed);
-    for (size_t i = 0; i < freed->n && status == DW_OK; i++) {
-        const dw_freed_run *run = &freed->runs[i];
+    for (size_t i = 0; i < freed->runs.count && status == DW_OK; i++) {
+        const dw_freed_run *run = &freed->runs.items[i];
         sqlite3_stmt *add = dw_index_use(store, DW_SQL_HOLE_ADD);
         (void)sqlite3_bind_int64(add, 1, run->file);
         (void)sqlite3_bind_int64(add, 2, run->page);
@@ -61,6 +60,7 @@ static dw_status note_holes(dw_store *store, dw_freed *freed, dw_error *err) {
 dw_status dw_store_end(dw_store *store, dw_freed *freed, dw_status status, dw_error *err) {
     if (status == DW_OK) status = count_bulk(store, err);
     if (status == DW_OK) status = note_holes(store, &store->spoiled, err);
+    dw_freed_join(freed); /* spoiled is not joined: write_group counts its runs */
     if (status == DW_OK) status = note_holes(store, freed, err);
     if (status == DW_OK) {
         dw_index_use(store, DW_SQL_COMMIT);
@@ -68,7 +68,7 @@ dw_status dw_store_end(dw_store *store, dw_freed *freed, dw_status status, dw_er
     }
     if (status == DW_OK) {
         store->bulk.counted = store->bulk.next;
-        store->spoiled.n = 0;
+        store->spoiled.runs.count = 0;
     } else if (!sqlite3_get_autocommit(store->db)) {
         dw_index_use(store, DW_SQL_ROLLBACK);
         /* It only forgets. Where even that fails, nothing can be begun any more. */
@@ -85,6 +85,7 @@ dw_status dw_store_end(dw_store *store, dw_freed *freed, dw_status status, dw_er
 static dw_status check_options(const dw_store_options *options, dw_store *store, dw_error *err) {
     store->retention = options && options->retention_turns ? options->retention_turns : DW_STORE_RETENTION_TURNS;
     store->file_bytes = options && options->file_bytes ? options->file_bytes : DW_STORE_FILE_BYTES;
+    store->fold_layers = options && options->fold_layers ? options->fold_layers : DW_STORE_FOLD_LAYERS;
     store->log_bytes = options && options->log_bytes ? options->log_bytes : DW_STORE_LOG_BYTES;
     store->disk = options && options->disk ? options->disk : &dw_store_disk_system;
     if (store->retention > DW_STORE_RETENTION_TURNS_MAX)
@@ -97,10 +98,8 @@ static dw_status check_options(const dw_store_options *options, dw_store *store,
 static dw_status own_folder(dw_store *store, dw_error *err) {
     char path[DW_OS_PATH_BYTES], index[DW_OS_PATH_BYTES];
     const dw_store_disk *disk = store->disk;
-    int used = snprintf(path, sizeof path, "%s/lock", store->folder);
-    int index_used = snprintf(index, sizeof index, "%s/index", store->folder);
-    if (used < 0 || index_used < 0 || (size_t)index_used >= sizeof index)
-        return dw_fail(err, DW_E_LIMIT, "the store's name is too long");
+    (void)snprintf(path, sizeof path, "%s/lock", store->folder);
+    (void)snprintf(index, sizeof index, "%s/index", store->folder);
     dw_status status = disk->make_folders(disk->context, store->folder, err);
     if (status != DW_OK) return status;
     status = disk->lock(disk->context, path, &store->lock, err);
@@ -111,24 +110,18 @@ static dw_status own_folder(dw_store *store, dw_error *err) {
     return disk->sync_folder(disk->context, path, err);
 }
 
-typedef struct found_files { dw_store *store; uint32_t *numbers; size_t n, capacity; bool failed; } found_files;
+typedef struct found_files {
+    DW_VEC(uint32_t) numbers;
+    dw_status status;
+} found_files;
 
 static bool note_bulk_file(void *context, const char *name) {
     found_files *found = context;
     uint32_t number = dw_bulk_number_of(name);
     if (number == 0) return true;
-    if (found->n == found->capacity) {
-        size_t capacity = found->capacity ? 2 * found->capacity : 64;
-        uint32_t *numbers = realloc(found->numbers, capacity * sizeof *numbers);
-        if (!numbers) {
-            found->failed = true;
-            return false;
-        }
-        found->numbers = numbers;
-        found->capacity = capacity;
-    }
-    found->numbers[found->n++] = number;
-    return true;
+    found->status = DW_VEC_RESERVE(&found->numbers, 1, DW_VEC_ITEMS_MAX);
+    if (found->status == DW_OK) found->numbers.items[found->numbers.count++] = number;
+    return found->status == DW_OK;
 }
 
 static int number_order(const void *a, const void *b) {
@@ -151,27 +144,29 @@ static dw_status drop_strangers(dw_store *store, const found_files *found, uint3
             *last = known;
             *last_pages = (uint32_t)sqlite3_column_int64(files, 1);
         }
-        for (; at < found->n && found->numbers[at] < known && status == DW_OK; at++)
-            status = dw_bulk_remove(store, found->numbers[at], err);
-        if (at < found->n && found->numbers[at] == known) at++;
+        for (; at < found->numbers.count && found->numbers.items[at] < known && status == DW_OK; at++)
+            status = dw_bulk_remove(store, found->numbers.items[at], err);
+        if (at < found->numbers.count && found->numbers.items[at] == known) at++;
     }
     dw_index_done(store, DW_SQL_FILES);
     return status;
 }
 
 static dw_status recover_bulk(dw_store *store, dw_error *err) {
-    found_files found = {.store = store};
+    found_files found = {.status = DW_OK};
     uint32_t last = 0, last_pages = 0;
     dw_status status = store->disk->list(store->disk->context, store->folder, note_bulk_file, &found, err);
-    if (status == DW_OK && found.failed) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the names of bulk files");
-    if (status == DW_OK && found.n > 1) qsort(found.numbers, found.n, sizeof *found.numbers, number_order);
+    if (status == DW_OK && found.status != DW_OK)
+        status = dw_fail(err, found.status, "no memory for the names of bulk files");
+    if (found.numbers.count > 1)
+        qsort(found.numbers.items, found.numbers.count, sizeof *found.numbers.items, number_order);
     dw_os_mutex_lock(store->index_lock);
     if (status == DW_OK) status = drop_strangers(store, &found, &last, &last_pages, err);
     /* Epochs are of one opening: nobody views what was freed before. */
     dw_index_use(store, DW_SQL_HOLES_AGED);
     if (status == DW_OK) status = dw_index_run(store, DW_SQL_HOLES_AGED, err);
     dw_os_mutex_unlock(store->index_lock);
-    free(found.numbers);
+    DW_VEC_DEINIT(&found.numbers);
     store->bulk.last_number = last;
     if (status == DW_OK && last) status = dw_bulk_resume(store, last, last_pages, err);
     return status;
@@ -196,11 +191,11 @@ static void free_store(dw_store *store) {
 dw_status dw_store_open(const char *folder, const dw_store_options *options, dw_store **out, dw_error *err) {
     *out = NULL;
     size_t length = strlen(folder);
+    dw_store *store = NULL;
     if (length == 0) return dw_fail(err, DW_E_INVALID, "a store without a folder");
-    /* Its files' names are longer by some. */
-    if (length >= DW_OS_PATH_BYTES - 32)
+    if (length >= sizeof store->folder)
         return dw_fail(err, DW_E_LIMIT, "the store's folder has a name of %zu bytes", length);
-    dw_store *store = calloc(1, sizeof *store);
+    store = calloc(1, sizeof *store);
     if (!store) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a store");
     memcpy(store->folder, folder, length + 1);
     store->lock = DW_OS_FILE_NONE;

@@ -57,6 +57,8 @@ typedef struct dw_store_disk dw_store_disk; /* disk.h */
 
 typedef struct dw_store_options {
     uint32_t retention_turns;    /* 0: DW_STORE_RETENTION_TURNS; at most DW_STORE_RETENTION_TURNS_MAX */
+    uint32_t
+        fold_layers; /* an actor is ripe when it has so many more than after its last fold; 0: DW_STORE_FOLD_LAYERS */
     uint64_t file_bytes;         /* a bulk file that is longer gets no more; 0: DW_STORE_FILE_BYTES */
     uint64_t log_bytes;          /* SQLite's log is moved into the index when it is longer; 0: DW_STORE_LOG_BYTES */
     const dw_store_disk *disk;   /* NULL: the system's. Borrowed as long as the store lives */

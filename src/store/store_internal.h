@@ -105,6 +105,7 @@ typedef struct dw_layer_row {
     uint64_t id, parent, turn, weight;
     uint32_t refs;
 } dw_layer_row;
+typedef DW_VEC(dw_layer_row) dw_layer_rows;
 
 /* Opens and makes the index; identity and the next layer's number are known then. */
 dw_status dw_index_open(dw_store *store, dw_error *err) DW_MUST_USE;
@@ -138,9 +139,9 @@ typedef struct dw_batch dw_batch; /* commit.c */
 typedef struct dw_batches { dw_batch *first, *last; uint64_t names[64]; } dw_batches;
 
 struct dw_store {
-    char folder[DW_OS_PATH_BYTES];
+    char folder[DW_OS_PATH_BYTES - 64]; /* names of its files are longer */
     const dw_store_disk *disk;
-    uint64_t retention, file_bytes, log_bytes;
+    uint64_t retention, fold_layers, file_bytes, log_bytes;
     dw_os_file lock;
     uint8_t identity[16];         /* of the store: bulk files carry it */
     atomic_bool poisoned;
@@ -185,8 +186,8 @@ dw_status dw_store_release_layer(dw_store *store, uint64_t id, dw_freed *freed, 
 void dw_store_drop_early(dw_store *store);
 /* Writes what waits of an actor, so that a read sees it. */
 dw_status dw_store_settle(dw_store *store, const char *actor, dw_error *err) DW_MUST_USE;
-/* The layers from `head` to the root. index_lock is held; the caller frees *out. */
-dw_status dw_store_chain(dw_store *store, uint64_t head, dw_layer_row **out, size_t *n, dw_error *err) DW_MUST_USE;
+/* The layers from `head` to the root. index_lock is held; the caller frees *out, also after a failure. */
+dw_status dw_store_chain(dw_store *store, uint64_t head, dw_layer_rows *out, dw_error *err) DW_MUST_USE;
 
 /* A view that is in no list and pins nothing: all of a turn, resolved. index_lock is held. */
 dw_status dw_store_resolve(dw_store *store, const char *actor, uint64_t turn, dw_store_view *view,

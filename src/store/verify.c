@@ -8,34 +8,20 @@
 typedef struct counted_layer { uint64_t id, parent; uint32_t refs, found; } counted_layer;
 
 typedef struct verification {
-    counted_layer *layers;
-    size_t n_layers, layers_capacity;
-    char **names;
-    size_t n_names, names_capacity;
+    DW_VEC(counted_layer) layers;
+    DW_VEC(char *) names;
     dw_freed named;              /* all pages that layers name */
 } verification;
 
-/* Room for one element more of an array. */
-static bool grow_list(void *list, size_t n, size_t *capacity, size_t element_bytes) {
-    void **memory = list;
-    if (n < *capacity) return true;
-    size_t wanted = *capacity ? 2 * *capacity : 256;
-    void *grown = realloc(*memory, wanted * element_bytes);
-    if (!grown) return false;
-    *memory = grown;
-    *capacity = wanted;
-    return true;
-}
-
 static void count_reference(verification *all, uint64_t id, bool *found) {
-    size_t low = 0, high = all->n_layers;
+    size_t low = 0, high = all->layers.count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (all->layers[middle].id < id) low = middle + 1;
+        if (all->layers.items[middle].id < id) low = middle + 1;
         else high = middle;
     }
-    *found = low < all->n_layers && all->layers[low].id == id;
-    if (*found) all->layers[low].found++;
+    *found = low < all->layers.count && all->layers.items[low].id == id;
+    if (*found) all->layers.items[low].found++;
 }
 
 static dw_status list_layers(dw_store *store, verification *all, dw_error *err) {
@@ -45,20 +31,21 @@ static dw_status list_layers(dw_store *store, verification *all, dw_error *err) 
     while (row) {
         status = dw_index_step(store, DW_SQL_LAYERS, &row, err);
         if (status != DW_OK || !row) break;
-        if (!grow_list(&all->layers, all->n_layers, &all->layers_capacity, sizeof *all->layers)) {
+        if (DW_VEC_RESERVE(&all->layers, 1, DW_VEC_ITEMS_MAX) != DW_OK) {
             status = dw_fail(err, DW_E_NO_MEMORY, "no memory to verify");
             break;
         }
-        all->layers[all->n_layers++] = (counted_layer){.id = (uint64_t)sqlite3_column_int64(layers, 0),
+        all->layers.items[all->layers.count++] = (counted_layer){.id = (uint64_t)sqlite3_column_int64(layers, 0),
                                                        .parent = (uint64_t)sqlite3_column_int64(layers, 1),
                                                        .refs = (uint32_t)sqlite3_column_int64(layers, 2)};
     }
     dw_index_done(store, DW_SQL_LAYERS);
-    for (size_t i = 0; i < all->n_layers && status == DW_OK; i++) {
+    for (size_t i = 0; i < all->layers.count && status == DW_OK; i++) {
         bool found = true;
-        if (all->layers[i].parent) count_reference(all, all->layers[i].parent, &found);
+        if (all->layers.items[i].parent) count_reference(all, all->layers.items[i].parent, &found);
         if (!found)
-            status = dw_fail(err, DW_E_CORRUPT, "index: the parent of layer %" PRIu64 " is missing", all->layers[i].id);
+            status = dw_fail(err, DW_E_CORRUPT, "index: the parent of layer %" PRIu64 " is missing",
+                             all->layers.items[i].id);
     }
     return status;
 }
@@ -72,13 +59,13 @@ static dw_status list_actors(dw_store *store, verification *all, dw_error *err) 
         if (status != DW_OK || !row) break;
         const char *name = (const char *)sqlite3_column_text(actors, 0);
         char *copy = name ? malloc(strlen(name) + 1) : NULL;
-        if (!copy || !grow_list(&all->names, all->n_names, &all->names_capacity, sizeof *all->names)) {
+        if (!copy || DW_VEC_RESERVE(&all->names, 1, DW_VEC_ITEMS_MAX) != DW_OK) {
             free(copy);
             status = dw_fail(err, DW_E_NO_MEMORY, "no memory to verify");
             break;
         }
         memcpy(copy, name, strlen(name) + 1);
-        all->names[all->n_names++] = copy;
+        all->names.items[all->names.count++] = copy;
         bool found;
         count_reference(all, (uint64_t)sqlite3_column_int64(actors, 2), &found);
         if (!found) status = dw_fail(err, DW_E_CORRUPT, "index: the layer of %s is missing", copy);
@@ -91,13 +78,13 @@ static dw_status list_actors(dw_store *store, verification *all, dw_error *err) 
 /* Counts, and what each layer names. */
 static dw_status verify_layers(dw_store *store, verification *all, dw_error *err) {
     dw_status status = DW_OK;
-    for (size_t i = 0; i < all->n_layers && status == DW_OK; i++) {
+    for (size_t i = 0; i < all->layers.count && status == DW_OK; i++) {
         dw_layer layer = {0};
         dw_layer_row row;
-        if (all->layers[i].refs != all->layers[i].found)
-            return dw_fail(err, DW_E_CORRUPT, "index: layer %" PRIu64 " counts %u references of %u", all->layers[i].id,
-                           all->layers[i].refs, all->layers[i].found);
-        status = dw_index_layer_body(store, all->layers[i].id, &row, &layer, err);
+        if (all->layers.items[i].refs != all->layers.items[i].found)
+            return dw_fail(err, DW_E_CORRUPT, "index: layer %" PRIu64 " counts %u references of %u",
+                           all->layers.items[i].id, all->layers.items[i].refs, all->layers.items[i].found);
+        status = dw_index_layer_body(store, all->layers.items[i].id, &row, &layer, err);
         if (status == DW_OK) dw_layer_free_all(&layer, &all->named);
         dw_layer_deinit(&layer);
     }
@@ -118,8 +105,8 @@ static dw_status verify_files(dw_store *store, verification *all, dw_error *err)
         uint32_t file = (uint32_t)sqlite3_column_int64(files, 0);
         uint64_t pages = (uint64_t)sqlite3_column_int64(files, 1), live = (uint64_t)sqlite3_column_int64(files, 2),
                  end = 1, named = 0;
-        for (; at < all->named.n && all->named.runs[at].file == file; at++) {
-            const dw_freed_run *run = &all->named.runs[at];
+        for (; at < all->named.runs.count && all->named.runs.items[at].file == file; at++) {
+            const dw_freed_run *run = &all->named.runs.items[at];
             if (run->page < end || (uint64_t)run->page + run->n > pages)
                 status =
                     dw_fail(err, DW_E_CORRUPT, "page %u of bulk file %08" PRIx32 " is named twice, or behind its end",
@@ -133,8 +120,9 @@ static dw_status verify_files(dw_store *store, verification *all, dw_error *err)
                              live, named);
     }
     dw_index_done(store, DW_SQL_FILES);
-    if (status == DW_OK && at < all->named.n)
-        status = dw_fail(err, DW_E_CORRUPT, "bulk file %08" PRIx32 " is not in the index", all->named.runs[at].file);
+    if (status == DW_OK && at < all->named.runs.count)
+        status =
+            dw_fail(err, DW_E_CORRUPT, "bulk file %08" PRIx32 " is not in the index", all->named.runs.items[at].file);
     return status;
 }
 
@@ -167,12 +155,12 @@ dw_status dw_store_verify(dw_store *store, dw_error *err) {
     if (status == DW_OK) status = list_actors(store, &all, err);
     if (status == DW_OK) status = verify_layers(store, &all, err);
     if (status == DW_OK) status = verify_files(store, &all, err);
-    for (size_t i = 0; i < all.n_names && status == DW_OK; i++) status = read_actor(store, all.names[i], err);
+    for (size_t i = 0; i < all.names.count && status == DW_OK; i++) status = read_actor(store, all.names.items[i], err);
     dw_os_mutex_unlock(store->index_lock);
     dw_store_lead_no_more(store);
-    for (size_t i = 0; i < all.n_names; i++) free(all.names[i]);
-    free(all.names);
-    free(all.layers);
+    for (size_t i = 0; i < all.names.count; i++) free(all.names.items[i]);
+    DW_VEC_DEINIT(&all.names);
+    DW_VEC_DEINIT(&all.layers);
     dw_freed_deinit(&all.named);
     return status;
 }

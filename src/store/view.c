@@ -294,16 +294,15 @@ dw_status dw_store_records(dw_store *store, const char *actor, uint32_t kind, ui
 
 dw_status dw_store_history(dw_store *store, const char *actor, dw_store_each_turn each, void *context, dw_error *err) {
     dw_store_actor of;
-    dw_layer_row *chain = NULL;
-    size_t n = 0;
+    dw_layer_rows chain = {.count = 0};
     dw_status status = dw_store_settle(store, actor, err);
     if (status != DW_OK) return status;
     dw_os_mutex_lock(store->index_lock);
     status = dw_index_actor(store, actor, &of, err);
-    if (status == DW_OK) status = dw_store_chain(store, of.head, &chain, &n, err);
+    if (status == DW_OK) status = dw_store_chain(store, of.head, &chain, err);
     dw_os_mutex_unlock(store->index_lock);
-    for (size_t i = 0; i < n; i++)
-        if (!each(context, chain[i].turn, chain[i].id)) break;
-    free(chain);
+    for (size_t i = 0; i < chain.count && status == DW_OK; i++)
+        if (!each(context, chain.items[i].turn, chain.items[i].id)) break;
+    DW_VEC_DEINIT(&chain);
     return status;
 }

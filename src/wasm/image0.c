@@ -57,7 +57,7 @@ static dw_status find_runs(const dw_prepared *prepared, run **out, size_t *n_out
 }
 
 /* Later segments write over earlier ones, as in an instantiation. */
-static dw_status fill(const dw_prepared *prepared, dw_backing *backing, uint64_t size, dw_error *err) {
+static dw_status fill_image(const dw_prepared *prepared, dw_backing *backing, uint64_t size, dw_error *err) {
     void *map;
     dw_status status = dw_os_map_file(NULL, (size_t)size, dw_backing_file(backing), 0, DW_OS_RW, true, &map, err);
     if (status != DW_OK) return status;
@@ -94,7 +94,7 @@ dw_status dw_image0_build(const dw_prepared *prepared, dw_image0 *out, dw_error 
     if (status != DW_OK) return status;
     uint64_t size = runs[n - 1].end;
     status = dw_backing_create_memory("dw-image0", size, &out->backing, err);
-    if (status == DW_OK) status = fill(prepared, out->backing, size, err);
+    if (status == DW_OK) status = fill_image(prepared, out->backing, size, err);
     if (status == DW_OK) status = make_extents(runs, n, out, err);
     free(runs);
     if (status != DW_OK) dw_image0_deinit(out);

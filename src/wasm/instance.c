@@ -13,7 +13,8 @@
 
 /* --- images ------------------------------------------------------------------------------------------------------ */
 
-static dw_status check_extent(const dw_extent *extent, uint64_t expected_offset, uint64_t memory_bytes, dw_error *err) {
+static dw_status check_image_extent(const dw_extent *extent, uint64_t expected_offset, uint64_t memory_bytes,
+                                    dw_error *err) {
     uint64_t page = dw_os_page_bytes();
     if (extent->offset != expected_offset || extent->size == 0 ||
         ((extent->size | extent->backing_offset) & (page - 1)) != 0)
@@ -38,7 +39,7 @@ static dw_status check_image(const dw_program *program, const dw_image *image, d
                        (unsigned long long)info->memory_max_bytes);
     uint64_t at = 0;
     for (size_t i = 0; i < image->n_memory; i++) {
-        dw_status status = check_extent(&image->memory[i], at, image->memory_bytes, err);
+        dw_status status = check_image_extent(&image->memory[i], at, image->memory_bytes, err);
         if (status != DW_OK) return status;
         at += image->memory[i].size;
     }
@@ -238,8 +239,8 @@ static dw_status may_call(dw_instance *instance, uint64_t deadline_ns, dw_error 
 }
 
 /* Calls a function without parameters and with at most one i32 result. */
-static dw_status call(dw_instance *instance, const wasmtime_func_t *function, uint64_t deadline_ns,
-                      dw_call_result *result, dw_error *err) {
+static dw_status call_exported(dw_instance *instance, const wasmtime_func_t *function, uint64_t deadline_ns,
+                               dw_call_result *result, dw_error *err) {
     dw_status status = may_call(instance, deadline_ns, err);
     if (status != DW_OK) return status;
     wasmtime_val_raw_t value;
@@ -262,7 +263,7 @@ static dw_status call(dw_instance *instance, const wasmtime_func_t *function, ui
 }
 
 /* Finds an exported function () -> () or () -> i32; anything else must not be called unchecked. */
-static dw_status find_function(dw_instance *instance, const char *name, wasmtime_func_t *out, dw_error *err) {
+static dw_status find_exported_function(dw_instance *instance, const char *name, wasmtime_func_t *out, dw_error *err) {
     wasmtime_extern_t item;
     if (!wasmtime_instance_export_get(instance->context, &instance->wasm, name, strlen(name), &item))
         return dw_fail(err, DW_E_NOT_FOUND, "the program has no export %s", name);
@@ -284,8 +285,8 @@ dw_status dw_instance_call(dw_instance *instance, const char *name, uint64_t dea
     wasmtime_func_t function;
     *result = (dw_call_result){0};
     if (instance->in_call) return dw_fail(err, DW_E_STATE, "the instance is inside a call");
-    dw_status status = find_function(instance, name, &function, err);
-    return status == DW_OK ? call(instance, &function, deadline_ns, result, err) : status;
+    dw_status status = find_exported_function(instance, name, &function, err);
+    return status == DW_OK ? call_exported(instance, &function, deadline_ns, result, err) : status;
 }
 
 dw_status dw_instance_initialize(dw_instance *instance, uint64_t deadline_ns, dw_call_result *result, dw_error *err) {
@@ -301,7 +302,7 @@ dw_status dw_instance_receive(dw_instance *instance, uint64_t deadline_ns, dw_ca
     *result = (dw_call_result){0};
     if (!instance->program->info.has_receive)
         return dw_fail(err, DW_E_NOT_FOUND, "the program has no export driftwood_receive: it is not an actor");
-    return call(instance, &instance->receive, deadline_ns, result, err);
+    return call_exported(instance, &instance->receive, deadline_ns, result, err);
 }
 
 dw_status dw_instance_start_command(dw_instance *instance, uint64_t deadline_ns, dw_call_result *result,
@@ -354,8 +355,8 @@ static dw_status check_identity(dw_instance *instance, dw_error *err) {
     return same ? DW_OK : dw_fail(err, DW_E_INTERNAL, "the guest's memory is not the region it was given");
 }
 
-static dw_status build(dw_instance *instance, const dw_instance_options *options, const dw_image *image,
-                       dw_error *err) {
+static dw_status build_instance(dw_instance *instance, const dw_instance_options *options, const dw_image *image,
+                                dw_error *err) {
     dw_status status = dw_wasi_init(&instance->wasi, &options->wasi, &image->wasi, err);
     if (status == DW_OK) status = map_image(instance, image, err);
     if (status == DW_OK) status = instantiate(instance, err);
@@ -365,7 +366,7 @@ static dw_status build(dw_instance *instance, const dw_instance_options *options
     /* Image 0: as the element segments left them. */
     if (status == DW_OK && options->image) status = dw_tables_restore(instance, image, err);
     if (status == DW_OK && instance->program->info.has_receive)
-        status = find_function(instance, "driftwood_receive", &instance->receive, err);
+        status = find_exported_function(instance, "driftwood_receive", &instance->receive, err);
     return status;
 }
 
@@ -388,7 +389,7 @@ dw_status dw_instance_create(dw_program *program, const dw_instance_options *opt
     instance->enter_context = options->enter_context;
     instance->deadline_ns = UINT64_MAX;
     atomic_init(&instance->interrupted, false);
-    status = build(instance, options, &image, err);
+    status = build_instance(instance, options, &image, err);
     if (status == DW_OK) *out = instance;
     else dw_instance_destroy(instance);
     return status;

@@ -19,15 +19,15 @@ static dw_span read_span(dw_reader *reader, uint64_t size) {
     return span;
 }
 
-static dw_span read_name(dw_reader *reader) {
+static dw_span read_module_name(dw_reader *reader) {
     uint32_t size = dw_read_leb_u32(reader);
     return read_span(reader, size);
 }
 
 /* Reads the number of entries of a section and allocates room for `extra` more than that. An entry is at least one
  * byte, so a count beyond the bytes left is damage and is found before anything is allocated. */
-static dw_status read_count(dw_reader *reader, uint32_t extra, size_t entry_bytes, uint32_t *count, void **entries,
-                            dw_error *err) {
+static dw_status read_item_count(dw_reader *reader, uint32_t extra, size_t entry_bytes, uint32_t *count, void **entries,
+                                 dw_error *err) {
     uint64_t at = reader->offset;
     uint32_t n = dw_read_leb_u32(reader);
     if (reader->status != DW_OK) return bad(reader, "a section has no length", err);
@@ -61,7 +61,8 @@ static dw_status read_value_types(dw_reader *reader, dw_span *out, dw_error *err
 }
 
 static dw_status read_types(dw_reader *reader, dw_module *module, dw_error *err) {
-    dw_status status = read_count(reader, 0, sizeof *module->types, &module->n_types, (void **)&module->types, err);
+    dw_status status = read_item_count(reader, 0, sizeof *module->types, &module->n_types, (void **)&module->types,
+                                       err);
     for (uint32_t i = 0; status == DW_OK && i < module->n_types; i++) {
         uint64_t at = reader->offset;
         uint8_t form = dw_read_u8(reader);
@@ -78,12 +79,12 @@ static dw_status read_types(dw_reader *reader, dw_module *module, dw_error *err)
 /* Only functions: an imported memory, table or global would be state that belongs to somebody else. */
 static dw_status read_imports(dw_reader *reader, dw_module *module, dw_error *err) {
     static const char *const kinds[] = {"function", "table", "memory", "global"};
-    dw_status status = read_count(reader, 0, sizeof *module->imports, &module->n_imports, (void **)&module->imports,
-                                  err);
+    dw_status status = read_item_count(reader, 0, sizeof *module->imports, &module->n_imports,
+                                       (void **)&module->imports, err);
     for (uint32_t i = 0; status == DW_OK && i < module->n_imports; i++) {
         dw_import *import = &module->imports[i];
-        import->module = read_name(reader);
-        import->name = read_name(reader);
+        import->module = read_module_name(reader);
+        import->name = read_module_name(reader);
         uint64_t at = reader->offset;
         uint8_t kind = dw_read_u8(reader);
         if (reader->status != DW_OK) return bad(reader, "an import is cut short", err);
@@ -103,8 +104,8 @@ static dw_status read_imports(dw_reader *reader, dw_module *module, dw_error *er
 /* Called also for a module without own functions, so that imported ones have their place. */
 static dw_status read_functions(dw_reader *reader, dw_module *module, dw_error *err) {
     uint32_t n = 0;
-    dw_status status = read_count(reader, module->n_imports, sizeof *module->functions, &n, (void **)&module->functions,
-                                  err);
+    dw_status status = read_item_count(reader, module->n_imports, sizeof *module->functions, &n,
+                                       (void **)&module->functions, err);
     if (status != DW_OK) return status;
     module->named = calloc((size_t)n + module->n_imports + 1, sizeof *module->named);
     if (!module->named) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u functions", (unsigned)n);
@@ -142,8 +143,9 @@ static limits read_limits(dw_reader *reader) {
     return l;
 }
 
-static dw_status read_tables(dw_reader *reader, dw_module *module, dw_error *err) {
-    dw_status status = read_count(reader, 0, sizeof *module->tables, &module->n_tables, (void **)&module->tables, err);
+static dw_status read_table_section(dw_reader *reader, dw_module *module, dw_error *err) {
+    dw_status status = read_item_count(reader, 0, sizeof *module->tables, &module->n_tables, (void **)&module->tables,
+                                       err);
     if (status != DW_OK) return status;
     module->changed = calloc((size_t)module->n_tables + 1, sizeof *module->changed);
     if (!module->changed) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u tables", (unsigned)module->n_tables);
@@ -162,7 +164,7 @@ static dw_status read_tables(dw_reader *reader, dw_module *module, dw_error *err
 }
 
 static dw_status read_memories(dw_reader *reader, dw_module *module, dw_error *err) {
-    dw_status status = read_count(reader, 0, 0, &module->n_memories, NULL, err);
+    dw_status status = read_item_count(reader, 0, 0, &module->n_memories, NULL, err);
     for (uint32_t i = 0; status == DW_OK && i < module->n_memories; i++) {
         uint64_t at = reader->offset;
         limits l = read_limits(reader);
@@ -182,8 +184,8 @@ static dw_status read_memories(dw_reader *reader, dw_module *module, dw_error *e
 }
 
 static dw_status read_globals(dw_reader *reader, dw_module *module, dw_error *err) {
-    dw_status status = read_count(reader, 0, sizeof *module->globals, &module->n_globals, (void **)&module->globals,
-                                  err);
+    dw_status status = read_item_count(reader, 0, sizeof *module->globals, &module->n_globals,
+                                       (void **)&module->globals, err);
     if (status != DW_OK) return status;
     module->constants = calloc((size_t)module->n_globals + 1, sizeof *module->constants);
     if (!module->constants)
@@ -207,11 +209,11 @@ static dw_status read_globals(dw_reader *reader, dw_module *module, dw_error *er
 }
 
 static dw_status read_exports(dw_reader *reader, dw_module *module, dw_error *err) {
-    dw_status status = read_count(reader, 0, sizeof *module->exports, &module->n_exports, (void **)&module->exports,
-                                  err);
+    dw_status status = read_item_count(reader, 0, sizeof *module->exports, &module->n_exports,
+                                       (void **)&module->exports, err);
     for (uint32_t i = 0; status == DW_OK && i < module->n_exports; i++) {
         dw_export *export = &module->exports[i];
-        export->name = read_name(reader);
+        export->name = read_module_name(reader);
         export->kind = dw_read_u8(reader);
         export->index = dw_read_leb_u32(reader);
         if (reader->status != DW_OK) return bad(reader, "an export is cut short", err);
@@ -280,7 +282,7 @@ static dw_status read_one_element(dw_reader *reader, dw_module *module, uint32_t
 
 static dw_status read_elements(dw_reader *reader, dw_module *module, dw_error *err) {
     uint32_t n = 0;
-    dw_status status = read_count(reader, 0, 0, &n, NULL, err);
+    dw_status status = read_item_count(reader, 0, 0, &n, NULL, err);
     for (uint32_t i = 0; status == DW_OK && i < n; i++) status = read_one_element(reader, module, i, err);
     return status;
 }
@@ -289,7 +291,7 @@ static dw_status read_elements(dw_reader *reader, dw_module *module, dw_error *e
 static dw_status read_code(dw_reader *reader, dw_module *module, dw_error *err) {
     const dw_code_notes notes = notes_of(module);
     uint32_t n = 0;
-    dw_status status = read_count(reader, 0, 0, &n, NULL, err);
+    dw_status status = read_item_count(reader, 0, 0, &n, NULL, err);
     for (uint32_t i = 0; status == DW_OK && i < n; i++) {
         uint32_t size = dw_read_leb_u32(reader);
         if (reader->status != DW_OK || !dw_in_range(reader->offset, size, reader->size))
@@ -328,7 +330,7 @@ static dw_status read_one_data(dw_reader *reader, dw_module *module, uint32_t i,
 }
 
 static dw_status read_data(dw_reader *reader, dw_module *module, dw_error *err) {
-    dw_status status = read_count(reader, 0, sizeof *module->data, &module->n_data, (void **)&module->data, err);
+    dw_status status = read_item_count(reader, 0, sizeof *module->data, &module->n_data, (void **)&module->data, err);
     for (uint32_t i = 0; status == DW_OK && i < module->n_data; i++) status = read_one_data(reader, module, i, err);
     return status;
 }
@@ -357,10 +359,12 @@ static int rank_of(uint8_t id) {
 
 static section_reader reader_of(uint8_t id) {
     static const section_reader readers[DW_SECTIONS] = {
-        [DW_SECTION_TYPE] = read_types, [DW_SECTION_IMPORT] = read_imports, [DW_SECTION_FUNCTION] = read_functions,
-        [DW_SECTION_TABLE] = read_tables, [DW_SECTION_MEMORY] = read_memories, [DW_SECTION_GLOBAL] = read_globals,
-        [DW_SECTION_EXPORT] = read_exports, [DW_SECTION_START] = read_start, [DW_SECTION_ELEMENT] = read_elements,
-        [DW_SECTION_CODE] = read_code, [DW_SECTION_DATA] = read_data, [DW_SECTION_DATA_COUNT] = read_opaque,
+        [DW_SECTION_TYPE] = read_types,         [DW_SECTION_IMPORT] = read_imports,
+        [DW_SECTION_FUNCTION] = read_functions, [DW_SECTION_TABLE] = read_table_section,
+        [DW_SECTION_MEMORY] = read_memories,    [DW_SECTION_GLOBAL] = read_globals,
+        [DW_SECTION_EXPORT] = read_exports,     [DW_SECTION_START] = read_start,
+        [DW_SECTION_ELEMENT] = read_elements,   [DW_SECTION_CODE] = read_code,
+        [DW_SECTION_DATA] = read_data,          [DW_SECTION_DATA_COUNT] = read_opaque,
     };
     return id < DW_SECTIONS ? readers[id] : NULL;
 }
@@ -369,7 +373,7 @@ static section_reader reader_of(uint8_t id) {
 static void read_custom(const dw_span *body, dw_module *module) {
     dw_reader reader;
     dw_reader_init(&reader, body->data, body->size);
-    dw_span name = read_name(&reader);
+    dw_span name = read_module_name(&reader);
     if (dw_span_is(&name, "name")) module->sections[DW_SECTION_CUSTOM] = *body;
 }
 

@@ -38,7 +38,7 @@ static dw_status compile(dw_program *program, const dw_prepared *prepared, dw_er
 }
 
 /* Code that Wasmtime does not take (another processor, for one) is compiled again. */
-static void load(dw_program *program, const uint8_t *code, size_t size) {
+static void load_cached_code(dw_program *program, const uint8_t *code, size_t size) {
     wasmtime_error_t *error = wasmtime_module_deserialize(program->engine->engine, code, size, &program->module);
     program->info.from_cache = error == NULL;
     if (!error) return;
@@ -47,7 +47,7 @@ static void load(dw_program *program, const uint8_t *code, size_t size) {
     program->module = NULL;
 }
 
-static void describe(dw_program *program, dw_prepared *prepared, size_t source_size) {
+static void describe_program(dw_program *program, dw_prepared *prepared, size_t source_size) {
     dw_program_info *info = &program->info;
     info->source_bytes = source_size;
     info->image_bytes = prepared->memory_bytes;
@@ -86,7 +86,7 @@ static dw_status try_out(dw_program *program, dw_error *err) {
 
 /* What is in the cache was valid when it was compiled; anything else Wasmtime validates first, as its messages are
  * about the module that the user has, not about the rewritten one. */
-static dw_status build(dw_program *program, const void *wasm, size_t size, dw_error *err) {
+static dw_status build_program(dw_program *program, const void *wasm, size_t size, dw_error *err) {
     uint8_t *code = NULL;
     size_t code_size = 0;
     dw_prepared prepared = {0};
@@ -95,14 +95,14 @@ static dw_status build(dw_program *program, const void *wasm, size_t size, dw_er
     if (status != DW_OK) goto out;
     status = dw_prepare(wasm, size, &prepared, err);
     if (status != DW_OK) goto out;
-    if (cached == DW_OK) load(program, code, code_size);
+    if (cached == DW_OK) load_cached_code(program, code, code_size);
     if (!program->module) status = compile(program, &prepared, err);
     if (status != DW_OK) goto out;
     status = link_program(program, err);
     if (status != DW_OK) goto out;
     status = dw_image0_build(&prepared, &program->image0, err);
     if (status != DW_OK) goto out;
-    describe(program, &prepared, size);
+    describe_program(program, &prepared, size);
     if (program->info.n_tables > 0) status = dw_tables_compile(program->engine, &program->table_accessor, err);
     if (status != DW_OK) goto out;
     status = try_out(program, err);
@@ -124,7 +124,7 @@ dw_status dw_program_prepare(dw_wasm_engine *engine, const void *wasm, size_t si
     atomic_fetch_add(&engine->users, 1);
     dw_status status = dw_hash_of(wasm, size, &program->info.hash);
     if (status != DW_OK) (void)dw_fail(err, status, "the module cannot be hashed");
-    else status = build(program, wasm, size, err);
+    else status = build_program(program, wasm, size, err);
     if (status == DW_OK) *out = program;
     else dw_program_release(program);
     return status;

@@ -78,8 +78,8 @@ static dw_status find_export(dw_instance *instance, const wasmtime_instance_t *i
     return dw_fail(err, DW_E_INTERNAL, "%s is of another kind", name);
 }
 
-static dw_status find_function(dw_instance *instance, const wasmtime_instance_t *in, const char *name,
-                               wasmtime_func_t *out, dw_error *err) {
+static dw_status find_table_function(dw_instance *instance, const wasmtime_instance_t *in, const char *name,
+                                     wasmtime_func_t *out, dw_error *err) {
     wasmtime_extern_t item;
     dw_status status = find_export(instance, in, name, WASMTIME_EXTERN_FUNC, &item, err);
     if (status != DW_OK) return status;
@@ -103,9 +103,9 @@ static dw_status make_access(dw_instance *instance, uint32_t i, dw_table_access 
     if (trap) wasm_trap_delete(trap);
     if (error) return dw_engine_fail(err, DW_E_INTERNAL, "a table cannot be accessed", error);
     if (trap) return dw_fail(err, DW_E_INTERNAL, "a table cannot be accessed");
-    status = find_function(instance, &made, "get", &out->get, err);
-    if (status == DW_OK) status = find_function(instance, &made, "set", &out->set, err);
-    if (status == DW_OK) status = find_function(instance, &made, "grow", &out->grow, err);
+    status = find_table_function(instance, &made, "get", &out->get, err);
+    if (status == DW_OK) status = find_table_function(instance, &made, "set", &out->set, err);
+    if (status == DW_OK) status = find_table_function(instance, &made, "grow", &out->grow, err);
     return status;
 }
 
@@ -120,7 +120,7 @@ static dw_status collect_records(dw_instance *instance, dw_instance_tables_state
         char name[DW_NAME_NUMBERED_BYTES];
         wasmtime_func_t function;
         snprintf(name, sizeof name, DW_NAME_FUNCTION "%u", (unsigned)program->functions[i]);
-        dw_status status = find_function(instance, &instance->wasm, name, &function, err);
+        dw_status status = find_table_function(instance, &instance->wasm, name, &function, err);
         if (status != DW_OK) return status;
         out->records[i] = wasmtime_func_to_raw(instance->context, &function);
         out->references[i] = (dw_reference){.record = out->records[i], .index = program->functions[i]};
@@ -192,7 +192,8 @@ static dw_table_view *allocate_tables(const uint32_t *sizes, size_t n) {
     return tables;
 }
 
-static dw_status read_tables(dw_instance *instance, const uint32_t *sizes, size_t n, int32_t *elements, dw_error *err) {
+static dw_status read_table_elements(dw_instance *instance, const uint32_t *sizes, size_t n, int32_t *elements,
+                                     dw_error *err) {
     dw_status status = DW_OK;
     wasmtime_context_set_epoch_deadline(instance->context, DW_NO_DEADLINE_TICKS);
     for (size_t i = 0; i < n; i++)
@@ -215,7 +216,7 @@ dw_status dw_instance_tables(dw_instance *instance, dw_table_view **out, size_t 
         sizes[i] = (uint32_t)wasmtime_table_size(instance->context, &instance->tables.tables[i].table);
     dw_table_view *tables = allocate_tables(sizes, n);
     if (!tables) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %zu tables", n);
-    status = read_tables(instance, sizes, n, (int32_t *)(void *)(tables + n), err);
+    status = read_table_elements(instance, sizes, n, (int32_t *)(void *)(tables + n), err);
     if (status == DW_OK) *out = tables;
     else free(tables);
     return status;

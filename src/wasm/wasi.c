@@ -43,20 +43,20 @@ void dw_wasi_deinit(dw_wasi *wasi) {
 
 /* --- helpers --------------------------------------------------------------------------------------------------- */
 
-static dw_wasi_errno put(const dw_guest_memory *memory, uint64_t pointer, const void *data, uint64_t size) {
+static dw_wasi_errno put_bytes(const dw_guest_memory *memory, uint64_t pointer, const void *data, uint64_t size) {
     return dw_guest_write(memory, (uint32_t)pointer, data, size) == DW_OK ? WASI_OK : WASI_EFAULT;
 }
 
 dw_wasi_errno dw_wasi_put_u32(const dw_guest_memory *memory, uint64_t pointer, uint32_t value) {
     uint8_t bytes[4];
     for (unsigned i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(value >> (8 * i));
-    return put(memory, pointer, bytes, sizeof bytes);
+    return put_bytes(memory, pointer, bytes, sizeof bytes);
 }
 
 dw_wasi_errno dw_wasi_put_u64(const dw_guest_memory *memory, uint64_t pointer, uint64_t value) {
     uint8_t bytes[8];
     for (unsigned i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(value >> (8 * i));
-    return put(memory, pointer, bytes, sizeof bytes);
+    return put_bytes(memory, pointer, bytes, sizeof bytes);
 }
 
 /* --- arguments and environment --------------------------------------------------------------------------------- */
@@ -65,7 +65,7 @@ static dw_wasi_errno put_strings(const dw_guest_memory *memory, const dw_wasi_st
                                  uint32_t bytes) {
     void *view;
     if (dw_guest_view(memory, pointers, (uint64_t)strings->count * 4, 1, &view) != DW_OK) return WASI_EFAULT;
-    if (put(memory, bytes, strings->bytes, strings->size) != WASI_OK) return WASI_EFAULT;
+    if (put_bytes(memory, bytes, strings->bytes, strings->size) != WASI_OK) return WASI_EFAULT;
     uint32_t at = 0;
     for (uint32_t i = 0; i < strings->count; i++) {
         dw_wasi_errno error = dw_wasi_put_u32(memory, pointers + 4 * i, bytes + at); /* both in range: checked above */

@@ -187,8 +187,8 @@ static bool pass_time(dw_wasi_state *state, const uint8_t *raw, uint64_t count) 
 }
 
 /* Events are laid out in a buffer of our own first: the guest may have put them over its subscriptions. */
-static uint32_t collect(const dw_wasi_state *before, const dw_wasi_state *now, const uint8_t *raw, uint64_t count,
-                        uint8_t *events) {
+static uint32_t collect_events(const dw_wasi_state *before, const dw_wasi_state *now, const uint8_t *raw,
+                               uint64_t count, uint8_t *events) {
     uint32_t n = 0;
     for (uint64_t i = 0; i < count; i++) {
         const uint8_t *from = raw + i * SUBSCRIPTION_BYTES;
@@ -215,7 +215,7 @@ dw_wasi_errno dw_wasi_poll_oneoff(dw_wasi *wasi, const dw_guest_memory *memory, 
     if (dw_guest_view(memory, (uint32_t)args[3], 4, 1, &view) != DW_OK) return WASI_EFAULT;
     dw_wasi_state before = wasi->state;
     if (!pass_time(&wasi->state, raw, count)) return WASI_ENOTSUP;
-    uint32_t n = collect(&before, &wasi->state, raw, count, events);
+    uint32_t n = collect_events(&before, &wasi->state, raw, count, events);
     if (dw_guest_write(memory, (uint32_t)args[1], events, (uint64_t)n * EVENT_BYTES) != DW_OK) return WASI_EFAULT;
     return dw_wasi_put_u32(memory, args[3], n);
 }

@@ -27,8 +27,8 @@ typedef struct sim_name_op { sim_name entry; bool removed; } sim_name_op;
 
 struct sim_disk {
     dw_store_disk ops;
-    uint64_t random, operations, off_at, sync_fails_at, syncs;
-    bool off;
+    uint64_t random, operations, off_at, sync_fails_at, syncs, write_fails_at, writes;
+    bool off, keep_all;
     sim_file files[FILES_MAX];
     int n_files;
     sim_name cached[NAMES_MAX], kept[NAMES_MAX];
@@ -70,7 +70,7 @@ static void forget_ops(sim_file *file) {
 /* All that is cached goes to the disk, or what the dice say. */
 static void settle_file(sim_disk *sim, sim_file *file, bool all) {
     /* Some losses are heavy, some light: the chance of each change is itself a matter of chance. */
-    uint64_t chance = test_random_below(&sim->random, 5);
+    uint64_t chance = sim->keep_all ? 4 : test_random_below(&sim->random, 5);
     for (size_t i = 0; i < file->n_ops; i++) {
         const sim_op *op = &file->ops[i];
         if (all) {
@@ -130,7 +130,7 @@ static void cache_name(sim_disk *sim, const char *name, int file, bool removed) 
 }
 
 static void settle_names(sim_disk *sim, bool all) {
-    uint64_t chance = test_random_below(&sim->random, 5);
+    uint64_t chance = sim->keep_all ? 4 : test_random_below(&sim->random, 5);
     for (size_t i = 0; i < sim->n_name_ops; i++)
         if (all || test_random_below(&sim->random, 4) < chance) apply_name(sim->kept, &sim->name_ops[i]);
     sim->n_name_ops = 0;
@@ -207,6 +207,10 @@ static dw_status sim_write_at(void *context, dw_os_file handle, uint64_t offset,
     sim_file *file = file_of(sim, handle);
     dw_status status = count_operation(sim, err);
     if (!was_on) return status;
+    if (sim->write_fails_at && ++sim->writes == sim->write_fails_at) {
+        status = dw_fail(err, DW_E_IO, "a write fails");
+        if (!sim->keep_all && test_random_below(&sim->random, 2)) return status;
+    }
     /* What is on its way when the power fails may arrive too, in parts. */
     uint8_t *copy = malloc(size ? size : 1);
     assert(copy);
@@ -330,6 +334,13 @@ void sim_fail_sync_at(sim_disk *sim, uint64_t k) {
     sim->sync_fails_at = k;
     sim->syncs = 0;
 }
+
+void sim_fail_write_at(sim_disk *sim, uint64_t k) {
+    sim->write_fails_at = k;
+    sim->writes = 0;
+}
+
+void sim_keep_all(sim_disk *sim) { sim->keep_all = true; }
 
 void sim_process_ends(sim_disk *sim) {
     for (int i = 0; i < HANDLES_MAX; i++) sim->handles[i] = -1;

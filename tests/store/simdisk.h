@@ -21,6 +21,10 @@ uint64_t sim_operations(const sim_disk *sim);
 void sim_lose_power_at(sim_disk *sim, uint64_t k);
 /* The k-th sync from now fails. 0: none. */
 void sim_fail_sync_at(sim_disk *sim, uint64_t k);
+/* The k-th write from now fails; what it wrote is in the cache all the same, or not, by dice. 0: none. */
+void sim_fail_write_at(sim_disk *sim, uint64_t k);
+/* No dice from now on: whatever is in the cache when the power fails is kept, and a write that fails arrives. */
+void sim_keep_all(sim_disk *sim);
 bool sim_is_off(const sim_disk *sim);
 /* The power comes back: what the dice left is what there is. All files are closed. */
 void sim_power_cycle(sim_disk *sim);

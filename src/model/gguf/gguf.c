@@ -72,7 +72,7 @@ static dw_status path_of_part(const char *path, uint64_t own, uint64_t number, u
 /* Keys of one part; where it has none: a file of its own. */
 typedef struct split { uint64_t number, count, n_tensors; bool has_number, has_count, has_tensors; } split;
 
-static dw_status read_split(const gguf_part *part, split *out, dw_error *err) {
+static dw_status read_split(const dw_gguf_file *part, split *out, dw_error *err) {
     *out = (split){0};
     dw_status status = dw_gguf_part_u64(part, "split.no", &out->number, &out->has_number, err);
     if (status == DW_OK) status = dw_gguf_part_u64(part, "split.count", &out->count, &out->has_count, err);
@@ -85,7 +85,7 @@ static dw_status read_split(const gguf_part *part, split *out, dw_error *err) {
 }
 
 /* The part that was opened must be the first one of 1 or more. */
-static dw_status check_first(const gguf_part *part, const split *first, dw_error *err) {
+static dw_status check_first(const dw_gguf_file *part, const split *first, dw_error *err) {
     if (!first->has_number || first->number == 0) {
         if (first->count > 1 && (!first->has_number || !first->has_tensors))
             return dw_fail(err, DW_E_FORMAT, "GGUF: the file is the first of %" PRIu64 " parts, but has no split.%s",
@@ -108,7 +108,7 @@ static dw_status check_first(const gguf_part *part, const split *first, dw_error
     return status;
 }
 
-static dw_status check_other(const gguf_part *part, const split *first, uint32_t index, dw_error *err) {
+static dw_status check_other(const dw_gguf_file *part, const split *first, uint32_t index, dw_error *err) {
     split own;
     dw_status status = read_split(part, &own, err);
     if (status != DW_OK) return status;
@@ -154,14 +154,14 @@ static dw_status collect_tensors(dw_gguf *gguf, const split *first, dw_error *er
 static dw_status index_tensors(dw_gguf *gguf, dw_error *err) {
     dw_status status = DW_OK;
     uint64_t second = 0;
-    gguf_line *lines = calloc((size_t)gguf->n_tensors + 1, sizeof *lines);
+    dw_gguf_line *lines = calloc((size_t)gguf->n_tensors + 1, sizeof *lines);
     gguf->tensors_by_name = calloc((size_t)gguf->n_tensors + 1, sizeof *gguf->tensors_by_name);
     if (!lines || !gguf->tensors_by_name) {
         status = dw_fail(err, DW_E_NO_MEMORY, "GGUF: no memory for %" PRIu64 " tensors", gguf->n_tensors);
         goto out;
     }
     for (uint64_t i = 0; i < gguf->n_tensors; i++)
-        lines[i] = (gguf_line){gguf->tensors[i].name, gguf->tensors[i].offset, (uint32_t)i};
+        lines[i] = (dw_gguf_line){gguf->tensors[i].name, gguf->tensors[i].offset, (uint32_t)i};
     dw_gguf_index_names(lines, gguf->n_tensors, gguf->tensors_by_name, &second);
     if (second == 0) goto out;
     const dw_gguf_tensor *a = &gguf->tensors[lines[second - 1].index], *b = &gguf->tensors[lines[second].index];
@@ -180,7 +180,7 @@ out:
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
-static dw_status map_whole(gguf_part *part, const char *path, dw_error *err) {
+static dw_status map_whole(dw_gguf_file *part, const char *path, dw_error *err) {
     dw_os_file file = DW_OS_FILE_NONE;
     void *base = NULL;
     uint64_t size = 0, mapped = 0;
@@ -207,7 +207,7 @@ out:
 typedef struct source { const char *path; const dw_gguf_bytes *bytes; uint32_t n_bytes; } source;
 
 /* Opens part `index` (from 0) of `count` and validates what is its own. */
-static dw_status open_part(gguf_part *part, const source *from, uint32_t index, uint64_t count, dw_error *err) {
+static dw_status open_part(dw_gguf_file *part, const source *from, uint32_t index, uint64_t count, dw_error *err) {
     if (from->bytes) {
         part->data = from->bytes[index].data;
         part->size = part->data ? from->bytes[index].size : 0;
@@ -230,11 +230,11 @@ static dw_status open_others(dw_gguf *gguf, const source *from, const split *fir
         return dw_fail(err, DW_E_INVALID, "GGUF: split.count is %" PRIu64 ", %u parts were given", first->count,
                        from->n_bytes);
     if (first->count <= 1) return DW_OK;
-    gguf_part *grown = realloc(gguf->parts, (size_t)first->count * sizeof *grown);
+    dw_gguf_file *grown = realloc(gguf->parts, (size_t)first->count * sizeof *grown);
     if (!grown) return dw_fail(err, DW_E_NO_MEMORY, "GGUF: no memory for %" PRIu64 " parts", first->count);
     gguf->parts = grown;
     for (uint32_t i = 1; i < first->count; i++) {
-        gguf->parts[i] = (gguf_part){0};
+        gguf->parts[i] = (dw_gguf_file){0};
         gguf->n_parts = i + 1;
         dw_status status = open_part(&gguf->parts[i], from, i, first->count, err);
         if (status == DW_OK) status = check_other(&gguf->parts[i], first, i, err);
@@ -293,7 +293,7 @@ void dw_gguf_close(dw_gguf *gguf) {
 uint32_t dw_gguf_n_parts(const dw_gguf *gguf) { return gguf->n_parts; }
 
 dw_gguf_part dw_gguf_part_at(const dw_gguf *gguf, uint32_t index) {
-    const gguf_part *part = &gguf->parts[index];
+    const dw_gguf_file *part = &gguf->parts[index];
     return (dw_gguf_part){.data = part->data, .bytes = part->size,
                           .mapped_bytes = part->mapped ? part->mapped : part->size,
                           .path = part->path ? part->path : ""};

@@ -25,8 +25,8 @@ static const uint64_t key_bytes_min = 8 + 1 + 4 + 1, tensor_bytes_min = 8 + 1 + 
 
 /* --- names in messages ------------------------------------------------------------------------------------------ */
 
-gguf_shown dw_gguf_show(dw_gguf_string name) {
-    gguf_shown out;
+dw_gguf_shown dw_gguf_show(dw_gguf_string name) {
+    dw_gguf_shown out;
     uint64_t n = dw_min_u64(name.size, sizeof out.text - 1);
     for (uint64_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)name.data[i];
@@ -45,7 +45,8 @@ static dw_status truncated(const dw_reader *reader, dw_error *err, const char *w
 }
 
 /* Reads a name: not empty, no longer than `size_max`, without a NUL (names are looked up as C strings). */
-static dw_status read_name(dw_reader *reader, uint64_t size_max, const char *what, dw_gguf_string *out, dw_error *err) {
+static dw_status read_gguf_name(dw_reader *reader, uint64_t size_max, const char *what, dw_gguf_string *out,
+                                dw_error *err) {
     uint64_t at = reader->offset;
     uint64_t size = dw_read_u64(reader);
     if (reader->status != DW_OK) return truncated(reader, err, what);
@@ -62,7 +63,7 @@ static dw_status read_name(dw_reader *reader, uint64_t size_max, const char *wha
     return DW_OK;
 }
 
-static dw_status read_strings(dw_reader *reader, gguf_key *k, dw_error *err) {
+static dw_status read_strings(dw_reader *reader, dw_gguf_key *k, dw_error *err) {
     /* Each takes 8 bytes at least, so this also bounds the loop by the file's size. */
     if (k->count > dw_reader_left(reader) / 8)
         return dw_fail_at(err, DW_E_TRUNCATED, reader->offset,
@@ -85,7 +86,7 @@ static dw_status read_strings(dw_reader *reader, gguf_key *k, dw_error *err) {
     return DW_OK;
 }
 
-static dw_status read_numbers(dw_reader *reader, const gguf_key *k, dw_error *err) {
+static dw_status read_numbers(dw_reader *reader, const dw_gguf_key *k, dw_error *err) {
     uint64_t at = reader->offset, bytes;
     if (!dw_mul_u64(k->count, dw_gguf_type_bytes[k->element], &bytes) || !dw_read_bytes(reader, bytes))
         return dw_fail_at(err, DW_E_TRUNCATED, at,
@@ -100,7 +101,7 @@ static dw_status read_numbers(dw_reader *reader, const gguf_key *k, dw_error *er
     return DW_OK;
 }
 
-static dw_status read_type(dw_reader *reader, const gguf_key *k, dw_gguf_type *out, dw_error *err) {
+static dw_status read_type(dw_reader *reader, const dw_gguf_key *k, dw_gguf_type *out, dw_error *err) {
     uint64_t at = reader->offset;
     uint32_t type = dw_read_u32(reader);
     if (reader->status != DW_OK) return truncated(reader, err, "a key");
@@ -111,9 +112,9 @@ static dw_status read_type(dw_reader *reader, const gguf_key *k, dw_gguf_type *o
     return DW_OK;
 }
 
-static dw_status read_key(dw_reader *reader, gguf_key *k, dw_error *err) {
+static dw_status read_key(dw_reader *reader, dw_gguf_key *k, dw_error *err) {
     k->begin = reader->offset;
-    dw_status status = read_name(reader, DW_GGUF_KEY_BYTES_MAX, "a key", &k->name, err);
+    dw_status status = read_gguf_name(reader, DW_GGUF_KEY_BYTES_MAX, "a key", &k->name, err);
     if (status == DW_OK) status = read_type(reader, k, &k->type, err);
     if (status != DW_OK) return status;
     k->element = k->type;
@@ -157,7 +158,7 @@ static dw_status read_shape(dw_reader *reader, dw_gguf_tensor *tensor, dw_error 
 }
 
 /* Block and type size tell the tensor's bytes; a type that ggml has dropped has a size of 0. */
-static dw_status measure(dw_gguf_tensor *tensor, uint64_t at, dw_error *err) {
+static dw_status measure_tensor(dw_gguf_tensor *tensor, uint64_t at, dw_error *err) {
     uint64_t block = 0, block_bytes = 0;
     if (tensor->type < GGML_TYPE_COUNT) {
         block = (uint64_t)ggml_blck_size((enum ggml_type)tensor->type);
@@ -182,14 +183,14 @@ static dw_status measure(dw_gguf_tensor *tensor, uint64_t at, dw_error *err) {
 
 /* Leaves tensor->offset relative to the data section; place_tensors turns it into the file's. */
 static dw_status read_tensor(dw_reader *reader, dw_gguf_tensor *tensor, dw_error *err) {
-    dw_status status = read_name(reader, DW_GGUF_TENSOR_NAME_BYTES_MAX, "a tensor", &tensor->name, err);
+    dw_status status = read_gguf_name(reader, DW_GGUF_TENSOR_NAME_BYTES_MAX, "a tensor", &tensor->name, err);
     if (status == DW_OK) status = read_shape(reader, tensor, err);
     if (status != DW_OK) return status;
     uint64_t at = reader->offset;
     tensor->type = dw_read_u32(reader);
     tensor->offset = dw_read_u64(reader);
     if (reader->status != DW_OK) return truncated(reader, err, "a tensor");
-    return measure(tensor, at, err);
+    return measure_tensor(tensor, at, err);
 }
 
 /* --- sorted indices --------------------------------------------------------------------------------------------- */
@@ -200,14 +201,14 @@ int dw_gguf_compare_names(dw_gguf_string a, dw_gguf_string b) {
 }
 
 static int by_name(const void *a, const void *b) {
-    return dw_gguf_compare_names(((const gguf_line *)a)->name, ((const gguf_line *)b)->name);
+    return dw_gguf_compare_names(((const dw_gguf_line *)a)->name, ((const dw_gguf_line *)b)->name);
 }
 static int by_offset(const void *a, const void *b) {
-    uint64_t x = ((const gguf_line *)a)->offset, y = ((const gguf_line *)b)->offset;
+    uint64_t x = ((const dw_gguf_line *)a)->offset, y = ((const dw_gguf_line *)b)->offset;
     return (x > y) - (x < y);
 }
 
-void dw_gguf_index_names(gguf_line *lines, uint64_t n, uint32_t *order, uint64_t *second) {
+void dw_gguf_index_names(dw_gguf_line *lines, uint64_t n, uint32_t *order, uint64_t *second) {
     qsort(lines, (size_t)n, sizeof *lines, by_name);
     *second = 0;
     for (uint64_t i = 0; i < n; i++) {
@@ -216,15 +217,15 @@ void dw_gguf_index_names(gguf_line *lines, uint64_t n, uint32_t *order, uint64_t
     }
 }
 
-static uint64_t offset_in(const gguf_part *part, dw_gguf_string name) {
+static uint64_t offset_in(const dw_gguf_file *part, dw_gguf_string name) {
     return (uint64_t)((const uint8_t *)name.data - part->data);
 }
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
 /* Checks a count against its limit and against what the rest of the file can hold; only then memory is asked for. */
-static dw_status check_count(const dw_reader *reader, uint64_t n, uint64_t n_max, uint64_t bytes_min, const char *what,
-                             dw_error *err) {
+static dw_status check_gguf_count(const dw_reader *reader, uint64_t n, uint64_t n_max, uint64_t bytes_min,
+                                  const char *what, dw_error *err) {
     if (n > n_max)
         return dw_fail(err, DW_E_LIMIT, "GGUF: the file says %" PRIu64 " %s, at most %" PRIu64 " are taken", n, what,
                        n_max);
@@ -235,7 +236,7 @@ static dw_status check_count(const dw_reader *reader, uint64_t n, uint64_t n_max
     return DW_OK;
 }
 
-static dw_status read_header(gguf_part *part, dw_reader *reader, dw_error *err) {
+static dw_status read_header(dw_gguf_file *part, dw_reader *reader, dw_error *err) {
     const uint8_t *magic = dw_read_bytes(reader, 4);
     if (!magic || memcmp(magic, "GGUF", 4) != 0)
         return dw_fail_at(err, DW_E_FORMAT, 0, "not a GGUF file: it does not begin with GGUF");
@@ -249,16 +250,16 @@ static dw_status read_header(gguf_part *part, dw_reader *reader, dw_error *err) 
         return dw_fail_at(err, DW_E_VERSION, 4, "GGUF: version %u; this build reads up to %d", version, VERSION_MAX);
     if (version < VERSION_MIN)
         return dw_fail_at(err, DW_E_UNSUPPORTED, 4, "GGUF: version %u is too old; convert the model again", version);
-    dw_status status = check_count(reader, part->n_keys, DW_GGUF_KEYS_MAX, key_bytes_min, "keys", err);
+    dw_status status = check_gguf_count(reader, part->n_keys, DW_GGUF_KEYS_MAX, key_bytes_min, "keys", err);
     if (status == DW_OK)
-        status = check_count(reader, part->n_tensors, DW_GGUF_TENSORS_MAX, tensor_bytes_min, "tensors", err);
+        status = check_gguf_count(reader, part->n_tensors, DW_GGUF_TENSORS_MAX, tensor_bytes_min, "tensors", err);
     return status;
 }
 
-static dw_status read_keys(gguf_part *part, dw_reader *reader, dw_error *err) {
+static dw_status read_keys(dw_gguf_file *part, dw_reader *reader, dw_error *err) {
     dw_status status = DW_OK;
     size_t n = (size_t)part->n_keys;
-    gguf_line *lines = calloc(n + 1, sizeof *lines);
+    dw_gguf_line *lines = calloc(n + 1, sizeof *lines);
     part->keys = calloc(n + 1, sizeof *part->keys);
     part->keys_by_name = calloc(n + 1, sizeof *part->keys_by_name);
     if (!lines || !part->keys || !part->keys_by_name) {
@@ -268,7 +269,7 @@ static dw_status read_keys(gguf_part *part, dw_reader *reader, dw_error *err) {
     for (size_t i = 0; i < n; i++) {
         status = read_key(reader, &part->keys[i], err);
         if (status != DW_OK) goto out;
-        lines[i] = (gguf_line){part->keys[i].name, offset_in(part, part->keys[i].name), (uint32_t)i};
+        lines[i] = (dw_gguf_line){part->keys[i].name, offset_in(part, part->keys[i].name), (uint32_t)i};
     }
     uint64_t second = 0;
     dw_gguf_index_names(lines, n, part->keys_by_name, &second);
@@ -280,9 +281,9 @@ out:
     return status;
 }
 
-static dw_status read_alignment(gguf_part *part, dw_error *err) {
+static dw_status read_alignment(dw_gguf_file *part, dw_error *err) {
     part->alignment = ALIGNMENT_DEFAULT;
-    const gguf_key *k = dw_gguf_find_key(part, "general.alignment");
+    const dw_gguf_key *k = dw_gguf_find_key(part, "general.alignment");
     if (!k) return DW_OK;
     if (k->type != DW_GGUF_U32)
         return dw_fail_at(err, DW_E_FORMAT, k->begin, "GGUF: general.alignment is not a 32-bit unsigned integer");
@@ -298,7 +299,7 @@ static dw_status read_alignment(gguf_part *part, dw_error *err) {
 }
 
 /* Makes offsets absolute; each must be aligned and inside the file. `lines` gets name and place of every tensor. */
-static dw_status place_tensors(gguf_part *part, uint64_t header_end, gguf_line *lines, dw_error *err) {
+static dw_status place_tensors(dw_gguf_file *part, uint64_t header_end, dw_gguf_line *lines, dw_error *err) {
     uint64_t data_begin;
     if (!dw_round_up_u64(header_end, part->alignment, &data_begin))
         return dw_fail(err, DW_E_FORMAT, "GGUF: the header has no end");
@@ -315,12 +316,12 @@ static dw_status place_tensors(gguf_part *part, uint64_t header_end, gguf_line *
                               ") reaches past the end of the file (%" PRIu64 " bytes)",
                               dw_gguf_show(tensor->name).text, tensor->bytes, tensor->offset, part->size);
         tensor->offset = at;
-        lines[i] = (gguf_line){tensor->name, at, (uint32_t)i};
+        lines[i] = (dw_gguf_line){tensor->name, at, (uint32_t)i};
     }
     return DW_OK;
 }
 
-static dw_status refuse_overlaps(const gguf_part *part, gguf_line *lines, dw_error *err) {
+static dw_status refuse_overlaps(const dw_gguf_file *part, dw_gguf_line *lines, dw_error *err) {
     qsort(lines, (size_t)part->n_tensors, sizeof *lines, by_offset);
     for (uint64_t i = 1; i < part->n_tensors; i++) {
         const dw_gguf_tensor *before = &part->tensors[lines[i - 1].index], *tensor = &part->tensors[lines[i].index];
@@ -331,12 +332,12 @@ static dw_status refuse_overlaps(const gguf_part *part, gguf_line *lines, dw_err
     return DW_OK;
 }
 
-static dw_status read_tensors(gguf_part *part, dw_reader *reader, dw_error *err) {
+static dw_status read_tensors(dw_gguf_file *part, dw_reader *reader, dw_error *err) {
     /* Again, now that the keys have taken their room. */
-    dw_status status = check_count(reader, part->n_tensors, DW_GGUF_TENSORS_MAX, tensor_bytes_min, "tensors", err);
+    dw_status status = check_gguf_count(reader, part->n_tensors, DW_GGUF_TENSORS_MAX, tensor_bytes_min, "tensors", err);
     if (status != DW_OK) return status;
     size_t n = (size_t)part->n_tensors;
-    gguf_line *lines = calloc(n + 1, sizeof *lines);
+    dw_gguf_line *lines = calloc(n + 1, sizeof *lines);
     part->tensors = calloc(n + 1, sizeof *part->tensors);
     if (!lines || !part->tensors) {
         status = dw_fail(err, DW_E_NO_MEMORY, "GGUF: no memory for %zu tensors", n);
@@ -353,7 +354,7 @@ out:
     return status;
 }
 
-dw_status dw_gguf_part_parse(gguf_part *part, dw_error *err) {
+dw_status dw_gguf_part_parse(dw_gguf_file *part, dw_error *err) {
     dw_reader reader;
     dw_reader_init(&reader, part->data, part->size);
     dw_status status = read_header(part, &reader, err);
@@ -363,11 +364,11 @@ dw_status dw_gguf_part_parse(gguf_part *part, dw_error *err) {
     return status;
 }
 
-void dw_gguf_part_deinit(gguf_part *part) {
+void dw_gguf_part_deinit(dw_gguf_file *part) {
     if (part->mapped) dw_os_unmap((void *)(uintptr_t)part->data, (size_t)part->mapped);
     free(part->keys);
     free(part->keys_by_name);
     free(part->tensors);
     free(part->path);
-    *part = (gguf_part){0};
+    *part = (dw_gguf_file){0};
 }

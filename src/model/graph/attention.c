@@ -31,13 +31,14 @@ static void write_kv(dw_graph *g, uint32_t layer, int which, tensor *x) {
         write_rows(g, dw_graph_store_of(g, layer, which, 0), name, layer, x, 0, g->shape.n_tokens);
         return;
     }
-    for (uint32_t r = 0; r < g->shape.n_runs; r++) { /* off the host each run is one part with a store of its own */
+    for (uint32_t r = 0; r < g->shape.n_runs; r++) { /* off the host each run is one part, and has a store of its own */
         write_rows(g, dw_graph_store_of(g, layer, which, g->places[r].first_part), name, layer, x,
                    g->places[r].first_column, g->shape.runs[r].n_columns);
     }
 }
 
-/* A view of one sequence more, at the same place as the first one; ggml would count its bytes twice and refuse it. */
+/* A view with one sequence more, which lies where the first one lies. ggml's own function would count its bytes twice
+ * and refuse. */
 static tensor *again(tensor *view) {
     view->ne[3] = 2;
     view->nb[3] = 0;
@@ -73,7 +74,7 @@ static tensor *queries_of(dw_graph *g, tensor *q, uint32_t r) {
     int64_t queries = run->n_columns / run->n_parts;
     tensor *view = ggml_view_4d(g->context, q, q->ne[0], queries, q->ne[1], run->n_parts, q->nb[2], q->nb[1],
                                 (size_t)queries * q->nb[2], at);
-    /* A second sequence beside a lone part asks the same, and sees nothing. */
+    /* A second sequence stands beside a lone part. It asks the same and sees nothing. */
     return run->n_sequences > run->n_parts ? again(view) : view;
 }
 
@@ -85,9 +86,8 @@ static tensor *attend_run(dw_graph *g, uint32_t layer, uint32_t r, tensor *q, fl
     return y;
 }
 
-/* Several runs leave their columns side by side in one tensor: each result is made a view of it, so nothing is joined
- * by copying. All layers use the same one, because a layer has read it before the next one writes (nodes run in their
- * order). */
+/* Several runs leave their columns side by side in one tensor. Each result is made a view of it, so no copy joins them.
+ * All layers use the same tensor: nodes run in their order, so a layer has read it before the next one writes. */
 static void place_columns(dw_graph *g, tensor *y, uint32_t first_column) {
     y->view_src = g->attended;
     y->view_offs = first_column * g->attended->nb[1];
@@ -107,7 +107,7 @@ tensor *dw_graph_attend(dw_graph *g, uint32_t layer, tensor *q, tensor *k, tenso
         return y;
     }
     if (g->attended == NULL || g->attended->ne[0] != width) {
-        /* One column more: a sequence that sees nothing leaves one behind its own, which the next run overwrites. */
+        /* The sequence that sees nothing leaves one column behind the run's own. The next run overwrites it. */
         g->attended = ggml_new_tensor_2d(g->context, GGML_TYPE_F32, width, shape->n_tokens + 1);
         ggml_set_name(g->attended, "attended");
         ggml_set_input(g->attended); /* keeps its memory from being given to others */

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* Graphs of few columns cost little memory and are met again and again; a prefill graph's memory grows with its
+/* Graphs of few columns cost little memory and come again and again. A prefill graph's memory grows with its
  * columns. */
 enum { SMALL_GRAPHS = 4, SMALL_COLUMNS = DW_BATCH_PARTS_MAX };
 

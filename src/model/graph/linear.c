@@ -6,14 +6,15 @@
 
 typedef struct ggml_tensor tensor;
 
-/* Every column as a matrix of its own: the kernel of one column, and weights are still read once. */
+/* Makes every column a matrix of its own. The device takes the kernel of one column then, and still reads the weights
+ * once. */
 static tensor *narrow_product(dw_graph *g, tensor *w, tensor *x) {
     tensor *columns = ggml_view_3d(g->context, x, x->ne[0], 1, x->ne[1], x->nb[1], x->nb[1], 0);
     tensor *y = ggml_mul_mat(g->context, w, columns);
     return ggml_reshape_2d(g->context, y, y->ne[0], x->ne[1]);
 }
 
-/* A repacked matrix takes no third dimension: its columns come one by one. */
+/* A product with a repacked matrix takes no third dimension, so its columns are multiplied one by one. */
 static bool is_repacked(const dw_graph *g, const tensor *w) {
     return dw_graph_on_host(g) && w->buffer != NULL && !ggml_backend_buffer_is_host(w->buffer);
 }
@@ -36,7 +37,7 @@ tensor *dw_linear(dw_graph *g, tensor *w, tensor *bias, tensor *x) {
     return bias != NULL ? ggml_add(g->context, y, bias) : y;
 }
 
-/* A product with experts sorts its columns by expert, so their number decides there too. */
+/* A product with experts sorts its columns by expert. So their number decides about its kernel too. */
 tensor *dw_linear_experts(dw_graph *g, tensor *w, tensor *x, tensor *experts) {
     int64_t n = experts->ne[1], at_once = g->model.bits->experts_columns;
     if (!g->narrow_now || at_once >= n) return ggml_mul_mat_id(g->context, w, x, experts);

@@ -29,7 +29,7 @@ enum { VISIBLE, HIDDEN_FIRST, HIDDEN_LATER }; /* of each byte held: of text, fir
 
 /* Whether a stop and held[at..] agree as far as both reach. A control token is named whole or not at all: ">" names
  * none. */
-static bool agrees(const dw_stop_text *text, size_t at, const char *stop, bool *whole) {
+static bool stop_agrees(const dw_stop_text *text, size_t at, const char *stop, bool *whole) {
     size_t length = strlen(stop), left = text->held.count - at;
     *whole = left >= length;
     if (text->hidden.items[at] == HIDDEN_LATER || (left > length && text->hidden.items[at + length] == HIDDEN_LATER))
@@ -38,14 +38,14 @@ static bool agrees(const dw_stop_text *text, size_t at, const char *stop, bool *
 }
 
 /* The first place where a stop stands or may yet come to stand. */
-static void scan(const dw_stop_text *text, size_t *ready, uint32_t *stop) {
+static void scan_for_stops(const dw_stop_text *text, size_t *ready, uint32_t *stop) {
     *stop = DW_STOP_NONE;
     *ready = text->held.count;
     bool may = false;
     for (size_t at = 0; at < text->held.count; at++) {
         for (uint32_t i = 0; i < text->n_stops; i++) {
             bool whole;
-            if (!agrees(text, at, text->stops[i], &whole)) continue;
+            if (!stop_agrees(text, at, text->stops[i], &whole)) continue;
             if (whole) {
                 /* A longer one that began earlier and is not complete yet loses to this one: nobody waits for a stop
                  * that may never come when another is there. */
@@ -76,7 +76,7 @@ dw_status dw_stop_feed(dw_stop_text *text, const char *piece, size_t size, bool 
     }
     text->held.count += size;
     text->hidden.count += size;
-    scan(text, ready, stop);
+    scan_for_stops(text, ready, stop);
     if (*stop == DW_STOP_NONE) *ready = dw_stop_whole(text, *ready);
     return DW_OK;
 }

@@ -126,7 +126,7 @@ static dw_status find_lead(dw_vocab *vocab, uint32_t used, dw_error *err) {
     return DW_OK;
 }
 
-static dw_status load(dw_vocab *vocab, dw_error *err) {
+static dw_status load_vocab(dw_vocab *vocab, dw_error *err) {
     const dw_gguf_part first = dw_gguf_part_at(vocab->gguf, 0);
     bool word_pieces = vocab->facts.kind == DW_LLAMA_WORD_PIECES;
     uint32_t used = 0;
@@ -143,7 +143,7 @@ static dw_status load(dw_vocab *vocab, dw_error *err) {
 static void run_loader(void *argument) {
     dw_vocab *vocab = argument;
     uint64_t begin_ns = dw_os_monotonic_ns();
-    vocab->status = load(vocab, &vocab->error);
+    vocab->status = load_vocab(vocab, &vocab->error);
     dw_log(DW_LOG_DEBUG, "vocabulary", "tokens=%u status=%s ms=%" PRIu64, vocab->facts.n_tokens,
            dw_status_name(vocab->status), (dw_os_monotonic_ns() - begin_ns) / 1000000);
     dw_gate_lock(vocab->gate);
@@ -202,7 +202,7 @@ dw_status dw_vocab_wait(dw_vocab *vocab, dw_error *err) { return dw_vocab_wait_i
 /* The text as it is tokenized; `owned` where it is not the caller's. */
 typedef struct prepared_text { const char *text; char *owned; size_t length; } prepared_text;
 
-static dw_status take_text(prepared_text *p, char *text, size_t length, dw_error *err) {
+static dw_status take_prepared_text(prepared_text *p, char *text, size_t length, dw_error *err) {
     if (!text) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a text of %zu bytes", length);
     free(p->owned);
     *p = (prepared_text){text, text, length};
@@ -218,7 +218,7 @@ static dw_status repair_text(prepared_text *p, dw_error *err) {
     size_t bytes = dw_utf8_repaired_bytes(p->text, p->length);
     char *repaired = malloc(bytes);
     if (repaired) dw_utf8_repair(p->text, p->length, repaired);
-    return take_text(p, repaired, bytes, err);
+    return take_prepared_text(p, repaired, bytes, err);
 }
 
 /* Bytes of the special token at text, or 0. */
@@ -254,7 +254,7 @@ static dw_status prepare_text(const dw_vocab *vocab, dw_text_place place, bool p
         size_t bytes = normalize_between(vocab, p->text, p->length, parse_special, NULL);
         char *normal = malloc(bytes + 1);
         if (normal) (void)normalize_between(vocab, p->text, p->length, parse_special, normal);
-        status = take_text(p, normal, bytes, err);
+        status = take_prepared_text(p, normal, bytes, err);
     }
     if (status == DW_OK && place == DW_TEXT_GOES_ON && vocab->n_lead > 0) {
         char *led = malloc(p->length + 1);
@@ -262,7 +262,7 @@ static dw_status prepare_text(const dw_vocab *vocab, dw_text_place place, bool p
             led[0] = vocab->lead;
             memcpy(led + 1, p->text, p->length);
         }
-        status = take_text(p, led, p->length + 1, err);
+        status = take_prepared_text(p, led, p->length + 1, err);
     }
     return status;
 }

@@ -68,7 +68,7 @@ typedef struct keys {
     char key[128];
 } keys;
 
-static const char *key_of(keys *k, const char *suffix) {
+static const char *family_key(keys *k, const char *suffix) {
     snprintf(k->key, sizeof k->key, "%s.%s", k->architecture, suffix);
     return k->key;
 }
@@ -77,7 +77,7 @@ static const char *key_of(keys *k, const char *suffix) {
 static dw_status read_u32(keys *k, const char *suffix, uint32_t low, uint32_t high, uint32_t fallback, uint32_t *out) {
     uint64_t value = 0;
     bool found = false;
-    dw_status status = dw_gguf_u64(k->gguf, key_of(k, suffix), &value, &found, k->err);
+    dw_status status = dw_gguf_u64(k->gguf, family_key(k, suffix), &value, &found, k->err);
     if (status != DW_OK) return status;
     if (!found) value = fallback;
     if (value < low || value > high) {
@@ -92,7 +92,7 @@ static dw_status read_u32(keys *k, const char *suffix, uint32_t low, uint32_t hi
 static bool is_array(keys *k, const char *suffix, uint64_t *count) {
     dw_gguf_type type;
     bool found = false;
-    return dw_gguf_array(k->gguf, key_of(k, suffix), &type, count, &found, NULL) == DW_OK && found;
+    return dw_gguf_array(k->gguf, family_key(k, suffix), &type, count, &found, NULL) == DW_OK && found;
 }
 
 /* As read_u32 with low = 1, for keys that are one number or one a layer: out[n_layers]. */
@@ -134,7 +134,7 @@ static dw_status read_uniform(keys *k, const char *suffix, uint32_t high, uint32
 static dw_status read_float(keys *k, const char *suffix, double low, double high, float fallback, float *out) {
     double value = 0;
     bool found = false;
-    dw_status status = dw_gguf_f64(k->gguf, key_of(k, suffix), &value, &found, k->err);
+    dw_status status = dw_gguf_f64(k->gguf, family_key(k, suffix), &value, &found, k->err);
     if (status != DW_OK) return status;
     if (found && !(value >= low && value <= high))
         return dw_fail(k->err, DW_E_FORMAT, "key %s is out of range", k->key);
@@ -220,7 +220,8 @@ static dw_status read_scaling(keys *k, const dw_family *family, dw_hyperparamete
     if (status == DW_OK)
         status = read_u32(k, "rope.scaling.original_context_length", 1, UINT32_MAX, hp->context_train,
                           &hp->context_original);
-    if (status == DW_OK) status = dw_gguf_get_string(k->gguf, key_of(k, "rope.scaling.type"), &scaling, &found, k->err);
+    if (status == DW_OK)
+        status = dw_gguf_get_string(k->gguf, family_key(k, "rope.scaling.type"), &scaling, &found, k->err);
     if (status != DW_OK) return status;
     float scale = factor > 0 ? 1.0f / factor : 1.0f;
     hp->rope = (dw_rope){.scale = scale, .magnitude = magnitude};
@@ -261,7 +262,7 @@ static dw_status read_rope(keys *k, const dw_family *family, dw_hyperparameters 
     if (status == DW_OK) status = read_float(k, "rope.freq_base", 1, 1e12, 10000.0f, &hp->rope.base);
     if (status == DW_OK) status = read_window_rope(k, family, hp);
     if (status == DW_OK && family->rope_switch)
-        status = dw_gguf_bool(k->gguf, key_of(k, "rope.scaling.finetuned"), &on, &found, k->err);
+        status = dw_gguf_bool(k->gguf, family_key(k, "rope.scaling.finetuned"), &on, &found, k->err);
     for (uint32_t i = 0; i < hp->n_layers; i++)
         hp->layers[i].rope = on && (family->no_rope_step == 0 || (i + 1) % family->no_rope_step != 0);
     return status;

@@ -13,8 +13,8 @@ static bool advance(uint64_t align, layout *type, const struct ggml_tensor *weig
     return dw_add_u64(*offset, dw_repacked_bytes(type, weight), offset) && dw_round_up_u64(*offset, align, offset);
 }
 
-static dw_status fill(dw_device *device, layout *type, const dw_repack_weight *weights, layout *const *layouts,
-                      size_t n, dw_repacked *out, dw_error *err) {
+static dw_status fill_layout(dw_device *device, layout *type, const dw_repack_weight *weights, layout *const *layouts,
+                             size_t n, dw_repacked *out, dw_error *err) {
     uint64_t align = dw_device_info_view(device)->tensor_align_bytes, total = 0, offset = 0;
     for (size_t i = 0; i < n; i++) {
         if (layouts[i] == type && !advance(align, type, weights[i].tensor, &total))
@@ -47,7 +47,8 @@ dw_status dw_repack(dw_device *device, const dw_repack_weight *weights, size_t n
     dw_status status = DW_OK;
     for (size_t i = 0; status == DW_OK && i < n_weights; i++) {
         bool filled = weights[i].tensor->buffer != NULL;
-        if (layouts[i] != NULL && !filled) status = fill(device, layouts[i], weights, layouts, n_weights, out, err);
+        if (layouts[i] != NULL && !filled)
+            status = fill_layout(device, layouts[i], weights, layouts, n_weights, out, err);
     }
     free(layouts);
     return status;

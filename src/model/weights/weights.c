@@ -108,7 +108,7 @@ static const tensor_row layer_tensors[] = {
 };
 enum { N_LAYER_TENSORS = sizeof layer_tensors / sizeof layer_tensors[0], N_MODEL_TENSORS = 8, TENSOR_NAME_BYTES = 64 };
 
-static uint64_t size_in(const loader *l, size_of what) {
+static uint64_t decoder_size(const loader *l, size_of what) {
     const dw_hyperparameters *hp = l->hp;
     const dw_layer_sizes *layer = &hp->layers[l->form.layer];
     uint64_t q = (uint64_t)layer->n_heads * hp->head_dim, kv = (uint64_t)hp->n_heads_kv * hp->head_dim;
@@ -155,12 +155,12 @@ static dw_status check_shape(loader *l, const char *name, const dw_gguf_tensor *
 }
 
 /* A tensor without memory yet; NULL where it may be missing and is. */
-static dw_status make(loader *l, const char *name, size_of columns, size_of rows, size_of depth, need needed,
-                      struct ggml_tensor **out) {
+static dw_status make_tensor(loader *l, const char *name, size_of columns, size_of rows, size_of depth, need needed,
+                             struct ggml_tensor **out) {
     const dw_gguf_tensor *source = dw_gguf_find_tensor(l->gguf, name);
     *out = NULL;
     if (source == NULL) return needed == MUST ? dw_fail(l->err, DW_E_FORMAT, "tensor %s is missing", name) : DW_OK;
-    const uint64_t want[3] = {size_in(l, columns), size_in(l, rows), size_in(l, depth)};
+    const uint64_t want[3] = {decoder_size(l, columns), decoder_size(l, rows), decoder_size(l, depth)};
     dw_status status = check_shape(l, name, source, want);
     if (status == DW_OK) status = check_type(l, name, source, rows == ONE);
     if (status != DW_OK) return status;
@@ -173,7 +173,7 @@ static dw_status make(loader *l, const char *name, size_of columns, size_of rows
 static dw_status make_rope_factors(loader *l) {
     dw_weights *w = l->weights;
     if (!l->hp->rope_long)
-        return l->family->rope_factors ? make(l, "rope_freqs.weight", HALF_ROT, ONE, ONE, MAY, &w->rope_factors)
+        return l->family->rope_factors ? make_tensor(l, "rope_freqs.weight", HALF_ROT, ONE, ONE, MAY, &w->rope_factors)
                                        : DW_OK;
     static const char *const names[2] = {"rope_factors_short.weight", "rope_factors_long.weight"};
     const bool there[2] = {dw_gguf_find_tensor(l->gguf, names[0]) != NULL,
@@ -181,8 +181,8 @@ static dw_status make_rope_factors(loader *l) {
     need needed = l->hp->rope_long_required || there[0] || there[1] ? MUST : NO;
     if (needed == NO) return DW_OK;
     struct ggml_tensor *sets[2] = {NULL, NULL};
-    dw_status status = make(l, names[0], HALF_ROT, ONE, ONE, MUST, &sets[0]);
-    if (status == DW_OK) status = make(l, names[1], HALF_ROT, ONE, ONE, MUST, &sets[1]);
+    dw_status status = make_tensor(l, names[0], HALF_ROT, ONE, ONE, MUST, &sets[0]);
+    if (status == DW_OK) status = make_tensor(l, names[1], HALF_ROT, ONE, ONE, MUST, &sets[1]);
     w->rope_is_long = l->hp->context > l->hp->context_original;
     w->rope_factors = sets[w->rope_is_long];
     return status;
@@ -190,13 +190,14 @@ static dw_status make_rope_factors(loader *l) {
 
 static dw_status make_ends(loader *l) {
     dw_weights *w = l->weights;
-    dw_status status = make(l, "token_embd.weight", WIDTH, VOCAB, ONE, MUST, &w->embedding);
-    if (status == DW_OK) status = make(l, "output_norm.weight", WIDTH, ONE, ONE, MUST, &w->output_norm);
+    dw_status status = make_tensor(l, "token_embd.weight", WIDTH, VOCAB, ONE, MUST, &w->embedding);
+    if (status == DW_OK) status = make_tensor(l, "output_norm.weight", WIDTH, ONE, ONE, MUST, &w->output_norm);
     if (status == DW_OK && l->family->norm == DW_NORM_LAYER)
-        status = make(l, "output_norm.bias", WIDTH, ONE, ONE, MUST, &w->output_norm_bias);
+        status = make_tensor(l, "output_norm.bias", WIDTH, ONE, ONE, MUST, &w->output_norm_bias);
     if (status == DW_OK)
-        status = make(l, "output.weight", WIDTH, VOCAB, ONE, l->family->own_output_required ? MUST : MAY, &w->output);
-    if (status == DW_OK) status = make(l, "output.bias", VOCAB, ONE, ONE, MAY, &w->output_bias);
+        status = make_tensor(l, "output.weight", WIDTH, VOCAB, ONE, l->family->own_output_required ? MUST : MAY,
+                             &w->output);
+    if (status == DW_OK) status = make_tensor(l, "output.bias", VOCAB, ONE, ONE, MAY, &w->output_bias);
     if (w->output == NULL) w->output = w->embedding;
     return status == DW_OK ? make_rope_factors(l) : status;
 }
@@ -213,7 +214,7 @@ static layer_form form_of(const loader *l, uint32_t layer) {
     return form;
 }
 
-static dw_status make_layer(loader *l, uint32_t layer) {
+static dw_status make_decoder_layer(loader *l, uint32_t layer) {
     dw_status status = DW_OK;
     l->form = form_of(l, layer);
     for (size_t i = 0; status == DW_OK && i < N_LAYER_TENSORS; i++) {
@@ -223,7 +224,7 @@ static dw_status make_layer(loader *l, uint32_t layer) {
         char name[TENSOR_NAME_BYTES];
         snprintf(name, sizeof name, "blk.%u.%s", layer, row->name);
         struct ggml_tensor *tensor = NULL;
-        status = make(l, name, row->columns, row->rows, row->depth, needed, &tensor);
+        status = make_tensor(l, name, row->columns, row->rows, row->depth, needed, &tensor);
         memcpy((char *)&l->weights->layers[layer] + row->field, &tensor, sizeof tensor);
         if (status == DW_OK || dw_gguf_find_tensor(l->gguf, name) != NULL) continue;
         /* Another could have stood for it. */
@@ -254,7 +255,7 @@ static dw_status refuse_unused(loader *l) {
 
 static dw_status make_all(loader *l) {
     dw_status status = make_ends(l);
-    for (uint32_t layer = 0; status == DW_OK && layer < l->hp->n_layers; layer++) status = make_layer(l, layer);
+    for (uint32_t layer = 0; status == DW_OK && layer < l->hp->n_layers; layer++) status = make_decoder_layer(l, layer);
     return status == DW_OK ? refuse_unused(l) : status;
 }
 
