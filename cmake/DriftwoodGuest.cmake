@@ -1,8 +1,9 @@
 # Guest programs: <build>/programs/<name>.wasm.
 #
-#   dw_guest(NAME chat SOURCES chat.c [REACTOR] [EXPORTS extra...] [OPTIONS flags...] [STACK bytes])
+#   dw_guest(NAME chat SOURCES chat.c [REACTOR] [EXPORTS extra...] [OPTIONS flags...] [STACK bytes] [STACK_LAST])
 #       C, with clang and wasi-libc. A REACTOR exports `_initialize` and `driftwood_receive` and
 #       keeps running; without it, a WASI command with `_start`. sdk/c and include/ are on the path.
+#       STACK_LAST puts the stack where an overflow is not noticed: to test that Driftwood says so.
 #   dw_guest_cxx(...)  the same for C++ without exceptions, run-time types and standard library
 #   dw_guest_wat(NAME x SOURCE x.wat [OPTIONS flags...])   with wat2wasm
 #   dw_guest_go(NAME x SOURCE folder)   with Go >= 1.24; where that is missing, nothing is built
@@ -82,7 +83,7 @@ mark_as_advanced(DW_WAT2WASM DW_GO)
 
 # What C and C++ have in common; ARGN are the arguments of dw_guest.
 function(dw_guest_clang compiler standard)
-  cmake_parse_arguments(ARG "REACTOR" "NAME;STACK" "SOURCES;EXPORTS;OPTIONS" ${ARGN})
+  cmake_parse_arguments(ARG "REACTOR;STACK_LAST" "NAME;STACK" "SOURCES;EXPORTS;OPTIONS" ${ARGN})
   if(ARG_UNPARSED_ARGUMENTS OR NOT ARG_NAME OR NOT ARG_SOURCES)
     message(FATAL_ERROR "dw_guest(NAME '${ARG_NAME}'): missing or unknown argument '${ARG_UNPARSED_ARGUMENTS}'")
   endif()
@@ -105,7 +106,10 @@ function(dw_guest_clang compiler standard)
     list(APPEND flags -mexec-model=reactor)
   endif()
   # The stack lies below the data, so that an overflow traps and does not eat variables.
-  set(link -Wl,-z,stack-size=${ARG_STACK} -Wl,--stack-first -Wl,--export-if-defined=driftwood_receive)
+  set(link -Wl,-z,stack-size=${ARG_STACK} -Wl,--export-if-defined=driftwood_receive)
+  if(NOT ARG_STACK_LAST)
+    list(APPEND link -Wl,--stack-first)
+  endif()
   foreach(export ${ARG_EXPORTS})
     list(APPEND link "-Wl,--export=${export}")
   endforeach()

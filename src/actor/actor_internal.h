@@ -12,7 +12,7 @@
 
 enum { DW_HANDLE_SESSION = 1 };
 
-typedef struct dw_stream_lengths { uint32_t tokens, rows; } dw_stream_lengths;
+typedef struct dw_stream_lengths { uint32_t tokens, rows, logits; } dw_stream_lengths;
 
 /* A session of an actor, and what a rollback needs to know of it. */
 typedef struct dw_held_session {
@@ -21,10 +21,14 @@ typedef struct dw_held_session {
     bool opened, closed;
     uint32_t start_tokens, start_rows;
     dw_sampler_state start_sampler;
+    dw_logits *start_logits;      /* held then; NULL: none */
     dw_session *saved;            /* as at the turn's beginning, taken before the log was cut below start_tokens */
     /* Of a kept actor: lengths of the session's streams with its keeper, and of those with the change that is made. */
     dw_stream_lengths kept, change;
 } dw_held_session;
+
+/* The line that the guest has begun to write to standard error: guest_log.c. */
+typedef struct dw_guest_log { char *bytes; size_t size; } dw_guest_log;
 
 struct dw_actor {
     dw_runtime *runtime;
@@ -52,6 +56,7 @@ struct dw_actor {
     dw_door *door;
     bool in_turn;
     uint16_t start_clock;
+    dw_guest_log log;
 };
 
 /* What makes an actor without image, sessions or messages. */
@@ -71,6 +76,10 @@ dw_status dw_actor_usable(const dw_actor *actor, dw_error *err) DW_MUST_USE;
 /* The live instance, restored from the image if need be, its region marked. */
 dw_status dw_actor_live(dw_actor *actor, dw_error *err) DW_MUST_USE;
 void dw_actor_drop_instance(dw_actor *actor);
+
+/* guest_log.c: lines of standard error go to the observer when they end, and at the turn's end. */
+void dw_actor_log_write(dw_actor *actor, const char *text, size_t size);
+void dw_actor_log_flush(dw_actor *actor);
 
 /* sessions.c */
 /* As the door wants it. */
@@ -99,7 +108,7 @@ typedef struct dw_actor_section { bool initialized; uint16_t clock; char **argum
 dw_status dw_state_encode_actor(const dw_actor *actor, bool initialized, uint8_t **out, size_t *size) DW_MUST_USE;
 dw_status dw_state_decode_actor(const void *data, uint64_t size, dw_actor_section *out, dw_error *err) DW_MUST_USE;
 void dw_state_free_arguments(char **arguments);
-/* All of a session but its logits; tokens are borrowed. */
+/* All of a session; tokens and logits are borrowed. */
 dw_status dw_actor_describe_session(const dw_door_session *from, dw_checkpoint_session *to, dw_error *err) DW_MUST_USE;
 
 /* restore.c: where an actor's state comes from. */

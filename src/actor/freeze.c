@@ -96,6 +96,7 @@ dw_status dw_actor_describe_session(const dw_door_session *from, dw_checkpoint_s
                                   .granted = dw_session_is_granted(from->session),
                                   .sampler = dw_session_sampler_state(from->session)};
     to->tokens = dw_session_tokens(from->session, &to->n_tokens);
+    to->logits = dw_session_logits(from->session, &to->n_logits);
     snprintf(to->model_name, sizeof to->model_name, "%s", from->model->name);
     dw_model_profile(model, to->profile);
     return dw_model_fingerprint_of(model, DW_FINGERPRINT_TENSORS, &to->model, err);

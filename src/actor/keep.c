@@ -99,7 +99,7 @@ static dw_status add_tokens(dw_actor_change *change, dw_held_session *session, u
     const int32_t *log = dw_session_tokens(session->shown.session, &n);
     session->change.tokens = n;
     if (same == n && n == session->kept.tokens) return DW_OK;
-    dw_kept_rows *rows = add_stream(change, dw_stream_of_tokens(session->shown.handle), DW_KEPT_TOKEN_BYTES);
+    dw_kept_rows *rows = add_stream(change, dw_stream_of(session->shown.handle, DW_STREAM_TOKENS), DW_KEPT_NUMBER_BYTES);
     dw_status status = reserve_rows(rows, same, n - same, err);
     if (status == DW_OK && n > same) memcpy(rows->data, log + same, (size_t)(n - same) * sizeof *log);
     return status;
@@ -110,16 +110,33 @@ static dw_status add_rows(dw_actor_change *change, dw_held_session *session, uin
     uint32_t n = dw_session_rows(from);
     session->change.rows = n;
     if (same == n && n == session->kept.rows) return DW_OK;
-    dw_kept_rows *rows = add_stream(change, dw_stream_of_rows(session->shown.handle), dw_session_row_bytes(from));
+    dw_kept_rows *rows = add_stream(change, dw_stream_of(session->shown.handle, DW_STREAM_ROWS), dw_session_row_bytes(from));
     dw_status status = reserve_rows(rows, same, n - same, err);
     return status == DW_OK && n > same ? dw_session_read_rows(from, same, n - same, rows->data, err) : status;
+}
+
+/* Logits are those that were kept only where every token and row is. */
+static dw_status add_logits(dw_actor_change *change, dw_held_session *session, bool same, dw_error *err) {
+    uint32_t n = 0;
+    const float *held = dw_session_logits(session->shown.session, &n);
+    session->change.logits = n;
+    if (n == session->kept.logits && (n == 0 || same)) return DW_OK;
+    dw_kept_rows *rows = add_stream(change, dw_stream_of(session->shown.handle, DW_STREAM_LOGITS),
+                                    DW_KEPT_NUMBER_BYTES);
+    dw_status status = reserve_rows(rows, 0, n, err);
+    if (status == DW_OK && n > 0) memcpy(rows->data, held, n * sizeof *held);
+    return status;
 }
 
 static dw_status add_session_streams(dw_actor_change *change, dw_held_session *session, dw_error *err) {
     uint32_t same_tokens = 0, same_rows = 0;
     if (!session->opened) dw_session_same(session->shown.session, &same_tokens, &same_rows);
     dw_status status = add_tokens(change, session, same_tokens, err);
-    return status == DW_OK ? add_rows(change, session, same_rows, err) : status;
+    if (status == DW_OK) status = add_rows(change, session, same_rows, err);
+    const dw_stream_lengths *now = &session->change, *kept = &session->kept;
+    bool same = same_tokens == now->tokens && same_rows == now->rows && now->tokens == kept->tokens &&
+                now->rows == kept->rows;
+    return status == DW_OK ? add_logits(change, session, same, err) : status;
 }
 
 /* Whether another session has the closed one's number by now. */
@@ -132,16 +149,18 @@ static bool handle_is_taken(const dw_actor *actor, const dw_held_session *closed
 /* The streams of a session that was closed go. */
 static void add_ends(dw_actor_change *change, const dw_held_session *session) {
     if (session->kept.tokens > 0)
-        (void)add_stream(change, dw_stream_of_tokens(session->shown.handle), DW_KEPT_TOKEN_BYTES);
+        (void)add_stream(change, dw_stream_of(session->shown.handle, DW_STREAM_TOKENS), DW_KEPT_NUMBER_BYTES);
     if (session->kept.rows > 0)
-        (void)add_stream(change, dw_stream_of_rows(session->shown.handle),
+        (void)add_stream(change, dw_stream_of(session->shown.handle, DW_STREAM_ROWS),
                          dw_session_row_bytes(session->shown.session));
+    if (session->kept.logits > 0)
+        (void)add_stream(change, dw_stream_of(session->shown.handle, DW_STREAM_LOGITS), DW_KEPT_NUMBER_BYTES);
 }
 
 static dw_status add_streams(dw_actor_change *change, const dw_actor *actor, dw_error *err) {
     dw_status status = DW_OK;
     if (actor->n_sessions == 0) return DW_OK;
-    change->rows = calloc(2 * actor->n_sessions, sizeof *change->rows);
+    change->rows = calloc(3 * actor->n_sessions, sizeof *change->rows);
     if (!change->rows) return dw_fail(err, DW_E_NO_MEMORY, "no memory to keep %zu sessions", actor->n_sessions);
     for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) {
         dw_held_session *session = actor->sessions[i];

@@ -4,7 +4,8 @@
  *   keeper   makes changes durable: the node, over its store. It is called by commit.h's persist, after everything else
  *            that can fail, so what it has kept is published
  *   change   what one commit changes: pages, rows of streams, and the state
- *   stream   rows of one size that are appended and cut at their end. Each session has two: its tokens and its KV rows
+ *   stream   rows of one size that are appended and cut at their end. Each session has three: its tokens, its KV rows,
+ *            and the logits that it holds, which are new or gone with the last row that they are of
  *   state    everything that is neither page nor row, as one blob (checkpoint.h)
  *   birth    a new actor's first state, before any turn
  *
@@ -25,11 +26,14 @@
 #include "actor/actor.h"
 #include "actor/image.h"
 
-enum { DW_KEPT_TOKEN_BYTES = 4 };
+enum { DW_KEPT_NUMBER_BYTES = 4 }; /* of a token, and of a logit */
 
-/* The streams of a session. */
-static inline uint64_t dw_stream_of_tokens(dw_handle session) { return 2 * (uint64_t)session; }
-static inline uint64_t dw_stream_of_rows(dw_handle session) { return 2 * (uint64_t)session + 1; }
+/* The streams of a session, by number. */
+typedef enum dw_stream_kind { DW_STREAM_TOKENS, DW_STREAM_ROWS, DW_STREAM_LOGITS } dw_stream_kind;
+static inline uint64_t dw_stream_of(dw_handle session, dw_stream_kind kind) {
+    return 4 * (uint64_t)session + (uint64_t)kind;
+}
+static inline dw_stream_kind dw_stream_kind_of(uint64_t stream) { return (dw_stream_kind)(stream % 4); }
 
 /* Rows [0, first) of the stream stay, n come behind them, and what else was there is cut. */
 typedef struct dw_kept_rows {

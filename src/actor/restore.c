@@ -84,6 +84,8 @@ static dw_status make_session(const dw_actor *actor, const dw_restore_source *so
     const dw_checkpoint_session *from = &source->state->sessions[index];
     dw_session_image image = {.tokens = from->tokens,
                               .n_tokens = from->n_tokens,
+                              .logits = from->logits,
+                              .n_logits = from->n_logits,
                               .sampler = from->sampler,
                               .fast = from->fast,
                               .granted = from->granted && source->keep_grants,
@@ -115,6 +117,7 @@ static dw_status restore_session(dw_actor *actor, const dw_restore_source *sourc
     report->tokens += from->n_tokens;
     report->tokens_reused += from->n_rows;
     report->tokens_pending += from->n_tokens - from->n_rows;
+    report->logits_bytes += from->n_logits * sizeof from->logits[0];
     report->kv_bytes += (uint64_t)from->n_rows * info->kv_bytes_per_token;
     status = dw_actor_add_session(actor, session, model, from->handle, &added);
     return status == DW_OK ? DW_OK : dw_fail(err, status, "session.%u: its handle cannot be taken", from->handle);

@@ -13,6 +13,7 @@ typedef struct waking {
     const dw_kept_actor *kept;
     dw_runtime *runtime;
     int32_t *tokens[DW_SESSIONS_PER_ACTOR_MAX];
+    float *logits[DW_SESSIONS_PER_ACTOR_MAX];
 } waking;
 
 /* --- memory -------------------------------------------------------------------------------------------------- */
@@ -103,16 +104,25 @@ static dw_status woken_image(void *context, dw_actor *actor, const dw_image *val
 
 /* --- sessions ------------------------------------------------------------------------------------------------ */
 
-/* What the state says of a session's tokens is read before anything is made of it. */
-static dw_status read_tokens(waking *of, dw_blob *state, size_t index, dw_error *err) {
+static dw_status read_stream(const waking *of, dw_handle session, dw_stream_kind kind, uint32_t n, void **out,
+                             dw_error *err) {
+    *out = calloc(n + 1u, DW_KEPT_NUMBER_BYTES);
+    if (!*out) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u tokens or logits", n);
+    if (n == 0) return DW_OK;
+    return of->kept->read_rows(of->kept->context, dw_stream_of(session, kind), 0, n, DW_KEPT_NUMBER_BYTES, *out, err);
+}
+
+/* A session's tokens and logits are read before anything is made of it: whether it fits a model is seen from them. */
+static dw_status read_small_streams(waking *of, dw_blob *state, size_t index, dw_error *err) {
     const dw_checkpoint_session *session = &dw_blob_view(state)->sessions[index];
-    of->tokens[index] = calloc(session->n_tokens + 1u, sizeof *of->tokens[index]);
-    if (!of->tokens[index]) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u tokens", session->n_tokens);
-    dw_status status = DW_OK;
-    if (session->n_tokens > 0)
-        status = of->kept->read_rows(of->kept->context, dw_stream_of_tokens(session->handle), 0, session->n_tokens,
-                                     DW_KEPT_TOKEN_BYTES, of->tokens[index], err);
-    dw_blob_set_tokens(state, index, of->tokens[index]);
+    void *tokens = NULL, *logits = NULL;
+    dw_status status = read_stream(of, session->handle, DW_STREAM_TOKENS, session->n_tokens, &tokens, err);
+    if (status == DW_OK)
+        status = read_stream(of, session->handle, DW_STREAM_LOGITS, session->n_logits, &logits, err);
+    of->tokens[index] = tokens;
+    of->logits[index] = logits;
+    dw_blob_set_tokens(state, index, tokens);
+    dw_blob_set_logits(state, index, logits);
     return status;
 }
 
@@ -125,7 +135,7 @@ static dw_status read_kept_rows(const waking *of, const dw_checkpoint_session *f
     dw_status status = DW_OK;
     for (uint32_t done = 0; done < from->n_rows && status == DW_OK;) {
         uint32_t n = (uint32_t)dw_min_u64(at_a_time, from->n_rows - done);
-        status = of->kept->read_rows(of->kept->context, dw_stream_of_rows(from->handle), done, n, row, piece, err);
+        status = of->kept->read_rows(of->kept->context, dw_stream_of(from->handle, DW_STREAM_ROWS), done, n, row, piece, err);
         done += n;
         if (status == DW_OK)
             status = dw_session_write_rows(session, n, piece, (uint32_t)dw_min_u64(n_prefilled, done), err);
@@ -139,11 +149,12 @@ static dw_status woken_session(void *context, size_t index, dw_model *model, dw_
     const waking *of = context;
     const dw_checkpoint_session *from = &dw_blob_view(of->kept->state)->sessions[index];
     uint32_t n_prefilled = image->n_prefilled;
-    image->n_rows = image->n_prefilled = 0;
+    image->n_rows = image->n_prefilled = image->n_logits = 0; /* they come once the log is there */
     dw_status status = dw_model_restore_session(model, image, out, err);
     if (status != DW_OK) return status;
     dw_session_keep(*out); /* until all rows are there and marked, nobody takes the first ones away */
     status = read_kept_rows(of, from, n_prefilled, *out, err);
+    if (status == DW_OK && from->n_logits > 0) status = dw_session_hold_copy(*out, from->logits, err);
     if (status == DW_OK) dw_session_mark(*out);
     dw_session_let_go(*out);
     if (status == DW_OK) return DW_OK;
@@ -174,7 +185,8 @@ static dw_status woken_messages(void *context, dw_mailbox *box, dw_error *err) {
 /* What the keeper has, whatever was evicted since. Sessions are in the state's order. */
 static void note_kept_streams(dw_actor *actor, const dw_checkpoint_state *state) {
     for (size_t i = 0; i < actor->n_sessions; i++)
-        actor->sessions[i]->kept = (dw_stream_lengths){state->sessions[i].n_tokens, state->sessions[i].n_rows};
+        actor->sessions[i]->kept = (dw_stream_lengths){state->sessions[i].n_tokens, state->sessions[i].n_rows,
+                                                       state->sessions[i].n_logits};
 }
 
 dw_status dw_actor_wake(dw_runtime *runtime, const dw_kept_actor *kept, const dw_thaw_options *options,
@@ -191,14 +203,16 @@ dw_status dw_actor_wake(dw_runtime *runtime, const dw_kept_actor *kept, const dw
     *out = NULL;
     *report = (dw_thaw_report){.exact = true, .verified = true};
     dw_status status = DW_OK;
-    for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++) status = read_tokens(&of, kept->state, i, err);
+    for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++) status = read_small_streams(&of, kept->state, i, err);
     if (status == DW_OK && options->program) program = dw_program_retain(options->program);
     else if (status == DW_OK) status = dw_runtime_find_program(runtime, &state->program, &program, err);
     if (status == DW_OK) status = dw_actor_restore(runtime, &source, options, program, out, report, err);
     if (status == DW_OK) note_kept_streams(*out, state);
     for (size_t i = 0; i < state->n_sessions; i++) {
         dw_blob_set_tokens(kept->state, i, NULL);
+        dw_blob_set_logits(kept->state, i, NULL);
         free(of.tokens[i]);
+        free(of.logits[i]);
     }
     dw_program_release(program);
     return status;

@@ -124,3 +124,7 @@ const dw_checkpoint_state *dw_blob_view(const dw_blob *state) { return &state->c
 void dw_blob_set_tokens(dw_blob *state, size_t session, const int32_t *tokens) {
     state->content.sessions[session].tokens = tokens;
 }
+
+void dw_blob_set_logits(dw_blob *state, size_t session, const float *logits) {
+    state->content.sessions[session].logits = logits;
+}

@@ -133,11 +133,12 @@ static void say_info(const dw_cli *cli, const char *name, const dw_node_info *in
 }
 
 static void say_node_digest(const dw_cli *cli, const dw_actor_digest *digest) {
-    char memory[DW_HASH_HEX_BYTES], kv[DW_HASH_HEX_BYTES], tokens[DW_HASH_HEX_BYTES];
+    char memory[DW_HASH_HEX_BYTES], kv[DW_HASH_HEX_BYTES], tokens[DW_HASH_HEX_BYTES], logits[DW_HASH_HEX_BYTES];
     dw_hash_hex(&digest->memory, memory);
     dw_hash_hex(&digest->kv, kv);
     dw_hash_hex(&digest->tokens, tokens);
-    dw_cli_say(cli, "memory  %s\nkv      %s\ntokens  %s\n", memory, kv, tokens);
+    dw_hash_hex(&digest->logits, logits);
+    dw_cli_say(cli, "memory  %s\nkv      %s\ntokens  %s\nlogits  %s\n", memory, kv, tokens, logits);
 }
 
 dw_status dw_inspect_node(dw_cli *cli, const dw_args *args, dw_error *err) {

@@ -135,7 +135,7 @@ static dw_status run_inspect(dw_cli *cli, const dw_args *args, dw_error *err) {
 static const dw_option options[] = {
     DW_OPTION_IN,
     DW_OPTION_WAIT,
-    {"digest", DW_OPTION_FLAG, NULL, "of a node's actor: wake it, and print the hashes of memory, KV rows and tokens"},
+    {"digest", DW_OPTION_FLAG, NULL, "of a node's actor: wake it, and print the hashes of memory, KV rows, tokens and logits"},
     DW_OPTIONS_OF_RUNTIME,
     {"verify", DW_OPTION_FLAG, NULL, "also hash every section and compare, or of a node everything in its store; exit code 4 when one differs"},
     DW_OPTION_END,

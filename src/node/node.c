@@ -147,7 +147,7 @@ dw_status dw_node_look(dw_node *node, const char *name, dw_node_info *out, dw_er
     out->kept_pages = dw_store_view_pages(view, &places);
     size_t n = dw_store_view_sessions(view, &sessions);
     for (size_t i = 0; i < n; i++)
-        if (sessions[i].session % 2 == 1) out->kept_rows += sessions[i].n_rows; /* keep.h: streams of rows are odd */
+        if (dw_stream_kind_of(sessions[i].session) == DW_STREAM_ROWS) out->kept_rows += sessions[i].n_rows;
     out->waiting = (uint32_t)resident->waiting.count;
     out->answers = (uint32_t)resident->answers.count;
     out->awake = resident->actor != NULL;

@@ -181,6 +181,7 @@ static dw_status end_by_host(dw_instance *instance, dw_call_result *result, dw_e
         atomic_store(&instance->interrupted, false);
         return dw_fail(err, ending, "the call was interrupted");
     case DW_E_DEADLINE: return dw_fail(err, ending, "the call ran over its deadline");
+    case DW_E_TRAP: return dw_fail(err, ending, "the guest trapped: %s", instance->abort_text);
     default: return dw_fail(err, ending, "the call was stopped: %s", dw_status_text(ending));
     }
 }
@@ -293,8 +294,8 @@ dw_status dw_instance_initialize(dw_instance *instance, uint64_t deadline_ns, dw
     dw_status status = DW_OK;
     *result = (dw_call_result){0};
     if (instance->program->has_start) status = dw_instance_call(instance, DW_NAME_START, deadline_ns, result, err);
-    if (status == DW_OK && instance->program->info.has_initialize)
-        status = dw_instance_call(instance, "_initialize", deadline_ns, result, err);
+    const char *initialize = instance->program->initialize;
+    if (status == DW_OK && initialize) status = dw_instance_call(instance, initialize, deadline_ns, result, err);
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <wasmtime.h>
+#include "wasm/abort.h"
 #include "wasm/guest_memory.h"
 #include "wasm/tables.h"
 #include "wasm/wasi.h"
@@ -27,6 +28,7 @@ struct dw_instance {
     atomic_bool interrupted;
     uint64_t deadline_ns;            /* of the running call */
     dw_status ending;                /* why the host ends the running call; DW_OK = it does not */
+    char abort_text[DW_ABORT_TEXT_BYTES]; /* where `ending` is DW_E_TRAP */
     bool in_call;
     bool spoiled;                    /* a call did not return: the memory is in the middle of something */
 };

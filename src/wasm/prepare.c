@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "wasm/wasi.h"
+#include "wasm/prepare_advice.h"
+#include "wasm/prepare_imports.h"
 #include "wasm/wasm.h"
 
 /* --- conditions ------------------------------------------------------------------------------------------------ */
@@ -13,33 +14,38 @@
 static dw_status check_memory(const dw_module *module, dw_error *err) {
     uint64_t pages_max = DW_GUEST_MEMORY_BYTES_MAX / DW_WASM_PAGE_BYTES;
     if (module->n_memories != 1)
-        return dw_fail(err, DW_E_UNSUPPORTED, "the module has %u memories; a program has exactly one, of its own", (unsigned)module->n_memories);
+        return dw_fail(err, DW_E_UNSUPPORTED, "the module has %u memories; a program has exactly one, of its own",
+                       (unsigned)module->n_memories);
     if (module->memory_pages_min > pages_max)
-        return dw_fail(err, DW_E_LIMIT, "the memory begins with %llu pages, more than %llu", (unsigned long long)module->memory_pages_min,
-                       (unsigned long long)pages_max);
+        return dw_fail(err, DW_E_LIMIT, "the memory begins with %llu pages, more than %llu",
+                       (unsigned long long)module->memory_pages_min, (unsigned long long)pages_max);
     return DW_OK;
 }
 
 static dw_status check_table_sizes(const dw_module *module, dw_error *err) {
     uint64_t elements = 0; /* at most 10^6 tables of 2^32 */
     if (module->n_tables > DW_PROGRAM_TABLES_MAX)
-        return dw_fail(err, DW_E_LIMIT, "the module has %u tables, more than %u", (unsigned)module->n_tables, DW_PROGRAM_TABLES_MAX);
+        return dw_fail(err, DW_E_LIMIT, "the module has %u tables, more than %u", (unsigned)module->n_tables,
+                       DW_PROGRAM_TABLES_MAX);
     for (uint32_t i = 0; i < module->n_tables; i++) elements += module->tables[i].min;
     if (elements > DW_PROGRAM_TABLE_ELEMENTS_MAX)
-        return dw_fail(err, DW_E_LIMIT, "the tables have %llu elements, more than %u", (unsigned long long)elements, DW_PROGRAM_TABLE_ELEMENTS_MAX);
+        return dw_fail(err, DW_E_LIMIT, "the tables have %llu elements, more than %u", (unsigned long long)elements,
+                       DW_PROGRAM_TABLE_ELEMENTS_MAX);
     return DW_OK;
 }
 
 /* Fills functions and n_functions: what an image's tables may hold. */
 static dw_status collect_functions(const dw_module *module, dw_prepared *out, dw_error *err) {
     out->functions = calloc((size_t)module->n_functions + 1, sizeof *out->functions);
-    if (!out->functions) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u functions", (unsigned)module->n_functions);
+    if (!out->functions)
+        return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u functions", (unsigned)module->n_functions);
     for (uint32_t i = 0; i < module->n_functions; i++)
         if (module->named[i]) out->functions[out->n_functions++] = i;
     return DW_OK;
 }
 
-/* Fills tables and n_tables. Only code changes a table: what a module exports is seen by nobody but the host, which does not. */
+/* Fills tables and n_tables. Only code changes a table: what a module exports is seen by nobody but the host, which
+ * does not. */
 static dw_status check_tables(const dw_module *module, dw_prepared *out, dw_error *err) {
     dw_status status = check_table_sizes(module, err);
     if (status != DW_OK) return status;
@@ -49,11 +55,15 @@ static dw_status check_tables(const dw_module *module, dw_prepared *out, dw_erro
         const dw_table *table = &module->tables[i];
         if (!module->changed[i]) continue;
         if (table->type != DW_TYPE_FUNCREF)
-            return dw_fail_at(err, DW_E_UNSUPPORTED, table->offset, "the code changes table %u of external references, which cannot be restored", (unsigned)i);
-        out->tables[out->n_tables++] = (dw_prepared_table){.min = (uint32_t)table->min, .max = (uint32_t)dw_min_u64(table->max, DW_PROGRAM_TABLE_ELEMENTS_MAX)};
+            return dw_fail_at(err, DW_E_UNSUPPORTED, table->offset,
+                              "the code changes table %u of external references, which cannot be restored",
+                              (unsigned)i);
+        out->tables[out->n_tables++] = (dw_prepared_table){
+            .min = (uint32_t)table->min, .max = (uint32_t)dw_min_u64(table->max, DW_PROGRAM_TABLE_ELEMENTS_MAX)};
     }
     if (out->n_tables > DW_PROGRAM_CHANGED_TABLES_MAX)
-        return dw_fail(err, DW_E_LIMIT, "the code changes %u tables, more than %u", (unsigned)out->n_tables, DW_PROGRAM_CHANGED_TABLES_MAX);
+        return dw_fail(err, DW_E_LIMIT, "the code changes %u tables, more than %u", (unsigned)out->n_tables,
+                       DW_PROGRAM_CHANGED_TABLES_MAX);
     return out->n_tables > 0 ? collect_functions(module, out, err) : DW_OK;
 }
 
@@ -71,46 +81,20 @@ static bool value_type_of(uint8_t type, uint8_t *out) {
 /* Fills global_types and n_globals. */
 static dw_status check_globals(const dw_module *module, dw_prepared *out, dw_error *err) {
     out->global_types = calloc((size_t)module->n_globals + 1, 1);
-    if (!out->global_types) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u globals", (unsigned)module->n_globals);
+    if (!out->global_types)
+        return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u globals", (unsigned)module->n_globals);
     for (uint32_t i = 0; i < module->n_globals; i++) {
         const dw_global *global = &module->globals[i];
         if (!global->is_mutable) continue;
         if (!value_type_of(global->type, &out->global_types[out->n_globals]))
-            return dw_fail_at(err, DW_E_UNSUPPORTED, global->offset, "global %u is mutable and holds a reference, which cannot be restored", (unsigned)i);
+            return dw_fail_at(err, DW_E_UNSUPPORTED, global->offset,
+                              "global %u is mutable and holds a reference, which cannot be restored", (unsigned)i);
         out->n_globals++;
     }
     if (out->n_globals > DW_PROGRAM_GLOBALS_MAX)
-        return dw_fail(err, DW_E_LIMIT, "the module has %u mutable globals, more than %u", (unsigned)out->n_globals, DW_PROGRAM_GLOBALS_MAX);
+        return dw_fail(err, DW_E_LIMIT, "the module has %u mutable globals, more than %u", (unsigned)out->n_globals,
+                       DW_PROGRAM_GLOBALS_MAX);
     return DW_OK;
-}
-
-static dw_status check_import(const dw_module *module, const dw_import *import, dw_prepared *out, dw_error *err) {
-    char a[DW_NAME_TEXT_BYTES], b[DW_NAME_TEXT_BYTES];
-    const char *params = NULL, *results = NULL;
-    if (dw_span_is(&import->module, DW_WASI_MODULE)) {
-        const dw_wasi_function *function = dw_wasi_find(&import->name);
-        if (function) {
-            params = function->params;
-            results = function->results;
-        }
-    } else if (dw_span_is(&import->module, DW_ENTER_MODULE) && dw_span_is(&import->name, DW_ENTER_NAME)) {
-        params = DW_ENTER_PARAMS;
-        results = DW_ENTER_RESULTS;
-        out->imports_enter = true;
-    }
-    dw_span_text(&import->module, a);
-    dw_span_text(&import->name, b);
-    if (!params) return dw_fail(err, DW_E_UNSUPPORTED, "the module imports %s.%s, which this runtime does not have", a, b);
-    if (import->type >= module->n_types) return dw_fail(err, DW_E_FORMAT, "the module is damaged: import %s.%s has no type", a, b);
-    if (!dw_signature_is(&module->types[import->type], params, results))
-        return dw_fail(err, DW_E_INVALID, "the module imports %s.%s with a wrong signature", a, b);
-    return DW_OK;
-}
-
-static dw_status check_imports(const dw_module *module, dw_prepared *out, dw_error *err) {
-    dw_status status = DW_OK;
-    for (uint32_t i = 0; status == DW_OK && i < module->n_imports; i++) status = check_import(module, &module->imports[i], out, err);
-    return status;
 }
 
 /* The functions that the host calls, with the signatures it calls them by. */
@@ -119,10 +103,12 @@ static dw_status check_entry_point(const dw_module *module, const dw_export *exp
         {"driftwood_receive", "i", "() -> i32", &out->has_receive},
         {"_initialize", "", "() -> ()", &out->has_initialize},
         {"_start", "", "() -> ()", &out->has_start_command},
+        {"__wasm_call_ctors", "", "() -> ()", &out->has_constructors},
     };
     for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
         if (!dw_span_is(&export->name, entries[i].name)) continue;
-        const dw_signature *signature = export->kind == DW_KIND_FUNCTION ? dw_module_signature(module, export->index) : NULL;
+        const dw_signature *signature = export->kind == DW_KIND_FUNCTION ? dw_module_signature(module, export->index)
+                                                                         : NULL;
         if (!signature || !dw_signature_is(signature, "", entries[i].results))
             return dw_fail(err, DW_E_INVALID, "the export %s is not a function %s", entries[i].name, entries[i].text);
         *entries[i].found = true;
@@ -147,7 +133,8 @@ static dw_status check_exports(const dw_module *module, dw_prepared *out, dw_err
 static dw_status check_start(const dw_module *module, dw_prepared *out, dw_error *err) {
     if (!module->has_start) return DW_OK;
     const dw_signature *signature = dw_module_signature(module, module->start);
-    if (!signature || !dw_signature_is(signature, "", "")) return dw_fail(err, DW_E_FORMAT, "the module is damaged: no such start function");
+    if (!signature || !dw_signature_is(signature, "", ""))
+        return dw_fail(err, DW_E_FORMAT, "the module is damaged: no such start function");
     out->has_start = true;
     return DW_OK;
 }
@@ -155,16 +142,19 @@ static dw_status check_start(const dw_module *module, dw_prepared *out, dw_error
 /* Fills segments: an active segment outside the memory would make the source trap when it is instantiated. */
 static dw_status check_data(const dw_module *module, dw_prepared *out, dw_error *err) {
     if (module->n_data > DW_PROGRAM_SEGMENTS_MAX)
-        return dw_fail(err, DW_E_LIMIT, "the module has %u data segments, more than %u", (unsigned)module->n_data, DW_PROGRAM_SEGMENTS_MAX);
+        return dw_fail(err, DW_E_LIMIT, "the module has %u data segments, more than %u", (unsigned)module->n_data,
+                       DW_PROGRAM_SEGMENTS_MAX);
     out->segments = calloc((size_t)module->n_data + 1, sizeof *out->segments);
     if (!out->segments) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u data segments", (unsigned)module->n_data);
     for (uint32_t i = 0; i < module->n_data; i++) {
         const dw_data *data = &module->data[i];
         if (!data->active) continue;
         if (!dw_in_range(data->at, data->bytes.size, out->memory_bytes))
-            return dw_fail_at(err, DW_E_INVALID, data->bytes.offset, "data segment %u, %llu bytes for address %lu, does not fit into the memory",
-                              (unsigned)i, (unsigned long long)data->bytes.size, (unsigned long)data->at);
-        if (data->bytes.size > 0) out->segments[out->n_segments++] = (dw_prepared_segment){.at = data->at, .bytes = data->bytes};
+            return dw_fail_at(err, DW_E_INVALID, data->bytes.offset,
+                              "data segment %u, %llu bytes for address %lu, does not fit into the memory", (unsigned)i,
+                              (unsigned long long)data->bytes.size, (unsigned long)data->at);
+        if (data->bytes.size > 0)
+            out->segments[out->n_segments++] = (dw_prepared_segment){.at = data->at, .bytes = data->bytes};
     }
     return DW_OK;
 }
@@ -177,10 +167,11 @@ static dw_status check(const dw_module *module, dw_prepared *out, dw_error *err)
     out->memory_bytes_max = dw_min_u64(module->memory_pages_max, pages_max) * DW_WASM_PAGE_BYTES;
     status = check_tables(module, out, err);
     if (status == DW_OK) status = check_globals(module, out, err);
-    if (status == DW_OK) status = check_imports(module, out, err);
+    if (status == DW_OK) status = dw_check_imports(module, &out->imports_enter, err);
     if (status == DW_OK) status = check_exports(module, out, err);
     if (status == DW_OK) status = check_start(module, out, err);
     if (status == DW_OK) status = check_data(module, out, err);
+    if (status == DW_OK) status = dw_advise(module, &out->advice, err);
     return status;
 }
 
@@ -227,7 +218,8 @@ static void write_exports(dw_writer *writer, const dw_module *module, const dw_p
     }
     write_export(&body, DW_NAME_MEMORY, sizeof DW_NAME_MEMORY - 1, DW_KIND_MEMORY, 0);
     write_state_exports(&body, module, prepared);
-    if (module->has_start) write_export(&body, DW_NAME_START, sizeof DW_NAME_START - 1, DW_KIND_FUNCTION, module->start);
+    if (module->has_start)
+        write_export(&body, DW_NAME_START, sizeof DW_NAME_START - 1, DW_KIND_FUNCTION, module->start);
     if (body.status != DW_OK) writer->status = body.status;
     else write_section(writer, DW_SECTION_EXPORT, body.data, body.size);
     dw_writer_deinit(&body);
@@ -274,7 +266,8 @@ static dw_status rewrite(const dw_module *module, dw_prepared *out, dw_error *er
 dw_status dw_prepare(const void *wasm, uint64_t size, dw_prepared *out, dw_error *err) {
     *out = (dw_prepared){0};
     if (size > DW_PROGRAM_BYTES_MAX)
-        return dw_fail(err, DW_E_LIMIT, "the module has %llu bytes, more than %llu", (unsigned long long)size, (unsigned long long)DW_PROGRAM_BYTES_MAX);
+        return dw_fail(err, DW_E_LIMIT, "the module has %llu bytes, more than %llu", (unsigned long long)size,
+                       (unsigned long long)DW_PROGRAM_BYTES_MAX);
     dw_module module;
     dw_status status = dw_module_read(wasm, size, &module, err);
     if (status != DW_OK) return status;

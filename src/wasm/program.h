@@ -26,6 +26,7 @@ struct dw_program {
     dw_prepared_table *tables;       /* [info.n_tables] */
     uint32_t *functions;             /* [n_functions] indices of those that the tables may hold, ascending */
     uint32_t n_functions;
+    const char *initialize;          /* what a fresh instance calls, behind the start function; NULL: nothing; static */
     bool has_start;                  /* the source had a start function: exported as __dw_start */
     dw_image0 image0;
 };

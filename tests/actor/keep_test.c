@@ -48,7 +48,7 @@ static void shelve_rows(shelf *to, const dw_kept_rows *rows) {
     to->streams[i].data = realloc(to->streams[i].data, (size_t)(to->streams[i].n * rows->row_bytes) + 1);
     if (rows->n > 0)
         memcpy(to->streams[i].data + rows->first * rows->row_bytes, rows->data, (size_t)(rows->n * rows->row_bytes));
-    to->rows_changed += rows->n;
+    if (dw_stream_kind_of(rows->stream) != DW_STREAM_LOGITS) to->rows_changed += rows->n;
 }
 
 static void shelve(shelf *to, const dw_actor_change *change) {
@@ -338,6 +338,12 @@ static dw_request feed(const talker *t, uint32_t handle, uint32_t first, uint32_
                         .ptr2 = t->arena + AT_TEXT, .len2 = 4096};
 }
 
+/* Evaluates a token, and holds its logits for a draw in a later turn. */
+static dw_request hold(const talker *t, uint32_t first) {
+    return (dw_request){.op = DW_OP_FORWARD, .flags = DW_FLAG_HOLD, .handle = t->handle, .ptr0 = t->arena + 4 * first,
+                        .len0 = 1};
+}
+
 /* One step of a conversation with a second one that is forked off, rewound and closed. */
 static void talk_on(talker *t, int step, uint32_t *child) {
     const dw_request rewind = {.op = DW_OP_SESSION_REWIND, .handle = t->handle, .arg0 = 120};
@@ -352,6 +358,10 @@ static void talk_on(talker *t, int step, uint32_t *child) {
     case 5: fixture_request(t->actor, feed(t, t->handle, 200, 80)); break;
     case 6: fixture_request(t->actor, (dw_request){.op = DW_OP_SESSION_CLOSE, .handle = *child}); break;
     case 7: *child = fixture_request(t->actor, (dw_request){.op = DW_OP_SESSION_OPEN}).result0; break;
+    case 8:
+    case 10: fixture_request(t->actor, hold(t, (uint32_t)step)); break;
+    case 9: fixture_request(t->actor, feed(t, t->handle, 0, 0)); break; /* draws from what was held */
+    case 11: fixture_request(t->actor, (dw_request){.op = DW_OP_SESSION_LENGTH, .handle = t->handle}); break;
     default: fixture_request(t->actor, feed(t, t->handle, (uint32_t)step, 1)); break;
     }
 }
@@ -361,8 +371,10 @@ static void a_conversation_that_slept_after_every_turn_equals_one_that_never_did
     shelf *kept = new_shelf();
     talker a = start_talk(kept_actor(f, "talk", kept)), b = start_talk(fixture_actor(f, "talk"));
     uint32_t child_a = 0, child_b = 0;
-    for (int step = 0; step < 12; step++) {
+    for (int step = 0; step < 16; step++) {
         a.actor = put_to_sleep(f, a.actor, kept);
+        uint32_t n_held = 0;
+        if (step == 9 || step == 11) assert_non_null(dw_session_logits(dw_actor_session(a.actor, 0), &n_held));
         talk_on(&a, step, &child_a);
         talk_on(&b, step, &child_b);
         assert_int_equal(child_a, child_b);
@@ -389,8 +401,8 @@ static void a_conversation_whose_turns_fail_is_kept_as_it_was(void **state) {
     raw_answer answer;
     for (int i = 0; i < 2; i++) {
         assert_int_equal(fixture_raw(a.actor, head, bad, 2, &answer), DW_E_TRAP);
-        talk_on(&a, 8 + i, &child);
-        talk_on(&b, 8 + i, &child);
+        talk_on(&a, 13 + i, &child);
+        talk_on(&b, 13 + i, &child);
         assert_true(kept->rows_changed <= 14);
         a.actor = put_to_sleep(f, a.actor, kept);
         fixture_assert_same(a.actor, b.actor);

@@ -1,7 +1,7 @@
 /* talker.c: one step of a conversation with an actor of a node, as a process of its own that can be killed.
  *
  *     node_talker FOLDER spawn | STEP     makes the actor; gives it the message of a step, whose key is its number
- *     node_talker FOLDER digest           hashes of memory, KV rows and tokens
+ *     node_talker FOLDER digest           hashes of memory, KV rows, tokens and held logits
  *     node_talker - N                     the same hashes of an actor in memory after steps 0 .. N-1
  *
  * Prints one line when all is done: "ok TURN", or the hashes. */
@@ -70,7 +70,7 @@ static dw_request feed(const talk *t, dw_handle handle, uint32_t first, uint32_t
                         .ptr2 = t->arena + AT_TEXT, .len2 = 4096};
 }
 
-/* A prompt, a branch, and then turn by turn: some go on, some rewind before, some branch or close a branch. */
+/* A prompt, a branch, and then turn by turn: some go on, some rewind before, some draw from logits that the turn before held. */
 static size_t step_body(const talk *t, uint32_t step, uint8_t body[BODY_BYTES]) {
     int32_t prompt[PROMPT];
     const dw_generate_options options = {.size = sizeof options, .n_max = 5, .flags = DW_GENERATE_IGNORE_END,
@@ -86,6 +86,10 @@ static size_t step_body(const talk *t, uint32_t step, uint8_t body[BODY_BYTES]) 
     }
     if (step % 6 == 5)
         return request_body(body, (dw_request){.op = DW_OP_SESSION_REWIND, .handle = t->first, .arg0 = 150 + step});
+    if (step % 6 == 1)
+        return request_body(body, (dw_request){.op = DW_OP_FORWARD, .flags = DW_FLAG_HOLD, .handle = t->first,
+                                               .ptr0 = t->arena + 4 * step, .len0 = 1});
+    if (step % 6 == 2) return request_body(body, feed(t, t->first, 0, 0)); /* draws from what was held */
     return request_body(body, feed(t, step % 3 ? t->first : t->second, step, 1 + step % 4));
 }
 
@@ -95,10 +99,12 @@ static uint64_t step_time(uint32_t step) { return UINT64_C(2000000000) + step; }
 
 static void print_digest(const dw_actor_digest *digest) {
     char memory[DW_HASH_HEX_BYTES], kv[DW_HASH_HEX_BYTES], tokens[DW_HASH_HEX_BYTES];
+    char logits[DW_HASH_HEX_BYTES];
     dw_hash_hex(&digest->memory, memory);
     dw_hash_hex(&digest->kv, kv);
     dw_hash_hex(&digest->tokens, tokens);
-    (void)printf("%s %s %s\n", memory, kv, tokens);
+    dw_hash_hex(&digest->logits, logits);
+    (void)printf("%s %s %s %s\n", memory, kv, tokens, logits);
 }
 
 static void talk_in_memory(const talk *t, uint32_t n) {

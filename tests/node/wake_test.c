@@ -37,6 +37,7 @@ static void assert_same_as(kit *k, const char *name, dw_actor *twin) {
     assert_memory_equal(&one.memory, &two.memory, sizeof one.memory);
     assert_memory_equal(&one.kv, &two.kv, sizeof one.kv);
     assert_memory_equal(&one.tokens, &two.tokens, sizeof one.tokens);
+    assert_memory_equal(&one.logits, &two.logits, sizeof one.logits);
     assert_int_equal(kit_turn(k, name), dw_actor_turns(twin));
 }
 
@@ -177,7 +178,12 @@ static void conversations_in_k_processes_are_those_in_memory(void **state) {
     both_request(&p, feed(&p, handle, 200, 80));
     both_request(&p, (dw_request){.op = DW_OP_SESSION_CLOSE, .handle = child});
     both_request(&p, (dw_request){.op = DW_OP_SESSION_OPEN});
-    for (uint32_t i = 0; i < 6; i++) both_request(&p, feed(&p, handle, i, 1));
+    for (uint32_t i = 0; i < 6; i++) {
+        both_request(&p, (dw_request){.op = DW_OP_FORWARD, .flags = DW_FLAG_HOLD, .handle = handle,
+                                      .ptr0 = p.arena + 4 * i, .len0 = 1});
+        assert_same_as(&k, "t", p.twin);
+        both_request(&p, feed(&p, handle, 0, 0)); /* draws from the logits that were held */
+    }
     kit_reopen(&k, 0);
     assert_same_as(&k, "t", p.twin);
     dw_actor_destroy(p.twin);

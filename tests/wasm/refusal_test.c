@@ -42,12 +42,12 @@ static const refusal refusals[] = {
     {"(module (memory 1) (global (mut funcref) (ref.null func)))", DW_E_UNSUPPORTED, "global 0 is mutable and holds a reference"},
     /* names and signatures */
     {"(module (memory 1) (func (export \"__dw_hello\")))", DW_E_INVALID, "exports __dw_hello"},
-    {"(module (import \"env\" \"puts\" (func (param i32))) (memory 1))", DW_E_UNSUPPORTED, "imports env.puts, which this runtime does not have"},
+    {"(module (import \"env\" \"puts\" (func (param i32))) (memory 1))", DW_E_UNSUPPORTED, "imports what this runtime does not have: env.puts ("},
     {"(module (import \"wasi_snapshot_preview1\" \"sock_open\" (func)) (memory 1))", DW_E_UNSUPPORTED, "wasi_snapshot_preview1.sock_open"},
     {"(module (import \"wasi_snapshot_preview1\" \"fd_close\" (func (param i64) (result i32))) (memory 1))", DW_E_INVALID,
      "fd_close with a wrong signature"},
     {"(module (import \"driftwood\" \"enter\" (func (param i32) (result i32))) (memory 1))", DW_E_INVALID, "driftwood.enter with a wrong signature"},
-    {"(module (import \"e\\ni\\1bl\" \"\\7f\" (func)) (memory 1))", DW_E_UNSUPPORTED, "imports e?i?l.?,"},
+    {"(module (import \"e\\ni\\1bl\" \"\\7f\" (func)) (memory 1))", DW_E_UNSUPPORTED, "does not have: e?i?l.? ("},
     {"(module (memory 1) (func (export \"driftwood_receive\")))", DW_E_INVALID, "driftwood_receive is not a function () -> i32"},
     {"(module (memory 1) (func (export \"driftwood_receive\") (param i32) (result i32) (i32.const 0)))", DW_E_INVALID, "driftwood_receive"},
     {"(module (memory (export \"driftwood_receive\") 1))", DW_E_INVALID, "driftwood_receive is not a function"},
@@ -80,6 +80,53 @@ static void every_reason_to_refuse_is_found_and_named(void **state) {
         expect_refused(wasm.data, wasm.size, refusals[i].status, refusals[i].reason);
         free(wasm.data);
     }
+}
+
+/* One error with all names; what helps comes once for each kind. */
+static void all_missing_imports_are_named_with_what_may_help(void **state) {
+    (void)state;
+    static const struct { const char *imports, *reason; } kinds[] = {
+        {"(import \"env\" \"puts\" (func)) (import \"wasi_snapshot_preview1\" \"fd_write\" (func (param i32 i32 i32 i32) (result i32)))"
+         "(import \"env\" \"gets\" (func))", "does not have: env.puts, env.gets (undefined when it was linked; link"},
+        {"(import \"wasi_snapshot_preview1\" \"sock_open\" (func))", "wasi_snapshot_preview1.sock_open (no function of WASI preview 1"},
+        {"(import \"wasi_unstable\" \"fd_write\" (func))", "WASI from before preview 1"},
+        {"(import \"wasi\" \"thread-spawn\" (func))", "of threads"},
+        {"(import \"wasi:cli/environment@0.2.0\" \"get-environment\" (func))", "of the component model; build for wasm32-wasip1"},
+        {"(import \"driftwood\" \"leave\" (func))", "the module driftwood has one function, enter"},
+        {"(import \"gojs\" \"runtime.ticks\" (func))", "GOOS=wasip1 -buildmode=c-shared"},
+        {"(import \"__wbindgen_placeholder__\" \"__wbindgen_throw\" (func))", "wasm-bindgen's"},
+        {"(import \"env\" \"emscripten_resize_heap\" (func)) (import \"env\" \"invoke_vi\" (func)) (import \"env\" \"abort\" (func))",
+         "env.emscripten_resize_heap, env.invoke_vi, env.abort (of Emscripten's JavaScript; link with -sSTANDALONE_WASM"},
+        {"(import \"env\" \"seed\" (func (result f64))) (import \"env\" \"abort\" (func (param i32 i32 i32 i32)))",
+         "env.seed (AssemblyScript's, of which there is abort; name a function of your own with --use)"},
+        {"(import \"mine\" \"f\" (func)) (import \"env\" \"puts\" (func)) (import \"mine\" \"g\" (func))", "; mine.f, mine.g (a program gets WASI"},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        char wat[800];
+        snprintf(wat, sizeof wat, "(module %s (memory 1))", kinds[i].imports);
+        test_bytes wasm = test_wat(wat);
+        expect_refused(wasm.data, wasm.size, DW_E_UNSUPPORTED, kinds[i].reason);
+        free(wasm.data);
+    }
+}
+
+static void of_more_missing_imports_than_fit_the_rest_is_counted(void **state) {
+    (void)state;
+    static char wat[100000];
+    size_t n = (size_t)snprintf(wat, sizeof wat, "(module (import \"env\" \"abort\" (func (param i32 i32 i32 i32)))");
+    for (unsigned i = 0; i < 1000; i++)
+        n += (size_t)snprintf(wat + n, sizeof wat - n, "(import \"%s\" \"function_%u\" (func))", i % 2 ? "env" : "wasi_unstable", i);
+    snprintf(wat + n, sizeof wat - n, "(memory 1))");
+    test_bytes wasm = test_wat(wat);
+    dw_program *program;
+    dw_error err = {0};
+    assert_int_equal(dw_program_prepare(test_engine(), wasm.data, wasm.size, &program, &err), DW_E_UNSUPPORTED);
+    unsigned named = 0, more = 0;
+    for (const char *at = err.text; (at = strstr(at, ".function_")) != NULL; at++) named++;
+    assert_int_equal(sscanf(strstr(err.text, "; and "), "; and %u more, in the log", &more), 1);
+    assert_int_equal(named + more, 1000);
+    assert_in_range(named, 5, 995);
+    free(wasm.data);
 }
 
 static void bytes_that_are_no_module_are_refused(void **state) {
@@ -194,6 +241,8 @@ static void passive_segments_and_everything_ordinary_are_accepted(void **state) 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_reason_to_refuse_is_found_and_named),
+        cmocka_unit_test(all_missing_imports_are_named_with_what_may_help),
+        cmocka_unit_test(of_more_missing_imports_than_fit_the_rest_is_counted),
         cmocka_unit_test(bytes_that_are_no_module_are_refused),
         cmocka_unit_test(a_module_above_the_size_limit_is_refused),
         cmocka_unit_test(more_globals_than_the_limit_are_refused),

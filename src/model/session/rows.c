@@ -101,3 +101,16 @@ dw_status dw_session_write_rows(dw_session *session, uint32_t n, const void *row
     dw_session_let_go(session);
     return status;
 }
+
+dw_status dw_session_hold_copy(dw_session *session, const float *logits, dw_error *err) {
+    dw_logits *held = NULL;
+    assert(!atomic_load(&session->busy));
+    if (session->n_tokens == 0 || dw_session_rows(session) != session->n_tokens)
+        return dw_fail(err, DW_E_STATE, "logits of a last row that is not there");
+    dw_status status = dw_session_make_logits(session, &held, err);
+    if (status != DW_OK) return status;
+    memcpy(held->values, logits, session->pool->options.n_vocab * sizeof *logits);
+    dw_session_hold_logits(session, held);
+    dw_logits_release(held);
+    return DW_OK;
+}
