@@ -99,7 +99,8 @@ static dw_status add_tokens(dw_actor_change *change, dw_held_session *session, u
     const int32_t *log = dw_session_tokens(session->shown.session, &n);
     session->change.tokens = n;
     if (same == n && n == session->kept.tokens) return DW_OK;
-    dw_kept_rows *rows = add_stream(change, dw_stream_of(session->shown.handle, DW_STREAM_TOKENS), DW_KEPT_NUMBER_BYTES);
+    dw_kept_rows *rows = add_stream(change, dw_stream_of(session->shown.handle, DW_STREAM_TOKENS),
+                                    DW_KEPT_NUMBER_BYTES);
     dw_status status = reserve_rows(rows, same, n - same, err);
     if (status == DW_OK && n > same) memcpy(rows->data, log + same, (size_t)(n - same) * sizeof *log);
     return status;
@@ -110,7 +111,8 @@ static dw_status add_rows(dw_actor_change *change, dw_held_session *session, uin
     uint32_t n = dw_session_rows(from);
     session->change.rows = n;
     if (same == n && n == session->kept.rows) return DW_OK;
-    dw_kept_rows *rows = add_stream(change, dw_stream_of(session->shown.handle, DW_STREAM_ROWS), dw_session_row_bytes(from));
+    dw_kept_rows *rows = add_stream(change, dw_stream_of(session->shown.handle, DW_STREAM_ROWS),
+                                    dw_session_row_bytes(from));
     dw_status status = reserve_rows(rows, same, n - same, err);
     return status == DW_OK && n > same ? dw_session_read_rows(from, same, n - same, rows->data, err) : status;
 }

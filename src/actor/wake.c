@@ -135,7 +135,8 @@ static dw_status read_kept_rows(const waking *of, const dw_checkpoint_session *f
     dw_status status = DW_OK;
     for (uint32_t done = 0; done < from->n_rows && status == DW_OK;) {
         uint32_t n = (uint32_t)dw_min_u64(at_a_time, from->n_rows - done);
-        status = of->kept->read_rows(of->kept->context, dw_stream_of(from->handle, DW_STREAM_ROWS), done, n, row, piece, err);
+        status = of->kept->read_rows(of->kept->context, dw_stream_of(from->handle, DW_STREAM_ROWS), done, n, row,
+                                     piece, err);
         done += n;
         if (status == DW_OK)
             status = dw_session_write_rows(session, n, piece, (uint32_t)dw_min_u64(n_prefilled, done), err);
@@ -203,7 +204,8 @@ dw_status dw_actor_wake(dw_runtime *runtime, const dw_kept_actor *kept, const dw
     *out = NULL;
     *report = (dw_thaw_report){.exact = true, .verified = true};
     dw_status status = DW_OK;
-    for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++) status = read_small_streams(&of, kept->state, i, err);
+    for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++)
+        status = read_small_streams(&of, kept->state, i, err);
     if (status == DW_OK && options->program) program = dw_program_retain(options->program);
     else if (status == DW_OK) status = dw_runtime_find_program(runtime, &state->program, &program, err);
     if (status == DW_OK) status = dw_actor_restore(runtime, &source, options, program, out, report, err);

@@ -69,8 +69,8 @@ const dw_verb dw_verb_ask = {
     .text =
         "Thaws the actor, gives it the message, prints what it answers, and freezes it back into the same file. If\n"
         "anything fails on the way, the file stays as it was.\n"
-        "With --in DIR the actor is the one of that name in the node's folder, and its answer is printed when the turn\n"
-        "is on disk: killed at any moment, it is as its last answer left it, or as the next one would have.",
+        "With --in DIR the actor is the one of that name in the node's folder, and its answer is printed when the\n"
+        "turn is on disk: killed at any moment, it is as its last answer left it, or as the next one would have.",
     .options = options,
     .run = run_ask,
 };

@@ -128,16 +128,19 @@ out:
 static dw_status run_inspect(dw_cli *cli, const dw_args *args, dw_error *err) {
     bool of_node = dw_args_text(args, "in") != NULL;
     if (!of_node && dw_args_flag(args, "digest"))
-        return dw_cli_usage(cli, err, "--digest is for an actor of a node (--in); `driftwood thaw --digest` for a file's");
+        return dw_cli_usage(cli, err,
+                            "--digest is for an actor of a node (--in); `driftwood thaw --digest` for a file's");
     return of_node ? dw_inspect_node(cli, args, err) : inspect_file(cli, args, err);
 }
 
 static const dw_option options[] = {
     DW_OPTION_IN,
     DW_OPTION_WAIT,
-    {"digest", DW_OPTION_FLAG, NULL, "of a node's actor: wake it, and print the hashes of memory, KV rows, tokens and logits"},
+    {"digest", DW_OPTION_FLAG, NULL,
+     "of a node's actor: wake it, and print the hashes of memory, KV rows, tokens and logits"},
     DW_OPTIONS_OF_RUNTIME,
-    {"verify", DW_OPTION_FLAG, NULL, "also hash every section and compare, or of a node everything in its store; exit code 4 when one differs"},
+    {"verify", DW_OPTION_FLAG, NULL,
+     "also hash every section and compare, or of a node everything in its store; exit code 4 when one differs"},
     DW_OPTION_END,
 };
 

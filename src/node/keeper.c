@@ -196,7 +196,8 @@ static dw_status plan_turn(dw_node *node, const dw_actor_change *change, handlin
                                      .size = (uint32_t)change->reply_size};
     if (!resident) return dw_fail(err, DW_E_INTERNAL, "a turn of an actor that the node does not know");
     dw_status status = plan_handling(of, resident, change->message, &answer, err);
-    return status == DW_OK ? make_store_parts(&of->parts, resident->name, change, of->records, of->n_records, err) : status;
+    if (status != DW_OK) return status;
+    return make_store_parts(&of->parts, resident->name, change, of->records, of->n_records, err);
 }
 
 static dw_status keep_turns(void *context, const dw_actor_change *changes, size_t n, dw_error *err) {

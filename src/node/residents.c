@@ -137,8 +137,9 @@ static dw_status find_node_program(dw_node *node, const dw_hash *hash, dw_progra
 static dw_status wake_from(dw_resident *resident, dw_store_view *view, dw_blob *state, const bodies *waiting,
                            dw_error *err) {
     dw_page_range *pages = NULL;
-    dw_kept_actor kept = {.state = state, .read_pages = read_stored_pages, .read_rows = read_stored_rows, .context = view,
-                          .waiting = waiting->items, .n_waiting = waiting->n, .last_message = resident->last};
+    dw_kept_actor kept = {.state = state, .read_pages = read_stored_pages, .read_rows = read_stored_rows,
+                          .context = view, .waiting = waiting->items, .n_waiting = waiting->n,
+                          .last_message = resident->last};
     dw_thaw_options options = {.name = resident->name};
     dw_status status = kept_ranges(view, &pages, &kept.n_pages, err);
     kept.pages = pages;

@@ -1,6 +1,7 @@
 """`driftwood spawn`, `send`, `ask`, `list`, `inspect` and `rm` of a node, across processes, and killed at any moment.
 
-The oracle of the kills is this script: it knows which answers it was given. DW_TEST_KILLS says how many kills a test makes.
+The oracle of the kills is this script: it knows which answers it was given. DW_TEST_KILLS says how many kills a test
+makes.
 """
 import json
 import os
@@ -36,7 +37,8 @@ class Node(driftwood.Case):
 
     def start(self, *arguments):
         variables = {**os.environ, "DRIFTWOOD_CACHE": str(self.folder / "cache"), "DRIFTWOOD_MODEL": "none"}
-        process = subprocess.Popen([driftwood.BINARY, *arguments], env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen([driftwood.BINARY, *arguments], env=variables, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
         return process

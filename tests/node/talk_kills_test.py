@@ -1,7 +1,7 @@
-"""A conversation in a node, each turn in a process that is killed at a random moment and asked again: talk_kills_test.py TALKER
+"""A conversation in a node, each turn in a process that is killed at random and asked again: talk_kills_test.py TALKER
 
-The oracle is this script: turn n is the answer to step n, and in the end memory, KV rows and tokens are those of an actor
-that had the same messages in one process. DW_TEST_KILLS says how many kills, DW_TEST_SEED repeats a run.
+The oracle is this script: turn n is the answer to step n, and in the end memory, KV rows and tokens are those of an
+actor that had the same messages in one process. DW_TEST_KILLS says how many kills, DW_TEST_SEED repeats a run.
 """
 import hashlib
 import os

@@ -70,7 +70,8 @@ static dw_request feed(const talk *t, dw_handle handle, uint32_t first, uint32_t
                         .ptr2 = t->arena + AT_TEXT, .len2 = 4096};
 }
 
-/* A prompt, a branch, and then turn by turn: some go on, some rewind before, some draw from logits that the turn before held. */
+/* A prompt, a branch, and then turn by turn: some go on, some rewind before, some draw from logits that the turn before
+ * held. */
 static size_t step_body(const talk *t, uint32_t step, uint8_t body[BODY_BYTES]) {
     int32_t prompt[PROMPT];
     const dw_generate_options options = {.size = sizeof options, .n_max = 5, .flags = DW_GENERATE_IGNORE_END,

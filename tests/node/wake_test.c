@@ -190,7 +190,7 @@ static void conversations_in_k_processes_are_those_in_memory(void **state) {
     kit_end(&k);
 }
 
-/* --- programs ------------------------------------------------------------------------------------------------------ */
+/* --- programs ---------------------------------------------------------------------------------------------------- */
 
 /* Another machine: nothing but the node's folder knows the program. */
 static void the_folder_holds_its_programs(void **state) {
