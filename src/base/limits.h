@@ -15,6 +15,7 @@
 #define DW_GUEST_MEMORY_BYTES_MAX (UINT64_C(65535) * DW_WASM_PAGE_BYTES)
 #define DW_GUEST_RESERVATION_BYTES (UINT64_C(4) << 30)
 #define DW_GUEST_GUARD_BYTES (UINT64_C(32) << 20)
+#define DW_GUEST_EXCEPTION_BYTES_MAX (UINT64_C(16) << 20) /* exceptions of one instance at once */
 
 /* Programs */
 #define DW_PROGRAM_BYTES_MAX (UINT64_C(64) << 20)
@@ -142,7 +143,8 @@
 
 /* What a node remembers (store.h) */
 #define DW_STORE_PAGES_MAX (UINT64_C(1) << 20)           /* of one actor: 4 GiB */
-#define DW_STORE_ROW_BYTES_MAX (1u << 20)                /* of one token in all layers: 80 layers of 2 KiB, K and V, take 320 KiB */
+/* Of one token in all layers: 80 layers of 2 KiB, K and V, take 320 KiB. */
+#define DW_STORE_ROW_BYTES_MAX (1u << 20)
 #define DW_STORE_ROWS_MAX (UINT64_C(1) << 32)            /* of one session */
 #define DW_STORE_EXTENT_BYTES_MAX (UINT64_C(1) << 20)    /* rows under one checksum */
 #define DW_STORE_SESSIONS_MAX 256u                       /* of one actor at one turn */
@@ -150,10 +152,12 @@
 #define DW_STORE_RECORD_BYTES_MAX (UINT64_C(8) << 20)    /* DW_MESSAGE_BYTES_MAX and what frames it */
 #define DW_STORE_CHANGES_MAX 65536u                      /* of one batch */
 #define DW_STORE_GROUP_BYTES_MAX (UINT64_C(64) << 20)    /* of batches that wait for one sync, beyond the first */
-#define DW_STORE_WAITING_BYTES_MAX (UINT64_C(64) << 20)  /* acknowledged before they are written: levels interval and memory */
+/* Acknowledged before they are written: levels interval and memory. */
+#define DW_STORE_WAITING_BYTES_MAX (UINT64_C(64) << 20)
 #define DW_STORE_RETENTION_TURNS 64u
 #define DW_STORE_RETENTION_TURNS_MAX 4096u
-#define DW_STORE_FOLD_LAYERS 32u                         /* more than after the last fold, and an actor is folded by dw_store_tidy */
+/* More than after the last fold, and an actor is folded by dw_store_tidy. */
+#define DW_STORE_FOLD_LAYERS 32u
 #define DW_STORE_LAYERS_SOON 512u                        /* ... and by its own commit */
 #define DW_STORE_LAYERS_MAX 65536u                       /* below one head: forks of forks refuse to go deeper */
 #define DW_STORE_FILE_BYTES (UINT64_C(64) << 20)         /* a bulk file gets no more beyond that */

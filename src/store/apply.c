@@ -147,8 +147,12 @@ static dw_status add_layer(dw_store *store, const dw_store_change *change, const
     uint8_t *body = NULL, *sessions = NULL;
     size_t body_size = 0, sessions_size = 0;
     uint64_t sum = 0;
+    dw_layer named = *layer; /* its lists are borrowed */
+    named.id = store->next_layer;
+    named.parent = parent;
+    named.turn = change->turn;
     dw_status status = turn_sessions(store, change, parent, &sessions, &sessions_size, err);
-    if (status == DW_OK) status = dw_layer_encode(layer, &body, &body_size, err);
+    if (status == DW_OK) status = dw_layer_encode(&named, &body, &body_size, err);
     if (status == DW_OK && dw_store_sum(change->state, change->state_bytes, &sum) != DW_OK)
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory to hash a state");
     if (status == DW_OK) {

@@ -99,7 +99,8 @@ dw_status dw_bulk_resume(dw_store *store, uint32_t number, uint32_t pages, dw_er
     dw_bulk_path(store, number, path);
     dw_status status = store->disk->open(store->disk->context, path, DW_OS_READ_WRITE, &file, err);
     if (status == DW_OK) status = store->disk->size(store->disk->context, file, &size, err);
-    if (status == DW_OK && size < bulk_bytes(pages)) status = dw_fail(err, DW_E_TRUNCATED, "%s ends too early", path);
+    if (status == DW_OK && (pages == 0 || size < bulk_bytes(pages)))
+        status = dw_fail(err, DW_E_TRUNCATED, "%s ends too early", path);
     if (status == DW_OK) status = check_head_of(store, file, number, err);
     if (status == DW_OK && size > bulk_bytes(pages))
         status = store->disk->resize(store->disk->context, file, bulk_bytes(pages), err);

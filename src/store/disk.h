@@ -2,7 +2,7 @@
  *
  * Rules
  * 1. Meanings, statuses and durability are those of the functions of os.h with the same names: a write is on disk after
- * a sync of its file, a name after a sync of its folder.
+ *    a sync of its file, a name after a sync of its folder.
  * 2. All functions may be called by several threads at once, also on one file.
  */
 #ifndef DW_STORE_DISK_H

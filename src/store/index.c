@@ -224,7 +224,10 @@ static dw_status prepare_statements(dw_store *store, dw_error *err) {
     for (size_t i = 0; i < DW_SQL_COUNT; i++) {
         int code = sqlite3_prepare_v3(store->db, statement_text[i], -1, SQLITE_PREPARE_PERSISTENT,
                                       &store->statements[i], NULL);
-        if (code != SQLITE_OK) return dw_index_fail(store, sqlite3_extended_errcode(store->db), statement_text[i], err);
+        if (code == SQLITE_ERROR)
+            return dw_fail(err, DW_E_CORRUPT, "index: its tables are others: %s", sqlite3_errmsg(store->db));
+        if (code != SQLITE_OK)
+            return dw_index_fail(store, sqlite3_extended_errcode(store->db), statement_text[i], err);
     }
     return DW_OK;
 }
@@ -310,12 +313,12 @@ static dw_status step_layer(dw_store *store, dw_sql sql, uint64_t id, dw_layer_r
     (void)sqlite3_bind_int64(statement, 1, (sqlite3_int64)id);
     dw_status status = dw_index_step(store, sql, &row, err);
     if (status != DW_OK) return status;
-    if (row) {
-        *out = row_of(statement, id);
-        return DW_OK;
-    }
+    if (row) *out = row_of(statement, id);
+    /* A parent is older than its child: so every walk ends. */
+    if (row && out->parent < id) return DW_OK;
     dw_index_done(store, sql);
-    return dw_fail(err, DW_E_CORRUPT, "index: layer %" PRIu64 " is missing", id);
+    return dw_fail(err, DW_E_CORRUPT, "index: layer %" PRIu64 " %s", id,
+                   row ? "is older than its parent" : "is missing");
 }
 
 dw_status dw_index_layer(dw_store *store, uint64_t id, dw_layer_row *out, dw_error *err) {
@@ -332,6 +335,10 @@ dw_status dw_index_layer_body(dw_store *store, uint64_t id, dw_layer_row *row, d
     const void *body = sqlite3_column_blob(get, 4);
     status = dw_layer_decode(body, (size_t)sqlite3_column_bytes(get, 4), out, err);
     dw_index_done(store, DW_SQL_LAYER_GET);
+    if (status == DW_OK && (out->id != id || out->parent != row->parent || out->turn != row->turn)) {
+        dw_layer_deinit(out);
+        status = dw_fail(err, DW_E_CORRUPT, "it is another one");
+    }
     return status == DW_OK ? DW_OK : dw_error_prefix(err, status, "layer %" PRIu64, id);
 }
 
@@ -355,8 +362,6 @@ dw_status dw_store_chain(dw_store *store, uint64_t head, dw_layer_rows *out, dw_
         dw_layer_row *row = &out->items[out->count];
         status = dw_index_layer(store, id, row, err);
         if (status != DW_OK) break;
-        /* A parent is older than its child: so this ends. */
-        if (row->parent >= id) return dw_fail(err, DW_E_CORRUPT, "index: layer %" PRIu64 " is its own parent", id);
         id = row->parent;
         out->count++;
     }

@@ -7,7 +7,6 @@
 #include <string.h>
 
 enum {
-    HEAD_BYTES = 12,
     PAGE_ENTRY_BYTES = 20,
     CUT_ENTRY_BYTES = 16,
     EXTENT_ENTRY_BYTES = 44,
@@ -78,6 +77,9 @@ static dw_status open_sealed(const void *data, size_t size, const char *what, dw
 dw_status dw_layer_encode(const dw_layer *layer, uint8_t **out, size_t *out_size, dw_error *err) {
     dw_writer writer;
     dw_writer_init(&writer);
+    dw_write_u64(&writer, layer->id);
+    dw_write_u64(&writer, layer->parent);
+    dw_write_u64(&writer, layer->turn);
     dw_write_u32(&writer, (uint32_t)layer->n_pages);
     dw_write_u32(&writer, (uint32_t)layer->n_cuts);
     dw_write_u32(&writer, (uint32_t)layer->n_extents);
@@ -173,6 +175,7 @@ dw_status dw_layer_decode(const void *data, size_t size, dw_layer *out, dw_error
     *out = (dw_layer){0};
     dw_status status = open_sealed(data, size, "a layer", &reader, err);
     if (status != DW_OK) return status;
+    const uint64_t id = dw_read_u64(&reader), parent = dw_read_u64(&reader), turn = dw_read_u64(&reader);
     uint64_t n_pages = dw_read_u32(&reader), n_cuts = dw_read_u32(&reader), n_extents = dw_read_u32(&reader);
     /* 32-bit counts of small entries: no overflow. */
     if (reader.status != DW_OK || dw_reader_left(&reader) != n_pages * PAGE_ENTRY_BYTES + n_cuts * CUT_ENTRY_BYTES +
@@ -180,6 +183,9 @@ dw_status dw_layer_decode(const void *data, size_t size, dw_layer *out, dw_error
         return dw_fail(err, DW_E_TRUNCATED, "a layer of %zu bytes does not hold what it says", size);
     status = layer_allocate(out, (size_t)n_pages, (size_t)n_cuts, (size_t)n_extents, err);
     if (status != DW_OK) return status;
+    out->id = id;
+    out->parent = parent;
+    out->turn = turn;
     out->n_pages = (size_t)n_pages;
     out->n_cuts = (size_t)n_cuts;
     out->n_extents = (size_t)n_extents;
@@ -323,6 +329,9 @@ dw_status dw_layer_merge(const dw_layer *older, const dw_layer *newer, bool root
     dw_status status = layer_allocate(out, older->n_pages + newer->n_pages, older->n_cuts + newer->n_cuts,
                                       older->n_extents + newer->n_extents, err);
     if (status != DW_OK) return status;
+    out->id = newer->id;
+    out->turn = newer->turn;
+    out->parent = older->parent;
     merge_pages(older, newer, root, out, freed);
     size_t a = 0, b = 0, older_at = 0, newer_at = 0;
     while (a < older->n_cuts || b < newer->n_cuts) {

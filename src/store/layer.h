@@ -6,6 +6,7 @@
  *           session go on from there without gaps
  *
  * As bytes, little-endian:
+ *   u64 id, u64 parent, u64 turn                                          as the index has them beside these bytes
  *   u32 n_pages, u32 n_cuts, u32 n_extents
  *   pages    u32 index, u32 file (0: zeros), u32 page, u64 sum            ascending by index
  *   cuts     u64 session, u64 kept                                        ascending by session
@@ -31,6 +32,7 @@ typedef struct dw_layer_extent {
 } dw_layer_extent;
 
 typedef struct dw_layer {
+    uint64_t id, parent, turn;
     dw_store_place *pages;
     dw_layer_cut *cuts;
     dw_layer_extent *extents;
@@ -58,8 +60,9 @@ dw_status dw_layer_encode(const dw_layer *layer, uint8_t **out, size_t *out_size
 /* Refuses damage with DW_E_HASH, DW_E_TRUNCATED, DW_E_CORRUPT; allocates what the bytes justify. */
 dw_status dw_layer_decode(const void *data, size_t size, dw_layer *out, dw_error *err) DW_MUST_USE;
 
-/* One layer that says what both say, the newer one first. With `root` there is nothing below: zeros are left out. What
- * only the older one named goes into `freed`, where that is not NULL. */
+/* One layer that says what both say, the newer one first: it has the newer one's id and turn, and the older one's
+ * parent. With `root` there is nothing below: zeros are left out. What only the older one named goes into `freed`,
+ * where that is not NULL. */
 dw_status dw_layer_merge(const dw_layer *older, const dw_layer *newer, bool root, dw_layer *out, dw_freed *freed,
                          dw_error *err) DW_MUST_USE;
 /* All that a layer names. */

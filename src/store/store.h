@@ -3,32 +3,36 @@
  *
  *   actor     a name, and the layer that it stands on (its head)
  *   layer     what one turn changed: pages, rows, and the state as a whole. It has a parent, the turn before. An
- * actor's memory is what the layers from its head to the root say, the newest first page      DW_STORE_PAGE_BYTES of an
- * actor's memory rows      of a session: fixed-size rows that are appended behind those that are kept state     one
- * blob a turn: globals, tables, mailbox, sessions, as the caller writes them record    a small thing that does not
- * belong to a turn's past (a message that waits, an output that has not left, a timer), under (actor, kind, number). A
- * rewind or a fork does not touch records change    one thing that happens to one actor; a batch of changes happens as
- * one, or not at all bulk      pages and rows on disk: append files whose records begin on pages index     all else: an
- * SQLite database that says of each layer where its bulk lies group     the batches that one sync serves fold      to
- * make one layer of several, of which the older ones are nobody's any more
+ *             actor's memory is what the layers from its head to the root say, the newest first
+ *   page      DW_STORE_PAGE_BYTES of an actor's memory
+ *   rows      of a session: fixed-size rows that are appended behind those that are kept
+ *   state     one blob a turn: globals, tables, mailbox, sessions, as the caller writes them
+ *   record    a small thing that does not belong to a turn's past (a message that waits, an output that has not left, a
+ *             timer), under (actor, kind, number). A rewind or a fork does not touch records
+ *   change    one thing that happens to one actor; a batch of changes happens as one, or not at all
+ *   bulk      pages and rows on disk: append files whose records begin on pages
+ *   index     all else: an SQLite database that says of each layer where its bulk lies
+ *   group     the batches that one sync serves
+ *   fold      to make one layer of several, of which the older ones are nobody's any more
  *
  * On disk
  *   DIR/lock            whoever holds its lock owns the store
- *   DIR/index           SQLite, application id 'DWST', user version = DW_STORE_VERSION; beside it SQLite's own -wal
- *   DIR/bulk-XXXXXXXX   page 0 says which store's and which number; then pages and extents of rows, in the order of
- * commits A group is committed in this order: its bulk is written and synced; one transaction adds its layers and
- * records; the log of SQLite is synced; the callers are told. What lies in a bulk file and in no layer is nothing.
+ *   DIR/index           SQLite, application id 'DWST', user version DW_STORE_VERSION; beside it SQLite's own -wal
+ *   DIR/bulk-XXXXXXXX   page 0 says which store's and which number; then pages and extents of rows, as they came
+ *
+ * A group is committed in this order: its bulk is written and synced; one transaction adds its layers and records; the
+ * log of SQLite is synced; the callers are told. What lies in a bulk file and in no layer is nothing.
  *
  * Rules
  * 1. What was acknowledged (dw_store_commit returned DW_OK at level turn, or dw_store_flush did) is there after any
  *    crash, whole. What was not acknowledged is there as a whole batch or not at all.
  * 2. A commit that fails changes nothing, and everything before stays: DW_E_NO_SPACE, DW_E_IO, DW_E_SYSTEM. One
  *    exception: where a sync failed, what the disk has is unknown. Then the store is poisoned: nothing is acknowledged
- *    any more (DW_E_STATE), until it is opened again. Reads go on.
+ *    any more (DW_E_STATE), until it is opened again. Reads go on, but not of an actor of whom something waits.
  * 3. Bulk that a layer names is never written again. It is given back to the system when no layer names it (and no view
  *    was opened before that): holes of pages, and whole files.
- * 4. Each page, extent of rows, layer and state has a checksum (64 bits of its SHA-256), verified at each read:
- *    DW_E_HASH. Nothing of the store is mapped.
+ * 4. Each page, extent of rows, layer (with its number, parent and turn) and state has a checksum (64 bits of its
+ *    SHA-256), verified at each read: DW_E_HASH. Nothing of the store is mapped.
  * 5. Costs follow change: a commit costs its pages and rows and one row of the index; a fork, one layer's count; a
  *    rewind, the layers that it drops; a view, the layers of the actor: those of the retention, some
  *    DW_STORE_FOLD_LAYERS more, and a number that grows with the logarithm of what it holds.
@@ -36,7 +40,7 @@
  *    (dw_store_tidy), except those that a fork or a view stands on.
  * 7. References are counted: a layer's are its children and the actors that stand on it. The last one that goes takes
  *    the layer with it, and then what only that stood on.
- * 8. A store of another version is refused with DW_E_VERSION, and not touched.
+ * 8. A store of another version is refused with DW_E_VERSION, and keeps its content.
  * Threads: all functions may be called by several threads at once, but open and close. A view belongs to one thread at
  * a time. Callbacks must not call the store.
  */
@@ -57,8 +61,7 @@ typedef struct dw_store_disk dw_store_disk; /* disk.h */
 
 typedef struct dw_store_options {
     uint32_t retention_turns;    /* 0: DW_STORE_RETENTION_TURNS; at most DW_STORE_RETENTION_TURNS_MAX */
-    uint32_t
-        fold_layers; /* an actor is ripe when it has so many more than after its last fold; 0: DW_STORE_FOLD_LAYERS */
+    uint32_t fold_layers;        /* more than after its last fold: an actor is ripe; 0: DW_STORE_FOLD_LAYERS */
     uint64_t file_bytes;         /* a bulk file that is longer gets no more; 0: DW_STORE_FILE_BYTES */
     uint64_t log_bytes;          /* SQLite's log is moved into the index when it is longer; 0: DW_STORE_LOG_BYTES */
     const dw_store_disk *disk;   /* NULL: the system's. Borrowed as long as the store lives */
@@ -122,11 +125,12 @@ typedef struct dw_store_change {
 #define DW_STORE_LATEST UINT64_MAX
 
 /* When a commit is acknowledged. An actor has one level; the store takes what each call says.
- * turn      when it is on disk
- * interval  at once; it is on disk with the next group, or after dw_store_flush, which the node calls at the interval's
- * end memory    at once; it is written when somebody asks (a read, a flush of everything, a commit of another level for
- * one of its actors), or when what waits is more than DW_STORE_WAITING_BYTES_MAX What waits is lost with the process.
- * It is in order: whatever is read or written later sees it. */
+ *   turn      when it is on disk
+ *   interval  at once; it is on disk with the next group, or after dw_store_flush, which the node calls when the
+ *             interval ends
+ *   memory    at once; it is written when somebody asks (a read, a flush of everything, a commit of another level for
+ *             one of its actors), or when what waits is more than DW_STORE_WAITING_BYTES_MAX
+ * What waits is lost with the process. It is in order: whatever is read or written later sees it. */
 typedef enum dw_store_level { DW_STORE_LEVEL_TURN, DW_STORE_LEVEL_INTERVAL, DW_STORE_LEVEL_MEMORY } dw_store_level;
 
 /* The changes as one, in their order. Blocks until acknowledged; concurrent calls share their syncs. What changes point
@@ -187,9 +191,9 @@ dw_status dw_store_history(dw_store *store, const char *actor, dw_store_each_tur
 /* --- housekeeping --------------------------------------------------------------------------------------------- */
 
 /* Folds at most `actors_max` actors that have grown, gives space back, and moves SQLite's log into the index. For a
- * thread that has nothing better to do; *more: call again. Commits wait meanwhile for one fold, not for all. A commit
- * folds by itself an actor that has grown far beyond (DW_STORE_LAYERS_SOON), so that never calling this costs time, not
- * correctness. */
+ * thread that has nothing better to do; *more: call again. Commits and reads wait meanwhile for one fold, not for all.
+ * A commit folds by itself an actor that has grown far beyond (DW_STORE_LAYERS_SOON), so that never calling this costs
+ * time, not correctness. */
 dw_status dw_store_tidy(dw_store *store, uint32_t actors_max, bool *more, dw_error *err) DW_MUST_USE;
 
 typedef struct dw_store_use {

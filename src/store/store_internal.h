@@ -1,10 +1,12 @@
 /* store_internal.h: what the files of src/store share. Nobody else includes it but their tests.
  *
- * Locks, in this order: leadership (queue_lock is held only to take it), index_lock, bulk.lock. None is held while the
- * disk syncs, but leadership.
+ * Locks, in this order: leadership (queue_lock is held only to take it), index_lock, bulk.lock. A commit's syncs are
+ * made under leadership alone; a checkpoint's, of SQLite's log, under index_lock too.
+ *
  *   leadership   one thread at a time writes: a group of commits, a fold, or what tidying gives back. All of bulk's
- * append side, `spoiled` and `epoch` are the leader's index_lock   the SQLite connection, its statements, and the list
- * of views queue_lock   batches that wait, and who leads
+ *                append side, `spoiled` and `epoch` are the leader's
+ *   index_lock   the SQLite connection, its statements, and the list of views
+ *   queue_lock   batches that wait, and who leads
  */
 #ifndef DW_STORE_STORE_INTERNAL_H
 #define DW_STORE_STORE_INTERNAL_H

@@ -63,6 +63,9 @@ dw_status dw_store_resolve(dw_store *store, const char *actor, uint64_t turn, dw
     dw_layer older = {0}, merged = {0};
     dw_status status = dw_index_actor(store, actor, &head, err);
     if (status == DW_OK) status = dw_index_layer_of_turn(store, actor, &head, turn, &row, err);
+    if (status == DW_OK && turn == DW_STORE_LATEST && row.turn != head.turn)
+        status = dw_fail(err, DW_E_CORRUPT, "index: it is at turn %" PRIu64 ", and its layer at %" PRIu64, head.turn,
+                         row.turn);
     if (status != DW_OK) return status;
     view->turn = row.turn;
     status = read_head(store, row.id, view, err);
@@ -70,8 +73,6 @@ dw_status dw_store_resolve(dw_store *store, const char *actor, uint64_t turn, dw
      * merged again and again is the small end. */
     for (uint64_t id = row.id; id && status == DW_OK; id = row.parent) {
         status = dw_index_layer_body(store, id, &row, &older, err);
-        if (status == DW_OK && row.parent >= id)
-            status = dw_fail(err, DW_E_CORRUPT, "index: layer %" PRIu64 " is its own parent", id);
         if (status == DW_OK) status = dw_layer_merge(&older, &view->sum, row.parent == 0, &merged, NULL, err);
         dw_layer_deinit(&older);
         if (status != DW_OK) break;

@@ -13,7 +13,7 @@ enum { TICK_MS_DEFAULT = 10, TICK_MS_MAX = 1000 };
 
 /* What compiled code depends on beside Wasmtime's version and the processor, both of which Wasmtime checks itself when it loads
  * code. A change here or in configure() must change this text, or old code is taken for new. */
-#define SETTINGS "nan=1 relaxed=det epoch=1 reservation=4G guard=32M stack=512K"
+#define SETTINGS "nan=1 relaxed=det epoch=1 exceptions=1 reservation=4G guard=32M stack=512K"
 
 /* Memories come from us and never move. Everything that would let results differ from one machine to another is fixed:
  * the bits of a NaN, and relaxed SIMD. What prepare.c could not restore (threads, several or 64-bit memories, suspended
@@ -40,7 +40,9 @@ static void configure(wasm_config_t *config) {
     wasmtime_config_wasm_custom_page_sizes_set(config, false);
     wasmtime_config_wasm_wide_arithmetic_set(config, false);
     wasmtime_config_wasm_stack_switching_set(config, false);
-    wasmtime_config_gc_support_set(config, false);
+    /* Exceptions are objects of the garbage collector. Others, and the types of their references, prepare.c refuses. */
+    wasmtime_config_gc_support_set(config, true);
+    wasmtime_config_wasm_exceptions_set(config, true);
     dw_memory_creator_install(config);
 }
 

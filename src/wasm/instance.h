@@ -7,6 +7,7 @@
 #include <wasmtime.h>
 #include "wasm/abort.h"
 #include "wasm/guest_memory.h"
+#include "wasm/segments.h"
 #include "wasm/tables.h"
 #include "wasm/wasi.h"
 #include "wasm/wasm.h"
@@ -18,7 +19,8 @@ struct dw_instance {
     wasmtime_store_t *store;         /* Wasmtime's half; its data pointer is the instance */
     wasmtime_context_t *context;
     wasmtime_instance_t wasm;
-    wasmtime_global_t *globals;      /* [n_globals] */
+    wasmtime_global_t *globals;      /* [info.n_globals - info.n_drops] */
+    dw_segment_access *segments;     /* [info.n_drops] */
     dw_instance_tables_state tables; /* those that the code changes */
     wasmtime_func_t receive;         /* where the program has one */
     dw_guest_memory memory;

@@ -52,7 +52,8 @@ static void describe_program(dw_program *program, dw_prepared *prepared, size_t 
     info->source_bytes = source_size;
     info->image_bytes = prepared->memory_bytes;
     info->memory_max_bytes = prepared->memory_bytes_max;
-    info->n_globals = prepared->n_globals;
+    info->n_globals = prepared->n_globals + prepared->n_drops;
+    info->n_drops = prepared->n_drops;
     info->has_receive = prepared->has_receive;
     info->has_start_command = prepared->has_start_command;
     info->has_initialize = prepared->has_initialize || prepared->has_constructors;

@@ -64,7 +64,8 @@ typedef struct dw_program_info {
     uint64_t source_bytes;
     uint64_t image_bytes;             /* memory of image 0: initial pages */
     uint64_t memory_max_bytes;        /* declared maximum, or DW_GUEST_MEMORY_BYTES_MAX */
-    uint32_t n_globals;               /* mutable ones: the order of dw_image.globals */
+    uint32_t n_globals;               /* mutable ones, then segments that are dropped: the order of dw_image.globals */
+    uint32_t n_drops;                 /* those of them that are segments: an i32 each, 1 = dropped */
     uint32_t n_tables;                /* those that the code changes: the order of dw_image.tables */
     bool has_receive;                 /* exports driftwood_receive: () -> i32 */
     bool has_start_command;           /* exports _start: a WASI command */
@@ -202,7 +203,8 @@ dw_program *dw_instance_program(const dw_instance *instance); /* borrowed */
 dw_region *dw_instance_region(const dw_instance *instance);
 dw_guest_memory *dw_instance_memory(dw_instance *instance);   /* for the host between calls; borrowed */
 uint64_t dw_instance_memory_bytes(const dw_instance *instance);
-/* Reads the globals, [n_globals] in the program's order. */
+/* Reads the globals and what is dropped, [n_globals] in the program's order. Where the code drops segments, not inside
+ * a call. */
 dw_status dw_instance_globals(const dw_instance *instance, dw_value *out, size_t n, dw_error *err) DW_MUST_USE;
 /* Reads the tables that the code changes into one block: *out [*n] in the program's order and the elements behind it;
  * free(*out). NULL and 0 for a program without such tables. Costs about 20 ns an element. */

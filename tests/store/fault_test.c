@@ -24,7 +24,7 @@ static bool in_doubt;
 
 static const dw_store_options options = {.retention_turns = KIT_PAST + 1,
                                          .file_bytes = 48 * 1024,
-                                         .log_bytes = 96 * 1024};
+                                         .log_bytes = 40 * 1024};
 
 /* The system's disk without syncs, to build up and to look at what is left: only the calls under test are synced. */
 static dw_store_disk quick_disk;
@@ -198,7 +198,7 @@ static dw_status flush_early(dw_store *store, uint64_t *random) {
 
 /* Fills SQLite's log until a commit moves it into the index. */
 static dw_status fill_log(dw_store *store, uint64_t *random) {
-    static uint8_t big[40 * 1024];
+    static uint8_t big[16 * 1024];
     dw_status status = DW_OK;
     for (uint64_t i = 0; i < 3 && status == DW_OK; i++) {
         const dw_store_record record = {.kind = 1000, .number = i, .data = big, .size = sizeof big};
@@ -274,8 +274,10 @@ static void look(scenario_kind scenario, const dw_fault_plan *plan) {
     }
     if (!same) fail_msg("%s, kind %d, call %" PRIu64 ": %s", scenario_names[scenario], (int)plan->kind, plan->k, why);
     assert_ok(dw_store_verify(store, &err), err);
-    assert_ok(commit_turn(store, &random, 0, 1, 1), err);
-    if (!kit_matches(store, &acknowledged, true, why)) fail_msg("afterwards: %s", why);
+    if (plan->k % 4 == 1) {
+        assert_ok(commit_turn(store, &random, 0, 1, 1), err);
+        if (!kit_matches(store, &acknowledged, true, why)) fail_msg("afterwards: %s", why);
+    }
     assert_ok(dw_store_close(store, &err), err);
 }
 
@@ -327,8 +329,8 @@ typedef struct fault_error {
 } fault_error;
 static const fault_error errors[] = {
     {DW_FAULT_OPEN, EMFILE, false, false}, {DW_FAULT_READ, EIO, false, false},
-    {DW_FAULT_READ, EINTR, false, false},  {DW_FAULT_WRITE, ENOSPC, false, false},
-    {DW_FAULT_WRITE, ENOSPC, true, false}, {DW_FAULT_WRITE, EINTR, false, false},
+    {DW_FAULT_READ, EINTR, false, true},  {DW_FAULT_WRITE, ENOSPC, false, false},
+    {DW_FAULT_WRITE, ENOSPC, true, false}, {DW_FAULT_WRITE, EINTR, false, true},
     {DW_FAULT_RESIZE, EIO, false, false},  {DW_FAULT_SYNC, EIO, false, false},
     {DW_FAULT_SYNC, EIO, true, false},     {DW_FAULT_SYNC, EINTR, false, false},
     {DW_FAULT_STAT, EIO, false, false},    {DW_FAULT_NAME, EIO, false, false},
@@ -338,6 +340,16 @@ static const fault_error errors[] = {
     {DW_FAULT_NAME, EIO, true, true},      {DW_FAULT_ANY, EIO, false, true},
     {DW_FAULT_ANY, EIO, true, true},
 };
+
+/* Every transfer is short, and is continued. */
+static void play_short(scenario_kind scenario) {
+    const dw_fault_plan plan = {.short_writes = true};
+    bool hit;
+    uint64_t calls;
+    prepare(scenario);
+    assert_ok(play(scenario, &plan, &hit, &calls), err);
+    look(scenario, &plan);
+}
 
 static void fail_all_of(scenario_kind scenario) {
     uint64_t cases = n_cases, failed = n_failed;
@@ -350,7 +362,10 @@ static void fail_all_of(scenario_kind scenario) {
     static const uint64_t tears[] = {512, 4096};
     for (size_t i = 0; i < 2; i++)
         fail_each_call(scenario, (dw_fault_plan){.kind = DW_FAULT_WRITE, .system_errno = EIO, .torn_bytes = tears[i]});
-    fail_each_call(scenario, (dw_fault_plan){.kind = DW_FAULT_WRITE, .system_errno = EIO, .short_writes = true});
+    const bool interrupts = scenario == COMMITS_ONE || scenario == OPENS_OLD; /* the same loops go on in all */
+    for (size_t i = 0; i < 2 && interrupts; i++)
+        fail_each_call(scenario, (dw_fault_plan){.kind = i ? DW_FAULT_READ : DW_FAULT_WRITE, .system_errno = EINTR});
+    play_short(scenario);
     print_message("%s: %" PRIu64 " calls failed, %" PRIu64 " told\n", scenario_names[scenario], n_cases - cases,
                   n_failed - failed);
     assert_true(n_cases > cases);

@@ -13,7 +13,7 @@
 #include "store/kit.h"
 #include "store/simdisk.h"
 
-enum { USUAL_SEEDS = 1500, BATCHES = 14, FOLDER_OPERATIONS_MAX = 420, CANDIDATES = BATCHES + 2 };
+enum { USUAL_SEEDS = 1000, BATCHES = 14, FOLDER_OPERATIONS_MAX = 420, CANDIDATES = BATCHES + 2 };
 
 static dw_error err;
 static char why[KIT_WHY_BYTES];

@@ -2,8 +2,12 @@
  *
  * What is written is in the cache until its file is synced, and what is named until the folder is. When power fails
  * each cached change is kept or lost by dice: writes by sectors of 512 bytes, so that they tear and come in any order;
- * names one by one, in order. What was synced stays. A sync that fails loses like that at once, and keeps the cache:
- * the next sync of the same file succeeds and writes nothing of it, which is what a kernel does. Threads: one. */
+ * names one by one, in order. What was synced stays.
+ *
+ * A file's sync that fails loses like that at once, and keeps the cache: the next sync of the same file succeeds and
+ * writes nothing of it, which is what a kernel does. A folder's sync that fails leaves its names in the cache: they are
+ * in the file system's journal, which stops when it cannot be written.
+ * Threads: one. */
 #ifndef DW_TESTS_STORE_SIMDISK_H
 #define DW_TESTS_STORE_SIMDISK_H
 

@@ -1,6 +1,7 @@
 /* store_test.c: what a store promises, one claim a test. */
 #include <errno.h>
 #include <inttypes.h>
+#include <sqlite3.h>
 #include <string.h>
 
 #include "os/os.h"
@@ -328,6 +329,101 @@ static void damaged_bulk_is_told_and_never_given(void **unused) {
     assert_ok(dw_store_close(store, &err), err);
 }
 
+/* Changes the index behind the store's back. */
+static void change_index(const char *folder, const char *sql) {
+    char path[SCRATCH_PATH_BYTES + 8];
+    sqlite3 *db = NULL;
+    (void)snprintf(path, sizeof path, "%s/index", folder);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_changes(db), 1);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void rows_of_the_index_that_are_others_are_told(void **unused) {
+    (void)unused;
+    static const char *const changes[] = {
+        "UPDATE layers SET parent = parent - 1 WHERE id = 4",
+        "UPDATE layers SET turn = turn + 7 WHERE id = 3",
+        "UPDATE layers SET body = (SELECT body FROM layers WHERE id = 2) WHERE id = 3",
+        "UPDATE layers SET state = (SELECT state FROM layers WHERE id = 2) WHERE id = 4",
+        "UPDATE layers SET sessions = (SELECT sessions FROM layers WHERE id = 2) WHERE id = 4",
+        "UPDATE actors SET head = head - 1",
+        "DELETE FROM layers WHERE id = 2",
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        const char *folder = fresh();
+        dw_store *store = open_store(folder, &usual);
+        dw_store_view *view = NULL;
+        uint64_t random = 30;
+        for (int k = 0; k < 4; k++) {
+            kit_turn(&random, &model, 0, 2, 1, &batch);
+            commit(store);
+        }
+        assert_ok(dw_store_close(store, &err), err);
+        change_index(folder, changes[i]);
+        store = open_store(folder, &usual);
+        dw_status status = dw_store_view_open(store, "actor/0", DW_STORE_LATEST, &view, &err);
+        if (dw_status_kind_of(status) != DW_KIND_CORRUPT) fail_msg("%s: %s", changes[i], dw_status_name(status));
+        assert_null(view);
+        status = dw_store_verify(store, &err);
+        if (dw_status_kind_of(status) != DW_KIND_CORRUPT)
+            fail_msg("%s: verify: %s", changes[i], dw_status_name(status));
+        assert_ok(dw_store_close(store, &err), err);
+    }
+}
+
+/* Whatever the damage: a status, and no crash. */
+static void look_at_damage(const char *folder) {
+    dw_store *store = NULL;
+    bool more;
+    dw_status status = dw_store_open(folder, &small_files, &store, &err);
+    if (status == DW_OK) {
+        if (kit_matches(store, &model, true, why)) why[0] = '\0';
+        status = dw_store_verify(store, &err);
+        if (status == DW_OK) status = dw_store_tidy(store, 4, &more, &err);
+        kit_random_batch(&(uint64_t){3}, &model, &next, &batch);
+        dw_status committed = dw_store_commit(store, batch.changes, batch.n, DW_STORE_LEVEL_TURN, &err);
+        if (status == DW_OK && committed != DW_OK && dw_status_kind_of(committed) != DW_KIND_REFUSED)
+            status = committed;
+        dw_status closed = dw_store_close(store, &err);
+        if (status == DW_OK) status = closed;
+    }
+    bool said = status == DW_OK || dw_status_kind_of(status) == DW_KIND_CORRUPT || status == DW_E_VERSION;
+    if (!said) fail_msg("%s: %s", dw_status_name(status), err.text);
+}
+
+static void a_damaged_index_is_told_and_ends_nothing(void **unused) {
+    (void)unused;
+    const char *folder = fresh();
+    char path[SCRATCH_PATH_BYTES + 8];
+    uint8_t *whole;
+    size_t size;
+    uint64_t random = test_seed(21);
+    dw_store *store = open_store(folder, &small_files);
+    for (int i = 0; i < 60; i++) {
+        kit_random_batch(&random, &model, &next, &batch);
+        commit(store);
+        model = next;
+    }
+    assert_ok(dw_store_close(store, &err), err);
+    (void)snprintf(path, sizeof path, "%s/index", folder);
+    assert_ok(dw_os_read_file(path, 1 << 30, &whole, &size, &err), err);
+    for (int i = 0; i < 150; i++) {
+        dw_os_file file;
+        uint64_t at = test_random_below(&random, size), n = 1 + test_random_below(&random, i % 2 ? 1 : 400);
+        assert_ok(dw_os_open(path, DW_OS_CREATE_TRUNCATE, &file, &err), err);
+        assert_ok(dw_os_write_at(file, 0, whole, size, &err), err);
+        for (uint64_t k = at; k < at + n && k < size; k++) {
+            uint8_t byte = (uint8_t)(whole[k] ^ (1 + test_random_below(&random, 255)));
+            assert_ok(dw_os_write_at(file, k, &byte, 1, &err), err);
+        }
+        dw_os_close(&file);
+        look_at_damage(folder);
+    }
+    free(whole);
+}
+
 static void early_levels_are_seen_at_once_and_kept_by_a_flush(void **unused) {
     (void)unused;
     const char *folder = fresh();
@@ -415,6 +511,8 @@ int main(void) {
         cmocka_unit_test(a_commit_folds_by_itself_what_nobody_tidies),
         cmocka_unit_test(a_view_stays_what_it_is),
         cmocka_unit_test(damaged_bulk_is_told_and_never_given),
+        cmocka_unit_test(rows_of_the_index_that_are_others_are_told),
+        cmocka_unit_test(a_damaged_index_is_told_and_ends_nothing),
         cmocka_unit_test(early_levels_are_seen_at_once_and_kept_by_a_flush),
         cmocka_unit_test(actors_and_turns_can_be_listed),
     };
