@@ -172,4 +172,11 @@
 #define DW_STORE_FILES_OPEN_MAX 64u                      /* bulk files that are open to be read */
 #define DW_STORE_LOG_BYTES (UINT64_C(4) << 20)           /* of SQLite's log, before it is moved into the index */
 
+/* Nodes */
+/* Actors of a node that are awake, where its options do not say. */
+#define DW_NODE_AWAKE_MAX 256u
+#define DW_NODE_KEY_BYTES_MAX 200u
+#define DW_NODE_ANSWERS_MAX 256u                         /* that an actor remembers by their keys */
+#define DW_NODE_ANSWER_BYTES_MAX (UINT64_C(16) << 20)    /* of their replies, beyond the last one */
+
 #endif

@@ -380,22 +380,26 @@ static dw_status await_model(dw_runtime *runtime, const dw_checkpoint_session *s
     return status == DW_OK ? dw_model_fingerprint_of(model, session->fingerprint_kind, &fingerprint, err) : status;
 }
 
+dw_status dw_open_runtime_for_state(dw_cli *cli, const dw_args *args, const dw_checkpoint_state *state,
+                                    dw_runtime **out, dw_error *err) {
+    const dw_checkpoint_session *first = state->n_sessions > 0 ? &state->sessions[0] : NULL;
+    /* The type is checked when a session is restored. */
+    dw_status status = open_bare_runtime(cli, args, first ? first->kv_type : DW_KV_F16, out, err);
+    if (status == DW_OK) {
+        if (first && !named_model(args)) status = add_models_of(cli, state, *out, err);
+        else status = add_model(cli, args, first ? DW_MODEL_NEEDED : DW_MODEL_IF_THERE, *out, err);
+    }
+    if (status == DW_OK && first) status = await_model(*out, first, err);
+    return settle(out, status);
+}
+
 dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *path, dw_runtime **out, dw_error *err) {
     dw_checkpoint *checkpoint = NULL;
     *out = NULL;
     dw_status status = dw_checkpoint_open(path, &checkpoint, err);
     if (status == DW_E_NOT_FOUND)
         dw_cli_hint(cli, "`driftwood freeze` makes a checkpoint, and so does /freeze in a chat.");
-    if (status != DW_OK) return status;
-    const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
-    const dw_checkpoint_session *first = state->n_sessions > 0 ? &state->sessions[0] : NULL;
-    /* The type is checked when a session is thawed. */
-    status = open_bare_runtime(cli, args, first ? first->kv_type : DW_KV_F16, out, err);
-    if (status == DW_OK) {
-        if (first && !named_model(args)) status = add_models_of(cli, state, *out, err);
-        else status = add_model(cli, args, first ? DW_MODEL_NEEDED : DW_MODEL_IF_THERE, *out, err);
-    }
-    if (status == DW_OK && first) status = await_model(*out, first, err);
+    if (status == DW_OK) status = dw_open_runtime_for_state(cli, args, dw_checkpoint_view(checkpoint), out, err);
     dw_checkpoint_close(checkpoint);
-    return settle(out, status);
+    return status;
 }

@@ -37,12 +37,12 @@ uint32_t dw_extent_pages(const dw_layer_extent *extent) {
 size_t dw_layer_weight(const dw_layer *layer) { return layer->n_pages + layer->n_cuts + layer->n_extents; }
 
 /* calloc that gives memory for nothing too. */
-static void *room_for(size_t n, size_t size) { return calloc(n ? n : 1, size); }
+static void *room_in_layer(size_t n, size_t size) { return calloc(n ? n : 1, size); }
 
 static dw_status layer_allocate(dw_layer *layer, size_t n_pages, size_t n_cuts, size_t n_extents, dw_error *err) {
-    *layer = (dw_layer){.pages = room_for(n_pages, sizeof *layer->pages),
-                        .cuts = room_for(n_cuts, sizeof *layer->cuts),
-                        .extents = room_for(n_extents, sizeof *layer->extents)};
+    *layer = (dw_layer){.pages = room_in_layer(n_pages, sizeof *layer->pages),
+                        .cuts = room_in_layer(n_cuts, sizeof *layer->cuts),
+                        .extents = room_in_layer(n_extents, sizeof *layer->extents)};
     if (layer->pages && layer->cuts && layer->extents) return DW_OK;
     dw_layer_deinit(layer);
     return dw_fail(err, DW_E_NO_MEMORY, "no memory for a layer of %zu pages and %zu extents", n_pages, n_extents);
@@ -222,7 +222,7 @@ dw_status dw_sessions_decode(const void *data, size_t size, dw_store_session **o
     size_t count = (size_t)dw_reader_left(&reader) / SESSION_ENTRY_BYTES;
     if (count == 0 || count > DW_STORE_SESSIONS_MAX || count * SESSION_ENTRY_BYTES != dw_reader_left(&reader))
         return dw_fail(err, DW_E_TRUNCATED, "a table of sessions has %zu bytes", size);
-    dw_store_session *sessions = room_for(count, sizeof *sessions);
+    dw_store_session *sessions = room_in_layer(count, sizeof *sessions);
     if (!sessions) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %zu sessions", count);
     for (size_t i = 0; i < count; i++) {
         sessions[i].session = dw_read_u64(&reader);

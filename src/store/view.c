@@ -40,7 +40,7 @@ static dw_status read_head(dw_store *store, uint64_t id, dw_store_view *view, dw
 }
 
 /* The totals that were written beside the layers, and what the layers add up to. */
-static dw_status check_sessions(const dw_store_view *view, dw_error *err) {
+static dw_status check_view_sessions(const dw_store_view *view, dw_error *err) {
     size_t at = 0;
     for (size_t i = 0; i < view->n_sessions; i++) {
         const dw_store_session *session = &view->sessions[i];
@@ -79,7 +79,7 @@ dw_status dw_store_resolve(dw_store *store, const char *actor, uint64_t turn, dw
         dw_layer_deinit(&view->sum);
         view->sum = merged;
     }
-    return status == DW_OK ? check_sessions(view, err) : status;
+    return status == DW_OK ? check_view_sessions(view, err) : status;
 }
 
 void dw_store_view_free_content(dw_store_view *view) {

@@ -202,8 +202,8 @@ static bool becomes_long(uint8_t prefix, uint32_t opcode) {
     return prefix == 0x25 || prefix == 0x26; /* table.get table.set */
 }
 
-/* Clauses: 0 catch and 1 catch_ref name a tag and a label, 2 catch_all and 3 catch_all_ref a label, counted from outside
- * the block. That there are no others is left to Wasmtime's validation. */
+/* Clauses: 0 catch and 1 catch_ref name a tag and a label, 2 catch_all and 3 catch_all_ref a label, counted from
+ * outside the block. That there are no others is left to Wasmtime's validation. */
 static void skip_clauses(dw_reader *reader, const dw_code_notes *notes) {
     uint32_t n = dw_read_leb_u32(reader);
     for (uint32_t i = 0; i < n && reader->status == DW_OK; i++) {

@@ -141,3 +141,8 @@ void dw_program_release(dw_program *program) {
 }
 
 const dw_program_info *dw_program_info_view(const dw_program *program) { return &program->info; }
+
+const dw_extent *dw_program_image0(const dw_program *program, size_t *n) {
+    *n = program->image0.n_extents;
+    return program->image0.extents;
+}

@@ -93,6 +93,8 @@ enum {
 const char *dw_advice_text(uint32_t bit);
 
 const dw_program_info *dw_program_info_view(const dw_program *program);
+/* Where the memory of image 0 has content: ascending; what lies between and behind is zeros. Borrowed. */
+const dw_extent *dw_program_image0(const dw_program *program, size_t *n);
 
 /* --- WASI preview 1: virtual and serialisable ------------------------------------------------------------------ */
 

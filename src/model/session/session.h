@@ -172,6 +172,26 @@ typedef struct dw_session_image {
 dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *image, dw_session **out,
                              dw_error *err) DW_MUST_USE;
 
+/* --- for stores: rows one by one --------------------------------------------------------------------------------- */
+
+/* A row as one piece of bytes: those of all areas of one token, layer 0 K, layer 0 V, layer 1 K, ... on every
+ * device. */
+uint32_t dw_session_row_bytes(const dw_session *session);
+/* A moment; and how many leading tokens and rows of the session are what they were then. A session that was never
+ * marked: 0. A fork is marked as its parent is. */
+void dw_session_mark(dw_session *session);
+void dw_session_same(const dw_session *session, uint32_t *n_tokens, uint32_t *n_rows);
+/* Rows [first, +n), side by side. DW_E_RANGE beyond the rows that there are. The session is kept meanwhile. */
+dw_status dw_session_read_rows(const dw_session *session, uint32_t first, uint32_t n, void *out,
+                               dw_error *err) DW_MUST_USE;
+/* Rows for the next n tokens that have none, as if they had been evaluated: they must be what the model gives. The
+ * first n_prefilled of all rows are prefilled then. DW_E_FULL: the budget. Not while a job has the session. */
+dw_status dw_session_write_rows(dw_session *session, uint32_t n, const void *rows, uint32_t n_prefilled,
+                                dw_error *err) DW_MUST_USE;
+
+/* Holds a copy of logits[n_vocab], of the last row: every token has its row. DW_E_FULL: the budget. */
+dw_status dw_session_hold_copy(dw_session *session, const float *logits, dw_error *err) DW_MUST_USE;
+
 /* While a session is kept its rows stay where they are: for who looks at views of them. Calls nest; free at once. */
 void dw_session_keep(dw_session *session);
 void dw_session_let_go(dw_session *session);

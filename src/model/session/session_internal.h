@@ -49,6 +49,7 @@ struct dw_session {
     uint32_t n_tokens, capacity;
     uint32_t n_rows;             /* evaluated prefix */
     uint32_t n_prefilled;        /* of these; 0 for a fast session */
+    uint32_t same_tokens, same_rows; /* leading ones that are as at the last mark */
     dw_logits *logits;           /* of the last row, or NULL; only where n_rows == n_tokens */
     dw_sampler_state sampler;
     bool fast, granted;
