@@ -1,5 +1,6 @@
-# Sourced by bench/engine, bench/share, bench/latency and bench/state with NAME in $0 and their arguments in "$@": builds what they need (llama.cpp's
-# programs into the cache, ours into build-bench/) and goes on as bench/NAME.py.
+# Sourced by bench/engine, bench/share, bench/latency and bench/state with NAME in $0 and their arguments in "$@": builds what they need
+# (llama.cpp's programs into the cache, ours into build-bench/) and goes on as bench/NAME.py. DRIFTWOOD_VULKAN=1 or DRIFTWOOD_CUDA=1
+# gives both sides this device.
 #
 # shellcheck shell=sh
 from=$PWD
@@ -13,18 +14,19 @@ esac
 . scripts/setup.sh
 {
     dw_setup run
-    dw_dependencies
+    # shellcheck disable=SC2046
+    dw_dependencies oracle $(dw_asked_backends)
     case " $name $* " in
         ' latency '* | ' state '* | *' --alone '*) programs= ;;
         *)
-            deps/build.sh bench | grep -v _PREFIX= || true
-            programs=$(deps/build.sh bench | sed -n 's/^BENCH_PREFIX=//p')
+            dw_dependencies bench
+            programs=$(dw_prefix bench)
             for program in llama-bench llama-batched-bench llama-server; do
                 [ -x "$programs/bin/$program" ] || dw_fail "$program could not be built"
             done
             ;;
     esac
-    dw_configure build-bench -DDW_BENCH=ON -DDW_WASMTIME_PREFIX="$dw_wasmtime_prefix" -DDW_LLAMA_PREFIX="$dw_llama_prefix"
+    dw_configure build-bench -DDW_BENCH=ON -DDW_ORACLE_PREFIX="$(dw_prefix oracle)"
     dw_build build-bench
 } >&2
 

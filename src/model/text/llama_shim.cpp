@@ -12,27 +12,20 @@
 
 #include "base/log.h"
 #include "gguf.h"
+#include "llama-vocabulary.h"
 #include "llama.h"
 
 struct dw_llama {
-    llama_model *model = nullptr;
-    const llama_vocab *vocab = nullptr;
-    ~dw_llama() { llama_model_free(model); }
+    llama_vocab *vocab = nullptr;
+    ~dw_llama() { dw_llama_vocabulary_free(vocab); }
 };
 
 namespace {
 
-// libllama reports why it refuses a file only in its log, on the thread that loads it: the last error of this thread.
-thread_local char last_error[DW_ERROR_TEXT_BYTES / 2];
-
-void log_from_llama(ggml_log_level level, const char *text, void *) {
+void log_from_llama(ggml_log_level, const char *text, void *) {
     size_t length = std::strlen(text);
     while (length > 0 && text[length - 1] == '\n') length--;
     if (length == 0) return;
-    if (level == GGML_LOG_LEVEL_ERROR && std::strstr(text, "error loading model") != nullptr) {
-        (void)std::snprintf(last_error, sizeof last_error, "%.*s",
-                            static_cast<int>(length < INT_MAX ? length : INT_MAX), text);
-    }
     dw_log(DW_LOG_DEBUG, "llama", "text=\"%.*s\"", static_cast<int>(length < 2000 ? length : 2000), text);
 }
 
@@ -93,16 +86,6 @@ void mend_special_ids(gguf_context *gguf) {
     }
 }
 
-llama_model *load(gguf_context *header) {
-    ggml_backend_dev_t no_devices[] = {nullptr};
-    llama_model_params params = llama_model_default_params();
-    params.vocab_only = true;
-    params.devices = no_devices;
-    params.n_gpu_layers = 0;
-    last_error[0] = 0;
-    return llama_model_init_from_user(header, nullptr, nullptr, params);
-}
-
 // libllama's counts, negative where the room is too small.
 dw_status counted(int32_t made, size_t *n, size_t capacity, const char *what, dw_error *err) {
     if (made == INT32_MIN) return dw_fail(err, DW_E_LIMIT, "the text has too many %s", what);
@@ -132,10 +115,10 @@ dw_status dw_llama_open(const void *header, size_t bytes, bool is_normal, dw_lla
         }
         mend_special_ids(gguf.get());
         auto llama = std::make_unique<dw_llama>();
-        llama->model = load(gguf.get());
-        if (llama->model == nullptr)
-            return dw_fail(err, DW_E_FORMAT, "vocabulary: libllama does not take it: %s", last_error);
-        llama->vocab = llama_model_get_vocab(llama->model);
+        char reason[DW_ERROR_TEXT_BYTES / 2];
+        llama->vocab = dw_llama_vocabulary_load(gguf.get(), reason, sizeof reason);
+        if (llama->vocab == nullptr)
+            return dw_fail(err, DW_E_FORMAT, "vocabulary: libllama does not take it: %s", reason);
         facts->kind = kind_of(llama_vocab_type(llama->vocab));
         facts->n_tokens = llama_vocab_n_tokens(llama->vocab);
         facts->bos = llama_vocab_bos(llama->vocab);

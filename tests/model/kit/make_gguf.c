@@ -275,6 +275,10 @@ static void make_settings(dw_writer *w, const make_vocabulary *options, unsigned
     make_key_bool(w, "tokenizer.ggml.add_space_prefix", options->spaces);
     make_key_u32(w, "llama.vocab_size", fault == MAKE_OTHER_SIZE ? N_TOKENS + 1 : N_TOKENS);
     *n_keys += 4;
+    if (fault == MAKE_SUPPRESS_NOT_ARRAY) {
+        make_key_u32(w, "tokenizer.ggml.suppress_tokens", 1);
+        ++*n_keys;
+    }
     if (options->byte_pairs && fault != MAKE_NO_MERGES) {
         make_key_array(w, "tokenizer.ggml.merges", DW_GGUF_STRING, N_WORDS);
         for (unsigned i = 0; i < N_WORDS; i++) make_string(w, merges[i]);

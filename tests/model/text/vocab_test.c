@@ -257,6 +257,7 @@ static void bad_vocabularies_are_refused_with_the_reason(void **state) {
         {MAKE_OTHER_ROWS, 3, DW_E_FORMAT, "token_embd.weight"},
         {MAKE_LONG_TOKEN, 3, DW_E_LIMIT, "5000 bytes"},
         {MAKE_GROWING_TOKENS, 2, DW_E_LIMIT, "too many characters"},
+        {MAKE_SUPPRESS_NOT_ARRAY, 3, DW_E_FORMAT, "libllama does not take it: invalid gguf type for tokenizer.ggml.suppress_tokens"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         for (int byte_pairs = 0; byte_pairs < 2; byte_pairs++) {
