@@ -89,7 +89,7 @@ target_include_directories(driftwood::ggml INTERFACE "${dw_llama}/include/ggml-p
 set(DW_CPU_PREFIX "${dw_llama}")
 foreach(backend cpu ${backends})
   string(TOUPPER ${backend} upper)
-  if(NOT DW_${upper}_PREFIX)
+  if(NOT DW_${upper}_PREFIX OR backend STREQUAL "cuda")
     continue()
   endif()
   message(STATUS "ggml's ${backend} backend: ${DW_${upper}_PREFIX}")
@@ -106,8 +106,12 @@ if(DW_VULKAN_PREFIX)
   target_link_libraries(dw_ggml_vulkan INTERFACE Vulkan::Vulkan)
 endif()
 if(DW_CUDA_PREFIX)
-  find_package(CUDAToolkit REQUIRED)
-  target_link_libraries(dw_ggml_cuda INTERFACE CUDA::cudart CUDA::cublas CUDA::cuda_driver)
+  # A module that is looked for while the program runs, beside it and in the prefix. Its ggml is the program's: so all
+  # of ggml-base is linked, and seen from outside.
+  message(STATUS "ggml's cuda backend: ${DW_CUDA_PREFIX}")
+  target_compile_definitions(driftwood::ggml INTERFACE DW_GGML_CUDA=1)
+  target_link_options(driftwood::ggml INTERFACE -rdynamic "LINKER:-rpath,$ORIGIN" "LINKER:-rpath,${DW_CUDA_PREFIX}/lib"
+    "SHELL:-Wl,--whole-archive ${dw_llama}/lib/libggml-base.a -Wl,--no-whole-archive")
 endif()
 if(DW_METAL_PREFIX)
   target_link_libraries(dw_ggml_metal INTERFACE "-framework Foundation" "-framework Metal" "-framework MetalKit")

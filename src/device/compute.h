@@ -30,6 +30,7 @@ typedef struct dw_compute_node { uint32_t op, a, b, out; } dw_compute_node; /* i
 typedef struct dw_compute_request {
     void *window;           /* host address, aligned as the device wants it for a wrap */
     uint64_t window_bytes;
+    dw_region *region;      /* the window lies in its body: the wrap is kept there for the next request. NULL: it is not */
     const dw_compute_tensor *tensors; size_t n_tensors;
     const dw_compute_node *nodes; size_t n_nodes;
     bool copy;              /* take the explicit-copy path */

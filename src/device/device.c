@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/cuda.h"
 #include "device/device_internal.h"
 #include "device/guard.h"
 #include "ggml-backend.h"
@@ -14,14 +15,16 @@
 #include "os/os.h"
 
 struct dw_device {
+    atomic_uint holders; /* who opened it, and kept wraps */
     dw_device_info info;
+    dw_device_found found;
     ggml_backend_dev_t ggml;
     ggml_backend_t backend;
     ggml_threadpool_t pool; /* CPU only; NULL with one thread */
     unsigned threads;
     dw_os_mutex *computing; /* a graph runs */
     /* Read by any thread while the device works. */
-    _Atomic uint64_t wrapped, copied_in, copied_out, allocated_now, allocated_peak, graphs, nodes;
+    _Atomic uint64_t wrapped, copied_in, copied_out, allocated_now, allocated_peak, graphs, nodes, pinned_now;
 };
 
 struct dw_buffer {
@@ -43,9 +46,15 @@ static dw_status not_found(const char *name, dw_error *err) {
         if (written < 0 || (size_t)written >= sizeof names - length) break;
         length += (size_t)written;
     }
-    bool vulkan = strncmp(name, "vulkan", 6) == 0;
-    return dw_fail(err, DW_E_NOT_FOUND, "no device \"%.32s\" here; there is: %s%s", name, names,
-                   vulkan ? " (a software Vulkan shows with GGML_VK_VISIBLE_DEVICES=0)" : "");
+    char why[160] = "";
+    if (strncmp(name, "vulkan", 6) == 0) {
+        (void)snprintf(why, sizeof why, " (a software Vulkan shows with GGML_VK_VISIBLE_DEVICES=0)");
+    } else if (strncmp(name, "cuda", 4) == 0) {
+        char missing[128];
+        dw_cuda_why(missing, sizeof missing);
+        (void)snprintf(why, sizeof why, " (%s)", missing);
+    }
+    return dw_fail(err, DW_E_NOT_FOUND, "no device \"%.32s\" here; there is: %s%s", name, names, why);
 }
 
 /* "vulkan1" -> "vulkan", 1; "vulkan" and "vulkan0" -> "vulkan", 0. */
@@ -88,8 +97,10 @@ dw_status dw_device_open(const char *name, const dw_device_options *options, dw_
 
     dw_device *device = calloc(1, sizeof *device);
     if (device == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a device");
+    atomic_init(&device->holders, 1);
     dw_status status = dw_os_mutex_create(&device->computing, err);
     if (status != DW_OK) goto out;
+    device->found = found[index];
     device->info = found[index].info;
     device->ggml = found[index].ggml;
     unsigned threads = options != NULL && options->threads != 0 ? options->threads : dw_os_cpu_count();
@@ -107,8 +118,10 @@ out:
     return status;
 }
 
+void dw_device_hold(dw_device *device) { atomic_fetch_add(&device->holders, 1); }
+
 void dw_device_close(dw_device *device) {
-    if (device == NULL) return;
+    if (device == NULL || atomic_fetch_sub(&device->holders, 1) != 1) return;
     if (device->backend != NULL) dw_guard_close(device->backend);
     if (device->pool != NULL) ggml_threadpool_free(device->pool);
     if (device->computing != NULL) dw_os_mutex_destroy(device->computing);
@@ -139,6 +152,7 @@ dw_ledger dw_device_ledger(const dw_device *device) {
         .allocated_peak = atomic_load(&device->allocated_peak),
         .graphs = atomic_load(&device->graphs),
         .nodes = atomic_load(&device->nodes),
+        .pinned_now = atomic_load(&device->pinned_now),
     };
 }
 
@@ -163,15 +177,16 @@ dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool w
     if ((uintptr_t)address % info->wrap_align_bytes != 0 || (info->kind != DW_DEVICE_CPU && size % info->wrap_align_bytes != 0)) {
         return dw_fail(err, DW_E_INVALID, "device %s wraps multiples of %llu bytes", info->name, (unsigned long long)info->wrap_align_bytes);
     }
-    ggml_backend_buffer_t ggml = dw_guard_import(device->ggml, address, (size_t)size);
-    if (ggml == NULL) {
-        return dw_fail(err, DW_E_UNSUPPORTED, "device %s does not import %llu bytes at this address", info->name, (unsigned long long)size);
-    }
+    ggml_backend_buffer_t ggml = NULL;
+    dw_status status = dw_device_import(&device->found, address, size, writable, &ggml, err);
+    if (status != DW_OK) return dw_error_prefix(err, status, "device %s: ", info->name);
     /* Read-only pages are weights; backends place and prefetch those differently. */
     ggml_backend_buffer_set_usage(ggml, writable ? GGML_BACKEND_BUFFER_USAGE_ANY : GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
-    dw_status status = buffer_of(device, ggml, size, true, out, err);
-    if (status == DW_OK) atomic_fetch_add(&device->wrapped, size);
-    return status;
+    status = buffer_of(device, ggml, size, true, out, err);
+    if (status != DW_OK) return status;
+    atomic_fetch_add(&device->wrapped, size);
+    if (info->kind != DW_DEVICE_CPU) atomic_fetch_add(&device->pinned_now, size);
+    return DW_OK;
 }
 
 static dw_status allocate(dw_device *device, ggml_backend_buffer_type_t type, uint64_t size, dw_buffer **out, dw_error *err) {
@@ -202,7 +217,9 @@ dw_status dw_device_allocate_repacked(dw_device *device, struct ggml_backend_buf
 void dw_buffer_destroy(dw_buffer *buffer) {
     if (buffer == NULL) return;
     dw_guard_free(buffer->ggml);
-    if (!buffer->is_wrap) dw_device_count_release(buffer->device, buffer->size);
+    dw_device *device = buffer->device;
+    if (!buffer->is_wrap) dw_device_count_release(device, buffer->size);
+    else if (device->info.kind != DW_DEVICE_CPU) atomic_fetch_sub(&device->pinned_now, buffer->size);
     free(buffer);
 }
 

@@ -37,6 +37,7 @@ struct dw_region {
     lent_window *windows;
     size_t window_count, window_capacity;
     uint32_t last_window_id;
+    dw_region_pin *pins;
     dw_dirty_state dirty;
 };
 
