@@ -109,8 +109,9 @@ if(DW_CUDA_PREFIX)
   # A module that is looked for while the program runs, beside it and in the prefix. Its ggml is the program's: so all
   # of ggml-base is linked, and seen from outside.
   message(STATUS "ggml's cuda backend: ${DW_CUDA_PREFIX}")
+  set(CMAKE_BUILD_RPATH "$ORIGIN;${DW_CUDA_PREFIX}/lib")
   target_compile_definitions(driftwood::ggml INTERFACE DW_GGML_CUDA=1)
-  target_link_options(driftwood::ggml INTERFACE -rdynamic "LINKER:-rpath,$ORIGIN" "LINKER:-rpath,${DW_CUDA_PREFIX}/lib"
+  target_link_options(driftwood::ggml INTERFACE -rdynamic
     "SHELL:-Wl,--whole-archive ${dw_llama}/lib/libggml-base.a -Wl,--no-whole-archive")
 endif()
 if(DW_METAL_PREFIX)

@@ -92,7 +92,10 @@ static dw_status cuda_register(const cuda_pages *pages, size_t size, bool writab
     if (status != DW_OK) return status;
     dw_cu_result result = driver->host_register(pages->address, size, flags);
     status = dw_cuda_check(&pages->cuda, result, "cannot register host memory", err);
-    if (status == DW_E_DEVICE) status = DW_E_UNSUPPORTED;
+    if (status == DW_E_DEVICE) { /* not these pages; the device is well */
+        status = DW_E_UNSUPPORTED;
+        if (err != NULL) err->status = status;
+    }
     if (status == DW_OK) {
         /* One address for both, or the host's is not what a tensor may be given. */
         result = driver->host_address(&seen, pages->address, 0);

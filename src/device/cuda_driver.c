@@ -42,7 +42,7 @@ _Static_assert(sizeof(dw_cuda_driver) == CUDA_SYMBOLS * sizeof(void (*)(void)), 
 static dw_status cuda_fill_table(dw_cuda_driver *table, dw_error *err) {
     void *library = NULL;
     dw_status status = dw_os_library_open("libcuda.so.1", &library, err);
-    if (status != DW_OK) return dw_error_prefix(err, status, "no NVIDIA driver: ");
+    if (status != DW_OK) return dw_error_prefix(err, status, "no NVIDIA driver");
     for (size_t i = 0; i < CUDA_SYMBOLS; i++) {
         void *symbol = dw_os_library_symbol(library, cuda_symbols[i].name);
         if (symbol == NULL) {

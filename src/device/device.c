@@ -107,7 +107,7 @@ dw_status dw_device_open(const char *name, const dw_device_options *options, dw_
     device->threads = threads > GGML_MAX_N_THREADS ? GGML_MAX_N_THREADS : threads;
     status = dw_guard_open(device->ggml, &device->backend, err);
     if (status != DW_OK) {
-        status = dw_error_prefix(err, status, "device %s (%s) cannot be opened: ", device->info.name,
+        status = dw_error_prefix(err, status, "device %s (%s) cannot be opened", device->info.name,
                                  device->info.description);
         goto out;
     }
@@ -179,7 +179,7 @@ dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool w
     }
     ggml_backend_buffer_t ggml = NULL;
     dw_status status = dw_device_import(&device->found, address, size, writable, &ggml, err);
-    if (status != DW_OK) return dw_error_prefix(err, status, "device %s: ", info->name);
+    if (status != DW_OK) return dw_error_prefix(err, status, "device %s", info->name);
     /* Read-only pages are weights; backends place and prefetch those differently. */
     ggml_backend_buffer_set_usage(ggml, writable ? GGML_BACKEND_BUFFER_USAGE_ANY : GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
     status = buffer_of(device, ggml, size, true, out, err);
@@ -194,7 +194,7 @@ static dw_status allocate(dw_device *device, ggml_backend_buffer_type_t type, ui
     if (size == 0 || size > SIZE_MAX) return dw_fail(err, DW_E_INVALID, "nothing to allocate");
     ggml_backend_buffer_t ggml = NULL;
     dw_status status = dw_guard_allocate(type, (size_t)size, &ggml, err);
-    if (status != DW_OK) return dw_error_prefix(err, status, "device %s: ", device->info.name);
+    if (status != DW_OK) return dw_error_prefix(err, status, "device %s", device->info.name);
     status = buffer_of(device, ggml, size, false, out, err);
     if (status == DW_OK) dw_device_count_allocation(device, size);
     return status;
@@ -323,7 +323,7 @@ dw_status dw_device_compute_until(dw_device *device, struct ggml_cgraph *graph, 
     if (looks) ggml_backend_cpu_set_abort_callback(device->backend, NULL, NULL);
     dw_os_mutex_unlock(device->computing);
     if (status == DW_E_CANCELLED) return status;
-    if (status != DW_OK) return dw_error_prefix(err, status, "device %s: ", device->info.name);
+    if (status != DW_OK) return dw_error_prefix(err, status, "device %s", device->info.name);
     atomic_fetch_add(&device->graphs, 1);
     atomic_fetch_add(&device->nodes, (uint64_t)ggml_graph_n_nodes(graph));
     return DW_OK;
