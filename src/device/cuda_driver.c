@@ -34,7 +34,7 @@ static const struct cuda_symbol { const char *name; size_t place; } cuda_symbols
     {"cuMemcpyDtoD_v2", offsetof(dw_cuda_driver, copy_across)},
     {"cuMemcpy2DUnaligned_v2", offsetof(dw_cuda_driver, copy_2d)},
     {"cuMemsetD8_v2", offsetof(dw_cuda_driver, fill)},
-    {"cuCtxSynchronize", offsetof(dw_cuda_driver, wait)},
+    {"cuStreamSynchronize", offsetof(dw_cuda_driver, stream_wait)},
 };
 enum { CUDA_SYMBOLS = sizeof cuda_symbols / sizeof cuda_symbols[0] };
 _Static_assert(sizeof(dw_cuda_driver) == CUDA_SYMBOLS * sizeof(void (*)(void)), "each call has a name");

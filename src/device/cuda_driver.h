@@ -82,7 +82,7 @@ typedef struct dw_cuda_driver {
     dw_cu_result (*copy_across)(dw_cu_address to, dw_cu_address from, size_t size);
     dw_cu_result (*copy_2d)(const dw_cu_copy_2d *copy);
     dw_cu_result (*fill)(dw_cu_address to, unsigned char value, size_t size);
-    dw_cu_result (*wait)(void); /* for all that the context was given */
+    dw_cu_result (*stream_wait)(void *stream); /* NULL: the one that the calls above are made in */
 } dw_cuda_driver;
 
 /* The driver, loaded and started once. DW_E_NOT_FOUND: it is not here, and err says what is missing. */

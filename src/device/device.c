@@ -31,7 +31,7 @@ struct dw_buffer {
     dw_device *device;
     ggml_backend_buffer_t ggml;
     uint64_t size;
-    bool is_wrap;
+    enum { BUFFER_OWN, BUFFER_WRAP, BUFFER_OVER } kind; /* whose memory it is: its own, the host's, counted elsewhere */
 };
 
 /* --- opening ------------------------------------------------------------------------------------------------- */
@@ -141,6 +141,8 @@ void dw_device_count_allocation(dw_device *device, uint64_t bytes) {
 
 void dw_device_count_release(dw_device *device, uint64_t bytes) { atomic_fetch_sub(&device->allocated_now, bytes); }
 
+void dw_device_count_copied_in(dw_device *device, uint64_t bytes) { atomic_fetch_add(&device->copied_in, bytes); }
+
 void dw_device_count_copied_out(dw_device *device, uint64_t bytes) { atomic_fetch_add(&device->copied_out, bytes); }
 
 dw_ledger dw_device_ledger(const dw_device *device) {
@@ -158,13 +160,13 @@ dw_ledger dw_device_ledger(const dw_device *device) {
 
 /* --- buffers ------------------------------------------------------------------------------------------------- */
 
-static dw_status buffer_of(dw_device *device, ggml_backend_buffer_t ggml, uint64_t size, bool is_wrap, dw_buffer **out, dw_error *err) {
+static dw_status buffer_of(dw_device *device, ggml_backend_buffer_t ggml, uint64_t size, int kind, dw_buffer **out, dw_error *err) {
     dw_buffer *buffer = malloc(sizeof *buffer);
     if (buffer == NULL) {
         dw_guard_free(ggml);
         return dw_fail(err, DW_E_NO_MEMORY, "no memory for a buffer");
     }
-    *buffer = (dw_buffer){.device = device, .ggml = ggml, .size = size, .is_wrap = is_wrap};
+    *buffer = (dw_buffer){.device = device, .ggml = ggml, .size = size, .kind = kind};
     *out = buffer;
     return DW_OK;
 }
@@ -182,7 +184,7 @@ dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool w
     if (status != DW_OK) return dw_error_prefix(err, status, "device %s", info->name);
     /* Read-only pages are weights; backends place and prefetch those differently. */
     ggml_backend_buffer_set_usage(ggml, writable ? GGML_BACKEND_BUFFER_USAGE_ANY : GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
-    status = buffer_of(device, ggml, size, true, out, err);
+    status = buffer_of(device, ggml, size, BUFFER_WRAP, out, err);
     if (status != DW_OK) return status;
     atomic_fetch_add(&device->wrapped, size);
     if (info->kind != DW_DEVICE_CPU) atomic_fetch_add(&device->pinned_now, size);
@@ -195,7 +197,7 @@ static dw_status allocate(dw_device *device, ggml_backend_buffer_type_t type, ui
     ggml_backend_buffer_t ggml = NULL;
     dw_status status = dw_guard_allocate(type, (size_t)size, &ggml, err);
     if (status != DW_OK) return dw_error_prefix(err, status, "device %s", device->info.name);
-    status = buffer_of(device, ggml, size, false, out, err);
+    status = buffer_of(device, ggml, size, BUFFER_OWN, out, err);
     if (status == DW_OK) dw_device_count_allocation(device, size);
     return status;
 }
@@ -214,12 +216,23 @@ dw_status dw_device_allocate_repacked(dw_device *device, struct ggml_backend_buf
     return status;
 }
 
+dw_status dw_device_buffer_over(dw_device *device, void *base, uint64_t size, const dw_guard_memory *memory,
+                                void *context, dw_buffer **out, dw_error *err) {
+    ggml_backend_buffer_t ggml = NULL;
+    *out = NULL;
+    dw_status status = dw_guard_over(dw_guard_buffer_type(device->ggml), base, (size_t)size, memory, context, &ggml,
+                                     err);
+    return status == DW_OK ? buffer_of(device, ggml, size, BUFFER_OVER, out, err) : status;
+}
+
+int dw_device_cuda_ordinal(const dw_device *device) { return device->found.cuda_ordinal; }
+
 void dw_buffer_destroy(dw_buffer *buffer) {
     if (buffer == NULL) return;
     dw_guard_free(buffer->ggml);
     dw_device *device = buffer->device;
-    if (!buffer->is_wrap) dw_device_count_release(device, buffer->size);
-    else if (device->info.kind != DW_DEVICE_CPU) atomic_fetch_sub(&device->pinned_now, buffer->size);
+    if (buffer->kind == BUFFER_OWN) dw_device_count_release(device, buffer->size);
+    if (buffer->kind == BUFFER_WRAP && device->info.kind != DW_DEVICE_CPU) atomic_fetch_sub(&device->pinned_now, buffer->size);
     free(buffer);
 }
 

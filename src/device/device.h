@@ -80,7 +80,9 @@ dw_ledger dw_device_ledger(const dw_device *device);
 /* For memory of the device that somebody else allocates (a graph allocator), so that the ledger knows of it. */
 void dw_device_count_allocation(dw_device *device, uint64_t bytes);
 void dw_device_count_release(dw_device *device, uint64_t bytes);
-void dw_device_count_copied_out(dw_device *device, uint64_t bytes); /* the same for results that somebody else copied */
+/* The same for what somebody else copied. */
+void dw_device_count_copied_in(dw_device *device, uint64_t bytes);
+void dw_device_count_copied_out(dw_device *device, uint64_t bytes);
 
 /* Wraps [address, +size), aligned as info says. `writable` false: a read-only mapping (weights). The wrap does not own the memory. */
 dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool writable, dw_buffer **out, dw_error *err) DW_MUST_USE;

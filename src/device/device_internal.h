@@ -3,6 +3,7 @@
 #define DW_DEVICE_DEVICE_INTERNAL_H
 
 #include "device/device.h"
+#include "device/guard.h"
 #include "ggml-backend.h"
 
 /* One device as this build knows it before it is opened. */
@@ -21,6 +22,12 @@ size_t dw_device_find(const char *backend, dw_device_found *out, size_t capacity
 
 /* One more who closes it: a kept wrap, which may outlive who opened the device. */
 void dw_device_hold(dw_device *device);
+
+/* CUDA's number of the device; -1: it is none of CUDA's. */
+int dw_device_cuda_ordinal(const dw_device *device);
+/* A buffer over memory that somebody else counts; releases it, also when it fails (guard.h). */
+dw_status dw_device_buffer_over(dw_device *device, void *base, uint64_t size, const dw_guard_memory *memory,
+                                void *context, dw_buffer **out, dw_error *err) DW_MUST_USE;
 
 /* A wrap by whatever way the device has. NULL and a status when it has none, or refuses. */
 dw_status dw_device_import(const dw_device_found *found, void *address, uint64_t size, bool writable,

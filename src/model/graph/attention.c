@@ -15,6 +15,8 @@ static void write_rows(dw_graph *g, dw_graph_store *store, const char *name, uin
     const dw_hyperparameters *hp = g->model.hp;
     int64_t row = (int64_t)hp->n_heads_kv * hp->head_dim;
     store->rows = ggml_new_tensor_2d(g->context, (enum ggml_type)dw_kv_type_ggml(g->model.kv_type), row, (int64_t)g->kv_rows);
+    store->rows->nb[1] = (size_t)g->model.kv_row_step;
+    store->rows->nb[2] = store->rows->nb[3] = store->rows->nb[1] * g->kv_rows;
     ggml_format_name(store->rows, "kv.%s.%u", name, layer);
     tensor *columns = ggml_view_2d(g->context, x, row, n, x->nb[2], first * x->nb[2]);
     tensor *index = g->inputs.row_index;

@@ -207,7 +207,7 @@ static uint64_t store_rows(const dw_graph *graph, dw_graph_binding binding) {
         }
         return most;
     }
-    uint64_t last_area = (2 * (uint64_t)graph->model.hp->n_layers - 1) * graph->model.kv_area_bytes;
+    uint64_t last_area = (2 * (uint64_t)graph->model.hp->n_layers - 1) * graph->model.kv_run_bytes;
     return (dw_buffer_size(binding.buffer) - last_area) / dw_graph_row_bytes(graph);
 }
 
@@ -246,7 +246,8 @@ static dw_status bind_graph(dw_graph *graph, const dw_graph_batch *batch, dw_err
         }
     }
     for (uint32_t area = 0; area < 2 * graph->shape.n_layers; area++) {
-        uint64_t offset = area * graph->model.kv_area_bytes;
+        uint32_t run = area / graph->model.kv_areas_per_run, in_run = area % graph->model.kv_areas_per_run;
+        uint64_t offset = run * graph->model.kv_run_bytes + in_run * dw_graph_row_bytes(graph);
         for (uint32_t s = 0; s < graph->n_stores; s++) {
             dw_status status = bind_store(graph, dw_graph_store_of(graph, area / 2, area % 2, s),
                                           batch->parts[s].binding, offset, err);

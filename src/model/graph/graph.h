@@ -38,7 +38,10 @@ typedef struct dw_graph_model {
     const dw_bits *bits;
     dw_device *device;
     dw_kv_type kv_type;
-    uint64_t kv_area_bytes;
+    /* Where KV rows lie in a slot: row r of area a (layer 0 K, layer 0 V, layer 1 K, ...) begins at
+     * a / kv_areas_per_run * kv_run_bytes + r * kv_row_step + a % kv_areas_per_run * (bytes of a row) */
+    uint64_t kv_run_bytes, kv_row_step;
+    uint32_t kv_areas_per_run;  /* 1 where tensors' addresses are the host's */
 } dw_graph_model;
 
 /* Where a slot's rows are: its buffer on the device and the slot's first byte there. */
