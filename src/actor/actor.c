@@ -235,7 +235,7 @@ dw_status dw_actor_use_now(dw_actor *actor, dw_actor_use *out, dw_error *err) {
     return DW_OK;
 }
 
-static dw_status hash_rows(dw_hasher *hasher, dw_session *session, uint32_t n_layers) {
+static dw_status hash_rows(dw_hasher *hasher, const dw_session *session, uint32_t n_layers) {
     dw_status status = DW_OK;
     for (uint32_t layer = 0; layer < n_layers && status == DW_OK; layer++) {
         for (int which = 0; which < 2 && status == DW_OK; which++) {

@@ -20,6 +20,8 @@ static const struct cuda_symbol { const char *name; size_t place; } cuda_symbols
     {"cuCtxPopCurrent_v2", offsetof(dw_cuda_driver, pop)},
     {"cuMemHostRegister_v2", offsetof(dw_cuda_driver, host_register)},
     {"cuMemHostUnregister", offsetof(dw_cuda_driver, host_unregister)},
+    {"cuMemAllocHost_v2", offsetof(dw_cuda_driver, host_make)},
+    {"cuMemFreeHost", offsetof(dw_cuda_driver, host_free)},
     {"cuMemHostGetDevicePointer_v2", offsetof(dw_cuda_driver, host_address)},
     {"cuMemGetAllocationGranularity", offsetof(dw_cuda_driver, granularity)},
     {"cuMemAddressReserve", offsetof(dw_cuda_driver, reserve)},
@@ -32,7 +34,7 @@ static const struct cuda_symbol { const char *name; size_t place; } cuda_symbols
     {"cuMemcpyHtoD_v2", offsetof(dw_cuda_driver, copy_in)},
     {"cuMemcpyDtoH_v2", offsetof(dw_cuda_driver, copy_out)},
     {"cuMemcpyDtoD_v2", offsetof(dw_cuda_driver, copy_across)},
-    {"cuMemcpy2DUnaligned_v2", offsetof(dw_cuda_driver, copy_2d)},
+    {"cuMemcpy2D_v2", offsetof(dw_cuda_driver, copy_2d)},
     {"cuMemsetD8_v2", offsetof(dw_cuda_driver, fill)},
     {"cuStreamSynchronize", offsetof(dw_cuda_driver, stream_wait)},
 };

@@ -66,6 +66,8 @@ typedef struct dw_cuda_driver {
     /* host memory */
     dw_cu_result (*host_register)(void *address, size_t size, unsigned flags);
     dw_cu_result (*host_unregister)(void *address);
+    dw_cu_result (*host_make)(void **out, size_t size); /* pinned memory of the driver's */
+    dw_cu_result (*host_free)(void *address);
     dw_cu_result (*host_address)(dw_cu_address *out, void *address, unsigned flags);
     /* addresses and memory of the device */
     dw_cu_result (*granularity)(size_t *out, const dw_cu_allocation *what, int option);

@@ -3,6 +3,7 @@
 #include "device/vram.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "device/cuda.h"
 #include "device/device_internal.h"
@@ -21,7 +22,12 @@ struct dw_vram {
     dw_os_mutex *lock;           /* over that place, and the free chunks */
     dw_vram_chunk *free;
     unsigned n_free;
+    dw_os_mutex *bounce_lock;
+    uint8_t *bounce;             /* pinned, BOUNCE_BYTES; NULL: to be made */
 };
+
+/* Scattered rows go through pinned memory: 44 GB/s, where pageable memory takes them at one (measured, H100). */
+enum { BOUNCE_BYTES = 4 << 20 };
 
 /* More go back to the driver, for others: to make one anew takes as long as to clear it. */
 enum { VRAM_FREE_MAX = 16 };
@@ -56,6 +62,7 @@ static dw_status vram_reserve(dw_vram *vram, int ordinal, dw_error *err) {
                 total <= SIZE_MAX / 2;
     if (!fits) return dw_fail(err, DW_E_INVALID, "no such space of a device's addresses");
     dw_status status = dw_os_mutex_create(&vram->lock, err);
+    if (status == DW_OK) status = dw_os_mutex_create(&vram->bounce_lock, err);
     if (status == DW_OK) status = dw_cuda_open(ordinal, &vram->cuda, err);
     if (status == DW_OK) status = dw_cuda_enter(&vram->cuda, err);
     if (status != DW_OK) return status;
@@ -100,12 +107,14 @@ void dw_vram_destroy(dw_vram *vram) {
             vram->free = chunk->next;
             vram_chunk_end(vram, chunk);
         }
+        if (vram->bounce != NULL) (void)vram->cuda.driver->host_free(vram->bounce);
         size_t total = (size_t)(vram->bytes + vram->chunk_bytes);
         if (vram->base != 0) (void)vram->cuda.driver->unreserve(vram->base, total);
         dw_cuda_leave(&vram->cuda);
     }
     dw_cuda_close(&vram->cuda);
     if (vram->lock != NULL) dw_os_mutex_destroy(vram->lock);
+    if (vram->bounce_lock != NULL) dw_os_mutex_destroy(vram->bounce_lock);
     free(vram);
 }
 
@@ -250,11 +259,42 @@ static dw_cu_result vram_copy_rows(dw_vram *vram, const dw_vram_rows *rows, cons
     return vram->cuda.driver->copy_2d(&copy);
 }
 
+/* The same through the pinned memory, piece by piece. */
+static dw_cu_result vram_bounce_rows(dw_vram *vram, const dw_vram_rows *rows, const uint8_t *from, uint8_t *to) {
+    uint64_t most = BOUNCE_BYTES / rows->row_bytes;
+    dw_cu_result result = DW_CU_OK;
+    dw_os_mutex_lock(vram->bounce_lock);
+    if (vram->bounce == NULL) {
+        void *made = NULL;
+        if (vram->cuda.driver->host_make(&made, BOUNCE_BYTES) == DW_CU_OK) vram->bounce = made;
+    }
+    if (vram->bounce == NULL) { /* no memory for it: as it is */
+        result = vram_copy_rows(vram, rows, from, to);
+        if (result == DW_CU_OK) result = vram->cuda.driver->stream_wait(NULL);
+    } else {
+        for (uint64_t done = 0, n; result == DW_CU_OK && done < rows->n; done += n) {
+            n = dw_min_u64(rows->n - done, most);
+            dw_vram_rows piece = *rows;
+            piece.offset += done * rows->step;
+            piece.n = n;
+            size_t size = (size_t)(n * rows->row_bytes), at = (size_t)(done * rows->row_bytes);
+            if (from != NULL) memcpy(vram->bounce, from + at, size);
+            result = vram_copy_rows(vram, &piece, from != NULL ? vram->bounce : NULL, from != NULL ? NULL : vram->bounce);
+            if (result == DW_CU_OK) result = vram->cuda.driver->stream_wait(NULL);
+            if (result == DW_CU_OK && from == NULL) memcpy(to + at, vram->bounce, size);
+        }
+    }
+    dw_os_mutex_unlock(vram->bounce_lock);
+    return result;
+}
+
 static dw_status vram_move_rows(dw_vram *vram, const dw_vram_rows *rows, const void *from, void *to, dw_error *err) {
     if (rows->n == 0) return DW_OK;
     dw_status status = dw_cuda_enter(&vram->cuda, err);
     if (status != DW_OK) return status;
-    status = vram_wait(vram, vram_copy_rows(vram, rows, from, to), err);
+    bool scattered = rows->n > 1 && rows->step != rows->row_bytes && rows->row_bytes <= BOUNCE_BYTES;
+    dw_cu_result result = scattered ? vram_bounce_rows(vram, rows, from, to) : vram_copy_rows(vram, rows, from, to);
+    status = vram_wait(vram, result, err);
     dw_cuda_leave(&vram->cuda);
     uint64_t bytes = rows->n * rows->row_bytes;
     if (status == DW_OK && vram->device != NULL) {

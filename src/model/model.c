@@ -128,11 +128,13 @@ static dw_status take_kept_pool(dw_model *model, dw_session_pool *pool, dw_error
 static dw_status open_decoder(dw_model *model, dw_error *err) {
     dw_graph_model parts = {.family = model->family, .hp = &model->hp, .weights = &model->weights, .bits = &model->bits, .device = model->device,
                             .kv_type = model->info.kv_type};
-    _Static_assert((int)DW_KV_SEEN_BEHIND == (int)DW_KV_STEP_ROWS, "attention looks no further than rows are readable");
+    _Static_assert((int)DW_KV_SEEN_BEHIND == (int)DW_KV_STEP_ROWS + (int)DW_KV_RUN_DIFFERENCE_ROWS,
+                   "attention looks no further than rows are readable");
     dw_kv_order order = dw_kv_order_of(model->pool->arena);
     parts.kv_run_bytes = order.run_bytes;
     parts.kv_row_step = order.row_step;
     parts.kv_areas_per_run = order.areas_per_run;
+    parts.kv_in_one_buffer = order.in_one_buffer;
     dw_kv_slot slot = 0;
     dw_graph_binding binding = {0};
     dw_status status = dw_decoder_create(&parts, &model->decoder, err);

@@ -27,11 +27,11 @@ static void write_rows(dw_graph *g, dw_graph_store *store, const char *name, uin
 
 static void write_kv(dw_graph *g, uint32_t layer, int which, tensor *x) {
     const char *name = which == 0 ? "k" : "v";
-    if (dw_graph_on_host(g)) {
+    if (dw_graph_one_store(g)) {
         write_rows(g, dw_graph_store_of(g, layer, which, 0), name, layer, x, 0, g->shape.n_tokens);
         return;
     }
-    for (uint32_t r = 0; r < g->shape.n_runs; r++) { /* off the host each run is one part with a store of its own */
+    for (uint32_t r = 0; r < g->shape.n_runs; r++) { /* else each run is one part with a store of its own */
         write_rows(g, dw_graph_store_of(g, layer, which, g->places[r].first_part), name, layer, x, g->places[r].first_column,
                    g->shape.runs[r].n_columns);
     }
@@ -49,7 +49,7 @@ static tensor *read_kv(dw_graph *g, uint32_t layer, int which, uint32_t r) {
     const dw_hyperparameters *hp = g->model.hp;
     const dw_graph_run_shape *run = &g->shape.runs[r];
     const dw_graph_run_place *place = &g->places[r];
-    tensor *rows = dw_graph_store_of(g, layer, which, dw_graph_on_host(g) ? 0 : place->first_part)->rows;
+    tensor *rows = dw_graph_store_of(g, layer, which, dw_graph_one_store(g) ? 0 : place->first_part)->rows;
     size_t head_bytes = (size_t)dw_kv_row_bytes(g->model.kv_type, 1, hp->head_dim);
     tensor *seen = ggml_view_4d(g->context, rows, hp->head_dim, run->n_kv, hp->n_heads_kv, run->n_parts, rows->nb[1], head_bytes,
                                 (size_t)place->step_rows * rows->nb[1], (size_t)place->first_row * rows->nb[1]);

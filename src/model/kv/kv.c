@@ -159,7 +159,8 @@ uint64_t dw_kv_stride_bytes(const dw_kv_arena *arena) { return arena->rows->stri
 
 dw_kv_order dw_kv_order_of(const dw_kv_arena *arena) {
     const dw_rows *rows = arena->rows;
-    return (dw_kv_order){.run_bytes = rows->run_bytes, .row_step = rows->row_step, .areas_per_run = rows->areas_per_run};
+    return (dw_kv_order){.run_bytes = rows->run_bytes, .row_step = rows->row_step, .areas_per_run = rows->areas_per_run,
+                         .in_one_buffer = rows->in_one_buffer};
 }
 
 /* --- objects and extents ------------------------------------------------------------------------------------- */

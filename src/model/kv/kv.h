@@ -48,8 +48,8 @@ typedef struct dw_kv_arena dw_kv_arena;
 typedef struct dw_rows dw_rows; /* rows.h */
 typedef uint32_t dw_kv_slot;
 
-/* Attention sees rows in whole multiples of this: so far behind its rows a slot is readable. */
-enum { DW_KV_SEEN_BEHIND = 256 };
+/* Attention looks so far behind a slot's rows (graph.h: a step, and what sessions in one operation may differ by). */
+enum { DW_KV_SEEN_BEHIND = 1280 };
 
 typedef struct dw_kv_geometry {
     uint32_t n_layers, n_slots, context_tokens;
@@ -65,7 +65,11 @@ void dw_kv_arena_destroy(dw_kv_arena *arena); /* closes all slots */
 uint64_t dw_kv_stride_bytes(const dw_kv_arena *arena); /* from slot to slot */
 /* Where rows lie in a slot (rows.h), for a graph: row r of area a begins at
  * a / areas_per_run * run_bytes + r * row_step + a % areas_per_run * row_bytes. */
-typedef struct dw_kv_order { uint64_t run_bytes, row_step; uint32_t areas_per_run; } dw_kv_order;
+typedef struct dw_kv_order {
+    uint64_t run_bytes, row_step;
+    uint32_t areas_per_run;
+    bool in_one_buffer; /* that holds all slots; else each has its own */
+} dw_kv_order;
 dw_kv_order dw_kv_order_of(const dw_kv_arena *arena);
 
 /* DW_E_LIMIT when all slots are taken. */
@@ -90,8 +94,7 @@ void dw_kv_rewind(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows);
 uint32_t dw_kv_rows(const dw_kv_arena *arena, dw_kv_slot slot);
 
 /* Makes the rows behind the committed ones writable, up to n_rows, which count as held from now on. Gives the buffer
- * that holds the slot on the device and the slot's offset in it: the whole arena's on the CPU, the slot's own
- * elsewhere. To be called before each evaluation. */
+ * that holds the slot on the device and the slot's offset in it (dw_kv_order). To be called before each evaluation. */
 dw_status dw_kv_writable(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows, dw_buffer **out, uint64_t *offset,
                          dw_error *err) DW_MUST_USE;
 

@@ -72,6 +72,7 @@ typedef struct dw_rows_ops {
 /* What every implementation begins with; constant once it is made. */
 struct dw_rows {
     const dw_rows_ops *ops;
+    bool in_one_buffer;        /* `bind` gives one that holds all slots */
     bool opening_takes_memory; /* what is opened from a file is a copy of it */
     dw_kv_geometry geometry;
     uint32_t n_areas, n_runs, areas_per_run;
@@ -98,7 +99,7 @@ uint64_t dw_rows_offset(const dw_rows *rows, uint32_t area, uint32_t row);
 dw_status dw_rows_host_create(const dw_kv_geometry *geometry, dw_device *device, dw_rows **out,
                               dw_error *err) DW_MUST_USE;
 
-/* The memory of a graphics card (CUDA's): granules are chunks of at least 2 MiB, a run holds up to 8 layers. The driver's
+/* The memory of a graphics card (CUDA's): granules are chunks of at least 2 MiB, a run holds row steps of up to 32 KiB. The driver's
  * maps do what the system's do on the host; rows leave and enter by copies. DW_E_UNSUPPORTED: none of CUDA's devices. */
 dw_status dw_rows_cuda_create(const dw_kv_geometry *geometry, dw_device *device, dw_rows **out,
                               dw_error *err) DW_MUST_USE;

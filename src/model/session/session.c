@@ -252,7 +252,8 @@ uint32_t dw_session_prefilled(const dw_session *session) {
 }
 
 /* Where the host has no address of the rows: a copy, in memory that the session keeps for the next one. */
-static dw_status session_copy_area(dw_session *session, uint32_t area, uint32_t n_rows, const void **out) {
+static dw_status session_copy_area(const dw_session *of, uint32_t area, uint32_t n_rows, const void **out) {
+    dw_session *session = (dw_session *)(uintptr_t)of; /* who looks at rows changes nothing of what they are */
     size_t bytes = (size_t)n_rows * session->pool->options.kv.row_bytes;
     if (bytes > session->copied_bytes) {
         uint8_t *copied = realloc(session->copied, bytes);
@@ -264,7 +265,7 @@ static dw_status session_copy_area(dw_session *session, uint32_t area, uint32_t 
     return dw_kv_read(session->pool->arena, session->slot, area, 0, n_rows, session->copied, NULL);
 }
 
-dw_status dw_session_kv_view(dw_session *session, uint32_t layer, int which, const void **out, uint64_t *bytes) {
+dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int which, const void **out, uint64_t *bytes) {
     if (layer >= session->pool->options.kv.n_layers || which < 0 || which > 1) return DW_E_RANGE;
     uint32_t n_rows = dw_session_rows(session);
     *out = dw_kv_area(session->pool->arena, session->slot, layer, which);

@@ -21,7 +21,7 @@ static struct card {
     fake_map maps[MAPS_MAX];
     uint64_t n_maps;
     fake_range registered[RANGES_MAX];
-    uint64_t n_registered, registrations, reservations, contexts, pushed, steps_left;
+    uint64_t n_registered, registrations, reservations, contexts, pushed, pinned, steps_left;
     bool failed;
 } card;
 
@@ -88,6 +88,18 @@ static dw_cu_result fake_unregister(void *address) {
     while (i < card.n_registered && card.registered[i].at != address) i++;
     assert(i < card.n_registered);
     card.registered[i] = card.registered[--card.n_registered];
+    return DW_CU_OK;
+}
+
+static dw_cu_result fake_host_make(void **out, size_t size) {
+    *out = malloc(size);
+    card.pinned++;
+    return *out != NULL ? DW_CU_OK : DW_CU_OUT_OF_MEMORY;
+}
+
+static dw_cu_result fake_host_free(void *address) {
+    free(address);
+    card.pinned--;
     return DW_CU_OK;
 }
 
@@ -230,7 +242,8 @@ static dw_cu_result fake_wait(void *stream) { return (void)stream, DW_CU_OK; }
 static const dw_cuda_driver fake_driver = {
     .init = fake_init, .error_text = fake_text, .device_get = fake_device, .primary_retain = fake_retain,
     .primary_release = fake_release_context, .push = fake_push, .pop = fake_pop, .host_register = fake_register,
-    .host_unregister = fake_unregister, .host_address = fake_host_address, .granularity = fake_granularity,
+    .host_unregister = fake_unregister, .host_make = fake_host_make,
+    .host_free = fake_host_free, .host_address = fake_host_address, .granularity = fake_granularity,
     .reserve = fake_reserve, .unreserve = fake_unreserve, .create = fake_create, .release = fake_release,
     .map = fake_map_chunk, .unmap = fake_unmap_chunk, .set_access = fake_access, .copy_in = fake_copy_in,
     .copy_out = fake_copy_out, .copy_across = fake_copy_across, .copy_2d = fake_copy_2d, .fill = fake_fill,
@@ -245,7 +258,8 @@ void fake_card_insert(uint64_t granularity) {
 uint64_t fake_card_chunks(void) { return card.n_chunks; }
 uint64_t fake_card_maps(void) { return card.n_maps; }
 uint64_t fake_card_left(void) {
-    return card.n_chunks + card.n_maps + card.n_registered + card.reservations + card.contexts + card.pushed;
+    return card.n_chunks + card.n_maps + card.n_registered + card.reservations + card.contexts + card.pushed +
+           card.pinned;
 }
 
 void fake_card_fail(uint64_t k) {

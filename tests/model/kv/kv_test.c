@@ -34,9 +34,8 @@ static rows_setting settings[] = {
     {"granules of 2 MiB, a layer in each run", 2 * MIB, 2, 12288, 600, false},
     {"granules of 2 MiB, all areas in one run", 2 * MIB, AREAS, 12288, 600, false},
     {"a granule that holds all rows", 2 * MIB, 1, 256, 1000, false},
-    {"a card, chunks of 8 KiB, an area in each run", 8192, 1, 384, 150, true},
-    {"a card, chunks of 32 KiB, all areas in one run", 32768, AREAS, 384, 300, true},
-    {"a card, chunks of 512 KiB, a layer in each run", 524288, 2, 12288, 100, true},
+    {"a card, chunks of 32 KiB, an area in each run", 32768, 1, 384, 150, true},
+    {"a card, chunks of 64 KiB, all areas in one run", 65536, AREAS, 384, 200, true},
 };
 
 static dw_device *device;
@@ -657,7 +656,7 @@ static void nobody_reads_what_another_wrote(void **state) {
     dw_rows *rows = NULL;
     dw_kv_arena *arena = NULL;
     fake_card_insert(4096);
-    assert_int_equal(dw_rows_cuda_create_bare(&geometry, 0, 4096, 2, &rows, NULL), DW_OK);
+    assert_int_equal(dw_rows_cuda_create_bare(&geometry, 0, 32768, 2, &rows, NULL), DW_OK);
     assert_int_equal(dw_kv_arena_create_over(rows, &arena, NULL), DW_OK);
     for (int cycle = 0; cycle < CYCLES; cycle++) {
         dw_kv_slot slot = 0;
