@@ -103,9 +103,10 @@ typedef struct dw_freeze_options {
     bool without_program; /* the file then needs the program beside it, where it was never run */
 } dw_freeze_options;
 
-/* Options and report may be NULL. A program whose source is not in the cache folder any more is left out of the file, as the report says. */
-dw_status dw_actor_freeze(dw_actor *actor, const char *path, const dw_freeze_options *options, dw_checkpoint_report *report,
-                          dw_error *err) DW_MUST_USE;
+/* Options and report may be NULL. A program whose source is not in the cache folder any more is left out of the file,
+ * as the report says. */
+dw_status dw_actor_freeze(dw_actor *actor, const char *path, const dw_freeze_options *options,
+                          dw_checkpoint_report *report, dw_error *err) DW_MUST_USE;
 
 typedef struct dw_thaw_options {
     const dw_observer *observer;

@@ -109,7 +109,8 @@ static void read_program(dw_actor *actor, uint8_t **out, size_t *size) {
     dw_log(DW_LOG_WARN, "program_not_in_checkpoint", "actor=%s reason=\"%s\"", actor->name, why.text);
 }
 
-dw_status dw_actor_freeze(dw_actor *actor, const char *path, const dw_freeze_options *options, dw_checkpoint_report *report, dw_error *err) {
+dw_status dw_actor_freeze(dw_actor *actor, const char *path, const dw_freeze_options *options,
+                          dw_checkpoint_report *report, dw_error *err) {
     uint8_t *mailbox_section = NULL, *section = NULL, *program = NULL;
     size_t mailbox_bytes = 0, section_bytes = 0, program_bytes = 0;
     dw_checkpoint_session sessions[DW_SESSIONS_PER_ACTOR_MAX];
@@ -166,7 +167,7 @@ out:
 
 /* --- thaw ---------------------------------------------------------------------------------------------------- */
 
-static dw_status check_program(const dw_checkpoint_state *state, const dw_program *program, dw_error *err) {
+static dw_status check_thawed_program(const dw_checkpoint_state *state, const dw_program *program, dw_error *err) {
     const dw_program_info *info = dw_program_info_view(program);
     if (!dw_hash_equal(&info->hash, &state->program)) {
         char wanted[DW_HASH_HEX_BYTES], given[DW_HASH_HEX_BYTES];
@@ -325,7 +326,7 @@ static dw_status thaw_checked(dw_runtime *runtime, dw_checkpoint *checkpoint, co
     dw_actor_section section = {0};
     dw_actor *actor = NULL;
     uint64_t start = dw_os_monotonic_ns();
-    dw_status status = check_program(state, program, err);
+    dw_status status = check_thawed_program(state, program, err);
     if (status == DW_OK) status = dw_state_decode_actor(state->actor, state->actor_bytes, &section, err);
     const dw_actor_birth birth = {.name = options->name ? options->name : state->actor_name,
                                   .arguments = (const char *const *)section.arguments, .observer = options->observer,
@@ -348,8 +349,8 @@ static dw_status thaw_checked(dw_runtime *runtime, dw_checkpoint *checkpoint, co
 static dw_status program_of_checkpoint(dw_runtime *runtime, const dw_checkpoint_state *state, dw_program **out,
                                        dw_error *err) {
     if (state->program_bytes == 0) return dw_runtime_find_program(runtime, &state->program, out, err);
-    return dw_runtime_adopt_program(runtime, state->program_source, (size_t)state->program_bytes, "section program", out,
-                                    err);
+    return dw_runtime_adopt_program(runtime, state->program_source, (size_t)state->program_bytes, "section program",
+                                    out, err);
 }
 
 dw_status dw_actor_thaw(dw_runtime *runtime, const char *path, const dw_thaw_options *options, dw_actor **out,

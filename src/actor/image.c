@@ -121,8 +121,8 @@ dw_status dw_actor_image_view(const dw_actor_image *image, dw_page_layout *layou
     const dw_image_values *values = &image->values;
     dw_status status = dw_page_layout_make(&image->pages, (size_t)maps, layout, err);
     if (status != DW_OK) return status;
-    *out = (dw_image){.memory = layout->extents, .n_memory = layout->n_extents, .fills = layout->fills,
-                      .n_fills = layout->n_fills,
+    *out = (dw_image){.memory = layout->extents.items, .n_memory = layout->extents.count, .fills = layout->fills.items,
+                      .n_fills = layout->fills.count,
                       .memory_bytes = image->memory_bytes, .globals = values->globals, .n_globals = values->n_globals,
                       .tables = values->tables, .n_tables = values->n_tables, .wasi = values->wasi};
     return DW_OK;
@@ -140,18 +140,12 @@ void dw_actor_image_let_go(dw_actor_image *image) { dw_page_map_deinit(&image->h
 static void note_range(void *context, uint64_t offset, uint64_t size) {
     dw_image_change *change = context;
     if (!change->memory || offset >= change->memory_bytes) return; /* no memory for the list: told by the caller */
-    if (change->n_written == change->capacity) {
-        size_t capacity = change->capacity ? 2 * change->capacity : 32;
-        dw_page_range *grown = realloc(change->written, capacity * sizeof *grown);
-        if (!grown) {
-            change->memory = NULL;
-            return;
-        }
-        change->written = grown;
-        change->capacity = capacity;
+    if (DW_VEC_RESERVE(&change->written, 1, DW_PAGE_MAP_PAGES_MAX) != DW_OK) {
+        change->memory = NULL;
+        return;
     }
     size = dw_min_u64(size, change->memory_bytes - offset);
-    change->written[change->n_written++] = (dw_page_range){offset, size};
+    change->written.items[change->written.count++] = (dw_page_range){offset, size};
     change->written_bytes += size;
 }
 
@@ -178,14 +172,9 @@ static uint64_t same_kind(const uint8_t *data, uint64_t n, size_t page, bool zer
 }
 
 static dw_status note_pages(dw_image_change *change, uint64_t first, dw_page_run run, dw_error *err) {
-    if (change->n_pages == change->pages_capacity) {
-        size_t capacity = change->pages_capacity ? 2 * change->pages_capacity : 32;
-        dw_kept_pages *grown = realloc(change->pages, capacity * sizeof *grown);
-        if (!grown) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the list of written pages");
-        change->pages = grown;
-        change->pages_capacity = capacity;
-    }
-    change->pages[change->n_pages++] = (dw_kept_pages){first, run};
+    if (DW_VEC_RESERVE(&change->pages, 1, DW_PAGE_MAP_PAGES_MAX) != DW_OK)
+        return dw_fail(err, DW_E_NO_MEMORY, "no memory for the list of written pages");
+    change->pages.items[change->pages.count++] = (dw_kept_pages){first, run};
     return DW_OK;
 }
 
@@ -226,8 +215,8 @@ dw_status dw_image_change_keep(dw_image_change *change, dw_actor_image *image, d
     change->kept = true;
     change->n_before = image->pages.n_pages;
     dw_status status = dw_page_map_resize(&image->pages, change->memory_bytes / dw_os_page_bytes(), err);
-    for (size_t i = 0; i < change->n_written && status == DW_OK; i++)
-        status = keep_range(change, image, store, change->written[i], err);
+    for (size_t i = 0; i < change->written.count && status == DW_OK; i++)
+        status = keep_range(change, image, store, change->written.items[i], err);
     if (status != DW_OK) dw_image_change_forget(change, image);
     return status;
 }
@@ -239,29 +228,31 @@ static void must_have_room(dw_status status) {
 
 void dw_image_change_forget(dw_image_change *change, dw_actor_image *image) {
     if (!change->kept) return;
-    for (size_t i = 0; i < change->n_pages; i++)
-        if (change->pages[i].run.segment) dw_page_run_release(change->pages[i].run);
-    for (size_t i = 0; i < change->n_written; i++)
-        dw_page_map_tidy(&image->pages, change->written[i].offset / dw_os_page_bytes(),
-                         change->written[i].size / dw_os_page_bytes());
+    for (size_t i = 0; i < change->pages.count; i++)
+        if (change->pages.items[i].run.segment) dw_page_run_release(change->pages.items[i].run);
+    for (size_t i = 0; i < change->written.count; i++)
+        dw_page_map_tidy(&image->pages, change->written.items[i].offset / dw_os_page_bytes(),
+                         change->written.items[i].size / dw_os_page_bytes());
     /* What was added holds zeros, so nothing is made for giving it up. */
     if (image->pages.n_pages > change->n_before)
         must_have_room(dw_page_map_resize(&image->pages, change->n_before, NULL));
-    change->n_pages = 0;
+    change->pages.count = 0;
     change->kept = false;
 }
 
 /* --- publishing it ------------------------------------------------------------------------------------------- */
 
 void dw_image_change_publish(dw_image_change *change, dw_actor_image *image) {
-    for (size_t i = 0; i < change->n_pages; i++)
-        if (change->pages[i].run.segment)
-            must_have_room(dw_page_map_set_stored(&image->pages, change->pages[i].first, change->pages[i].run, NULL));
-    for (size_t i = 0; i < change->n_pages; i++)
-        if (!change->pages[i].run.segment)
-            must_have_room(dw_page_map_set_file(&image->pages, change->pages[i].first, change->pages[i].run.n, NULL, 0,
-                                             NULL));
-    image->pieces_max += 2 * change->n_pages + 1; /* each cuts one in two, and is one itself; grown memory is one */
+    for (size_t i = 0; i < change->pages.count; i++) {
+        const dw_kept_pages *kept = &change->pages.items[i];
+        if (kept->run.segment) must_have_room(dw_page_map_set_stored(&image->pages, kept->first, kept->run, NULL));
+    }
+    for (size_t i = 0; i < change->pages.count; i++) {
+        const dw_kept_pages *kept = &change->pages.items[i];
+        if (!kept->run.segment)
+            must_have_room(dw_page_map_set_file(&image->pages, kept->first, kept->run.n, NULL, 0, NULL));
+    }
+    image->pieces_max += 2 * change->pages.count + 1; /* each cuts one in two, and is one itself; grown memory is one */
     deinit_values(&image->values);
     image->values = change->values;
     image->memory_bytes = change->memory_bytes;
@@ -271,7 +262,7 @@ void dw_image_change_publish(dw_image_change *change, dw_actor_image *image) {
 
 void dw_image_change_deinit(dw_image_change *change) {
     deinit_values(&change->values);
-    free(change->written);
-    free(change->pages);
+    DW_VEC_DEINIT(&change->written);
+    DW_VEC_DEINIT(&change->pages);
     *change = (dw_image_change){0};
 }

@@ -74,16 +74,14 @@ typedef struct dw_page_range { uint64_t offset, size; } dw_page_range; /* bytes,
 typedef struct dw_kept_pages { uint64_t first; dw_page_run run; } dw_kept_pages;
 
 typedef struct dw_image_change {
-    dw_page_range *written;   /* [n_written] ascending, disjoint, inside memory_bytes */
-    size_t n_written, capacity;
+    DW_VEC(dw_page_range) written; /* ascending, disjoint, inside memory_bytes */
     uint64_t written_bytes, memory_bytes;
     /* The instance's, where the pages are read: nothing may run in it until the change is published or dropped. */
     const uint8_t *memory;
     dw_image_values values;
     /* Of a kept change. */
     bool kept;
-    dw_kept_pages *pages;     /* [n_pages] the written ones, ascending */
-    size_t n_pages, pages_capacity;
+    DW_VEC(dw_kept_pages) pages; /* the written ones, ascending */
     uint64_t n_before;        /* pages of the image's map */
 } dw_image_change;
 

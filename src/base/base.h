@@ -13,5 +13,6 @@
 #include "base/log.h"
 #include "base/plain.h"
 #include "base/status.h"
+#include "base/vec.h"
 
 #endif

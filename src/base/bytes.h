@@ -27,7 +27,8 @@ uint8_t dw_read_u8(dw_reader *reader);
 uint16_t dw_read_u16(dw_reader *reader);
 uint32_t dw_read_u32(dw_reader *reader);
 uint64_t dw_read_u64(dw_reader *reader);
-/* LEB128 of WebAssembly: unsigned 32, signed 32 and 64 bit; over-long or out-of-range encodings fail with DW_E_FORMAT. */
+/* LEB128 of WebAssembly: unsigned 32, signed 32 and 64 bit; over-long or out-of-range encodings fail with
+ * DW_E_FORMAT. */
 uint32_t dw_read_leb_u32(dw_reader *reader);
 uint64_t dw_read_leb_u64(dw_reader *reader);
 int32_t dw_read_leb_s32(dw_reader *reader);

@@ -27,13 +27,15 @@ dw_status dw_handle_open(dw_handle_table *table, uint16_t tag, void *object, dw_
 void *dw_handle_get(const dw_handle_table *table, uint16_t tag, dw_handle handle);
 /* Closes and returns the object, or NULL as above. */
 void *dw_handle_close(dw_handle_table *table, uint16_t tag, dw_handle handle);
-/* Walks the open handles of `tag` (0 = all): start with *cursor = 0; returns NULL at the end. Closing the one just returned is allowed. */
+/* Walks the open handles of `tag` (0 = all): start with *cursor = 0; returns NULL at the end. Closing the one just
+ * returned is allowed. */
 void *dw_handle_next(const dw_handle_table *table, uint16_t tag, uint32_t *cursor, dw_handle *out);
 uint32_t dw_handle_count(const dw_handle_table *table);
-/* Opens an object under a given number: used by a thaw, so that numbers the guest remembers stay true. DW_E_EXISTS if taken,
- * DW_E_RANGE if the table has no such slot, DW_E_INVALID if no table ever gives such a number. */
+/* Opens an object under a given number: used by a thaw, so that numbers the guest remembers stay true. DW_E_EXISTS if
+ * taken, DW_E_RANGE if the table has no such slot, DW_E_INVALID if no table ever gives such a number. */
 dw_status dw_handle_reopen(dw_handle_table *table, uint16_t tag, void *object, dw_handle handle) DW_MUST_USE;
-/* The generation given last. A thaw sets it after the last reopen, so that the next handles are those that an uninterrupted actor gets. */
+/* The generation given last. A thaw sets it after the last reopen, so that the next handles are those that an
+ * uninterrupted actor gets. */
 uint16_t dw_handle_clock(const dw_handle_table *table);
 void dw_handle_set_clock(dw_handle_table *table, uint16_t clock);
 

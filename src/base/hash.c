@@ -10,14 +10,14 @@ struct dw_hasher {
 };
 
 /* Also re-arms a finished context; without a type it keeps the one it has, which saves libcrypto a look-up. */
-static bool start(EVP_MD_CTX *context, const EVP_MD *type) { return EVP_DigestInit_ex(context, type, NULL) == 1; }
+static bool start_hash(EVP_MD_CTX *context, const EVP_MD *type) { return EVP_DigestInit_ex(context, type, NULL) == 1; }
 
 dw_status dw_hasher_create(dw_hasher **out) {
     *out = NULL;
     dw_hasher *hasher = calloc(1, sizeof *hasher);
     if (!hasher) return DW_E_NO_MEMORY;
     hasher->context = EVP_MD_CTX_new();
-    if (!hasher->context || !start(hasher->context, EVP_sha256())) {
+    if (!hasher->context || !start_hash(hasher->context, EVP_sha256())) {
         dw_hasher_destroy(hasher);
         return DW_E_NO_MEMORY;
     }
@@ -39,7 +39,7 @@ dw_status dw_hasher_finish(dw_hasher *hasher, dw_hash *out) {
     unsigned size = 0;
     *out = (dw_hash){{0}};
     if (EVP_DigestFinal_ex(hasher->context, out->bytes, &size) != 1 || size != DW_HASH_BYTES) return DW_E_INTERNAL;
-    return start(hasher->context, NULL) ? DW_OK : DW_E_INTERNAL;
+    return start_hash(hasher->context, NULL) ? DW_OK : DW_E_INTERNAL;
 }
 
 dw_status dw_hash_of(const void *data, size_t size, dw_hash *out) {
@@ -60,7 +60,7 @@ void dw_hash_hex(const dw_hash *hash, char out[DW_HASH_HEX_BYTES]) {
     out[DW_HASH_HEX_BYTES - 1] = '\0';
 }
 
-static int digit_value(char digit) {
+static int hex_digit_value(char digit) {
     if (digit >= '0' && digit <= '9') return digit - '0';
     if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
     if (digit >= 'A' && digit <= 'F') return digit - 'A' + 10;
@@ -72,7 +72,7 @@ dw_status dw_hash_parse(const char *hex, size_t length, dw_hash *out) {
     if (length != 2 * DW_HASH_BYTES) return DW_E_FORMAT;
     dw_hash parsed;
     for (size_t i = 0; i < DW_HASH_BYTES; i++) {
-        int high = digit_value(hex[2 * i]), low = digit_value(hex[2 * i + 1]);
+        int high = hex_digit_value(hex[2 * i]), low = hex_digit_value(hex[2 * i + 1]);
         if (high < 0 || low < 0) return DW_E_FORMAT;
         parsed.bytes[i] = (uint8_t)(high * 16 + low);
     }

@@ -6,9 +6,13 @@
 
 #include <stdint.h>
 
+/* Growing arrays (vec.h) */
+#define DW_VEC_ITEMS_MAX (UINT32_C(1) << 31)             /* in one of them, where nothing closer bounds the list */
+
 /* Guest memory (WebAssembly core, 32-bit memories) */
 #define DW_WASM_PAGE_BYTES UINT64_C(65536)
-#define DW_GUEST_MEMORY_BYTES_MAX (UINT64_C(65535) * DW_WASM_PAGE_BYTES) /* just under 4 GiB, page 65536 would be unaddressable in 32 bit lengths */
+/* Just under 4 GiB, page 65536 would be unaddressable in 32 bit lengths. */
+#define DW_GUEST_MEMORY_BYTES_MAX (UINT64_C(65535) * DW_WASM_PAGE_BYTES)
 #define DW_GUEST_RESERVATION_BYTES (UINT64_C(4) << 30)
 #define DW_GUEST_GUARD_BYTES (UINT64_C(32) << 20)
 
@@ -18,20 +22,24 @@
 #define DW_PROGRAM_TABLES_MAX 64u
 #define DW_PROGRAM_SEGMENTS_MAX 200000u
 #define DW_PROGRAM_IMAGE_BYTES_MAX (UINT64_C(256) << 20)    /* pages that the data segments of one program touch */
-#define DW_PROGRAM_TABLE_ELEMENTS_MAX 1000000u            /* of all tables at the start; and of each that the code changes, at any time */
+/* Of all tables at the start; and of each that the code changes, at any time. */
+#define DW_PROGRAM_TABLE_ELEMENTS_MAX 1000000u
 #define DW_PROGRAM_CHANGED_TABLES_MAX 16u                /* tables that the code changes */
 #define DW_GUEST_STACK_BYTES (UINT64_C(512) << 10)       /* Wasm stack of one call */
-#define DW_WORKER_STACK_BYTES (UINT64_C(4) << 20)        /* native stack of a thread that runs guests: must exceed DW_GUEST_STACK_BYTES by far */
+/* Native stack of a thread that runs guests: must exceed DW_GUEST_STACK_BYTES by far. */
+#define DW_WORKER_STACK_BYTES (UINT64_C(4) << 20)
 
 /* Guest ABI */
 #define DW_ENTER_REQUESTS_MAX 1024u                      /* in one enter() call */
 #define DW_OUTSTANDING_MAX 1024u                         /* of one actor */
 #define DW_OUTSTANDING_BYTES_MAX (UINT64_C(64) << 20)    /* that the host keeps for these: copies, results, text */
-#define DW_COMPUTE_MULTIPLIES_MAX (UINT64_C(1) << 40)    /* in one compute request, since nothing ends an operation early: 10,000 x 10,000 x 10,000 */
+/* In one compute request, since nothing ends an operation early: 10,000 x 10,000 x 10,000. */
+#define DW_COMPUTE_MULTIPLIES_MAX (UINT64_C(1) << 40)
 #define DW_TURN_TOKENS_MAX 65536u                        /* tokens in one forward, sync or embed request */
 #define DW_EMBED_TEXTS_MAX 1024u                         /* texts in one embed request */
 #define DW_TEXT_BYTES_MAX (UINT64_C(4) << 20)            /* text in one tokenize/emit/reply/embed request */
-#define DW_TEXT_STRETCH_CHARS_MAX 131072u             /* characters without a place to end a word (splitter.h): each takes stack */
+/* Characters without a place to end a word (splitter.h): each takes stack. */
+#define DW_TEXT_STRETCH_CHARS_MAX 131072u
 #define DW_STOP_STRINGS_MAX 16u
 #define DW_STOP_STRING_BYTES_MAX 256u
 #define DW_TOP_K_MAX 1024u
@@ -44,7 +52,8 @@
 #define DW_MESSAGE_BYTES_MAX (UINT64_C(4) << 20)
 #define DW_MAILBOX_BYTES_MAX (UINT64_C(64) << 20)
 #define DW_SESSIONS_PER_ACTOR_MAX 64u
-#define DW_ACTOR_MEMORY_BYTES (UINT64_C(1) << 30)        /* linear memory of an actor where the runtime's options name no other bound */
+/* Linear memory of an actor where the runtime's options name no other bound. */
+#define DW_ACTOR_MEMORY_BYTES (UINT64_C(1) << 30)
 #define DW_ACTOR_ARGUMENTS_MAX 256u
 #define DW_ACTOR_ARGUMENT_BYTES_MAX 4096u
 
@@ -58,21 +67,29 @@
 /* Sessions and models */
 #define DW_CONTEXT_TOKENS_MAX (1u << 20)
 #define DW_SESSIONS_PER_MODEL_MAX 256u
-#define DW_MODEL_OWN_SLOTS 5u                            /* of an arena, beside those of sessions: for trials at opening, embeddings, and to change a session's slot */
-#define DW_KV_EXTENTS_MAX 16u                            /* of one slot, before they are folded into one object: each costs a map per layer and K or V, and a process may have 65,530 */
+/* Of an arena, beside those of sessions: for trials at opening, embeddings, and to change a session's slot. */
+#define DW_MODEL_OWN_SLOTS 5u
+/* Of one slot, before they are folded into one object: each costs a map per layer and K or V, and a process may have
+ * 65,530. */
+#define DW_KV_EXTENTS_MAX 16u
 #define DW_VOCAB_TOKENS_MAX (1u << 22)
 #define DW_LAYERS_MAX 1024u
 #define DW_HEADS_MAX 1024u
 #define DW_EXPERTS_MAX 512u                              /* in one layer */
-#define DW_PREFILL_CHUNK_TOKENS_MIN 64u                  /* chunks below 64 change the rounding of attention (measured) */
+/* Chunks below 64 change the rounding of attention (measured). */
+#define DW_PREFILL_CHUNK_TOKENS_MIN 64u
 #define DW_PREFILL_CHUNK_TOKENS 256u
 #define DW_BATCH_PARTS_MAX 64u                           /* sessions in one batch */
 #define DW_PREFILL_TURN_TOKENS 512u                       /* after so many, those who decode have a step */
 #define DW_CLASS_STREAK_MAX 15u                          /* steps that a class may go before lower ones that wait */
-#define DW_BATCH_SMALL_TOKENS_MAX 16u                    /* a session with no more than these to evaluate joins a batch; more is prefill */
-#define DW_SHARE_ROWS_MIN 64u                            /* rows that sharing a prefix has to save: what it costs is a map per layer and extent */
-#define DW_EMBED_STEP_TOKENS 512u                        /* of texts that share one graph; a longer text has one of its own */
-#define DW_EMBED_SLOTS_MAX (DW_MODEL_OWN_SLOTS - 1)       /* texts that one decoder evaluates at a time; the last slot is for changing a session's */
+/* A session with no more than these to evaluate joins a batch; more is prefill. */
+#define DW_BATCH_SMALL_TOKENS_MAX 16u
+/* Rows that sharing a prefix has to save: what it costs is a map per layer and extent. */
+#define DW_SHARE_ROWS_MIN 64u
+/* Of texts that share one graph; a longer text has one of its own. */
+#define DW_EMBED_STEP_TOKENS 512u
+/* Texts that one decoder evaluates at a time; the last slot is for changing a session's. */
+#define DW_EMBED_SLOTS_MAX (DW_MODEL_OWN_SLOTS - 1)
 #define DW_EMBED_STEP_TEXTS 64u                          /* that share one graph */
 
 /* GGUF */
@@ -87,14 +104,18 @@
 
 /* Vocabularies */
 #define DW_VOCAB_TOKEN_BYTES_MAX 4096u                   /* text of one token */
-#define DW_VOCAB_PIECES_GROWTH_MAX 16u                   /* bytes of rendered text per byte of token text: real ones need 1 */
+/* Bytes of rendered text per byte of token text: real ones need 1. */
+#define DW_VOCAB_PIECES_GROWTH_MAX 16u
 
 /* Checkpoints */
 #define DW_DRIFT_HEADER_BYTES_MAX (UINT64_C(64) << 20)
 #define DW_DRIFT_TENSORS_MAX 65536u
-#define DW_DRIFT_KV_UNIT_BYTES_MAX (UINT64_C(16) << 20)  /* least common multiple of a KV row and DW_DRIFT_PAGE_BYTES: what rows are padded to */
-#define DW_DRIFT_STATE_BYTES_MAX (UINT64_C(256) << 20)   /* `mailbox` and `actor` each: DW_MAILBOX_BYTES_MAX of messages and what frames them */
-#define DW_DRIFT_PAGE_BYTES UINT64_C(16384)              /* alignment of tensor data in a .drift: every page size we map with (4 KiB, 16 KiB) divides it */
+/* Least common multiple of a KV row and DW_DRIFT_PAGE_BYTES: what rows are padded to. */
+#define DW_DRIFT_KV_UNIT_BYTES_MAX (UINT64_C(16) << 20)
+/* `mailbox` and `actor` each: DW_MAILBOX_BYTES_MAX of messages and what frames them. */
+#define DW_DRIFT_STATE_BYTES_MAX (UINT64_C(256) << 20)
+/* Alignment of tensor data in a .drift: every page size we map with (4 KiB, 16 KiB) divides it. */
+#define DW_DRIFT_PAGE_BYTES UINT64_C(16384)
 
 /* Regions */
 #define DW_REGION_EXTENTS_MAX 65536u
@@ -116,6 +137,7 @@
 #define DW_COMPACT_PAGES_PER_PIECE 64u
 #define DW_PAGE_SEGMENT_PAGES 1024u                      /* whose books are one block */
 #define DW_PAGE_SEGMENTS_MAX (1u << 20)                  /* of one store: 4 TiB with 4 KiB pages */
-#define DW_PAGE_STORE_SLACK_PAGES 1024u                   /* free pages that keep their memory, besides as many as taken ones */
+/* Free pages that keep their memory, besides as many as taken ones. */
+#define DW_PAGE_STORE_SLACK_PAGES 1024u
 
 #endif

@@ -4,12 +4,16 @@
 #include <stdint.h>
 #include <string.h>
 
-/* The length of the UTF-8 sequence at text[size > 0] (RFC 3629: none too long, no surrogates, nothing above U+10FFFF) and its
- * character; 0: it is no such sequence. */
+/* The length of the UTF-8 sequence at text[size > 0] (RFC 3629: none too long, no surrogates, nothing above U+10FFFF)
+ * and its character; 0: it is no such sequence. */
 static size_t utf8_sequence(const uint8_t *text, size_t size, uint32_t *character) {
     static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
     uint8_t lead = text[0];
-    size_t n = lead < 0x80 ? 1 : lead >= 0xf0 && lead < 0xf8 ? 4 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xc0 && lead < 0xe0 ? 2 : 0;
+    size_t n = lead < 0x80                   ? 1
+               : lead >= 0xf0 && lead < 0xf8 ? 4
+               : lead >= 0xe0 && lead < 0xf0 ? 3
+               : lead >= 0xc0 && lead < 0xe0 ? 2
+                                             : 0;
     if (n == 0 || n > size) return 0;
     uint32_t value = n == 1 ? lead : lead & (0x7fu >> n);
     for (size_t i = 1; i < n; i++) {

@@ -88,7 +88,8 @@ const char *dw_status_name(dw_status status);
 const char *dw_status_text(dw_status status);
 dw_status_kind dw_status_kind_of(dw_status status);
 
-/* Fills `err` (if not NULL) and returns `status`, so that a failing function ends in `return dw_fail(err, DW_E_..., "...")`. */
+/* Fills `err` (if not NULL) and returns `status`, so that a failing function ends in `return dw_fail(err, DW_E_...,
+ * "...")`. */
 dw_status dw_fail(dw_error *err, dw_status status, const char *format, ...) DW_PRINTF(3, 4);
 
 /* As dw_fail, for bad input at byte `offset`. */
@@ -103,7 +104,8 @@ dw_status dw_fail_errno(dw_error *err, int system_errno, const char *format, ...
  * DW_E_SYSTEM. But a file that is of the wrong kind (EISDIR, ENODEV) shows only when it is used, and is refused. */
 dw_status dw_fail_system(dw_error *err, int system_errno, const char *format, ...) DW_PRINTF(3, 4);
 
-/* Prefixes the text of an error that is being passed on, e.g. with the file's name. Returns err->status (or `status` if err is NULL). */
+/* Prefixes the text of an error that is being passed on, e.g. with the file's name. Returns err->status (or `status` if
+ * err is NULL). */
 dw_status dw_error_prefix(dw_error *err, dw_status status, const char *format, ...) DW_PRINTF(3, 4);
 
 #ifdef __cplusplus

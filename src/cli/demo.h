@@ -1,6 +1,7 @@
 /* demo.h: the parts of `driftwood demo`.
  *   demo_talk.c    a conversation that is frozen, thawed in another process and forked, beside a twin that is not
- *   demo_table.c   what freezing, thawing and forking cost at 100, 1,000 and 4,000 tokens, beside computing the conversation again
+ *   demo_table.c   what freezing, thawing and forking cost at 100, 1,000 and 4,000 tokens, beside computing the
+ *                  conversation again
  */
 #ifndef DW_CLI_DEMO_H
 #define DW_CLI_DEMO_H
@@ -23,7 +24,8 @@ typedef struct dw_demo_child {
 } dw_demo_child;
 
 /* Runs `driftwood thaw FILE --message TEXT --json --digest` as a process of its own. */
-dw_status dw_demo_thaw_elsewhere(const dw_demo *demo, const char *file, const char *message, uint64_t at_ns, dw_demo_child *out, dw_error *err) DW_MUST_USE;
+dw_status dw_demo_thaw_elsewhere(const dw_demo *demo, const char *file, const char *message, uint64_t at_ns,
+                                 dw_demo_child *out, dw_error *err) DW_MUST_USE;
 
 typedef struct dw_demo_talk {
     bool equal_memory, equal_kv, equal_tokens, equal_text;

@@ -9,19 +9,28 @@
 
 /* Grows a plain text about a river from a few tables, as long as anybody likes; about four bytes a token. */
 static size_t write_day(char *out, size_t capacity, unsigned day) {
-    static const char *const winds[] = {"the west", "the sea", "the hills", "the north", "the old town", "nowhere in particular", "the islands"};
+    static const char *const winds[] = {"the west",   "the sea",      "the hills",
+                                        "the north",  "the old town", "nowhere in particular",
+                                        "the islands"};
     static const char *const birds[] = {"heron", "gull", "swallow", "kingfisher", "crow", "sandpiper"};
-    static const char *const finds[] = {"a plank of oak", "a green bottle", "the rib of a boat", "a rope with three knots", "an empty barrel",
-                                        "a door without a house", "a carved spoon", "a crate of wet paper", "the branch of a pine"};
-    static const char *const people[] = {"The ferryman", "A girl with a red hat", "The schoolteacher", "My neighbour", "An old sailor"};
-    static const char *const deeds[] = {"said that rain would come", "asked what it was worth", "laughed and walked on", "drew it in a notebook",
-                                        "helped me carry it home", "told me where it had grown", "counted the rings in the wood", "took a piece of it along"};
+    static const char *const finds[] = {"a plank of oak",          "a green bottle",       "the rib of a boat",
+                                        "a rope with three knots", "an empty barrel",      "a door without a house",
+                                        "a carved spoon",          "a crate of wet paper", "the branch of a pine"};
+    static const char *const people[] = {"The ferryman", "A girl with a red hat", "The schoolteacher", "My neighbour",
+                                         "An old sailor"};
+    static const char *const deeds[] = {"said that rain would come",     "asked what it was worth",
+                                        "laughed and walked on",         "drew it in a notebook",
+                                        "helped me carry it home",       "told me where it had grown",
+                                        "counted the rings in the wood", "took a piece of it along"};
 #define PICK(table, n) table[(n) % (sizeof table / sizeof table[0])]
     /* Different strides make the sentences meet in ever new ways. */
-    int written = snprintf(out, capacity, "On day %u the wind came from %s, and the water stood %u hands below the bridge. A %s watched me while I pulled %s "
-                           "out of the river. %s %s. In the evening I wrote it down, as I do, and put %s beside the fire to dry.\n",
-                           day, PICK(winds, day * 3), 2 + day * 5 % 7, PICK(birds, day * 5 + day / 6), PICK(finds, day * 4 + day / 9), PICK(people, day * 2 + day / 5),
-                           PICK(deeds, day * 7 + day / 8), PICK(finds, day + 2));
+    int written = snprintf(
+        out, capacity,
+        "On day %u the wind came from %s, and the water stood %u hands below the bridge. A %s watched me while I "
+        "pulled %s out of the river. %s %s. In the evening I wrote it down, as I do, and put %s beside the fire to "
+        "dry.\n",
+        day, PICK(winds, day * 3), 2 + day * 5 % 7, PICK(birds, day * 5 + day / 6), PICK(finds, day * 4 + day / 9),
+        PICK(people, day * 2 + day / 5), PICK(deeds, day * 7 + day / 8), PICK(finds, day + 2));
 #undef PICK
     return written < 0 ? 0 : dw_min_u64((uint64_t)written, capacity - 1);
 }
@@ -52,7 +61,9 @@ static dw_status ask_reader(dw_watch *watch, const char *text, dw_error *err) {
     return status;
 }
 
-static uint64_t ns_of(const json_t *object, const char *name) { return (uint64_t)(json_number_value(json_object_get(object, name)) * 1e6); }
+static uint64_t ns_of(const json_t *object, const char *name) {
+    return (uint64_t)(json_number_value(json_object_get(object, name)) * 1e6);
+}
 
 static dw_status measure_thaw(const dw_demo *demo, const char *file, dw_demo_row *row, dw_error *err) {
     dw_demo_child child;
@@ -98,15 +109,17 @@ static dw_status fork_once(const dw_demo *demo, dw_actor *parent, dw_demo_fork *
     if (status == DW_OK) status = anonymous_now(&after, err);
     if (status == DW_OK) status = dw_actor_use_now(watch.actor, &use, err);
     if (status == DW_OK) {
-        *out = (dw_demo_fork){.tokens = report.tokens, .tokens_made = 32, .ns = report.ns, .first_token_ns = report.ns + first_ns,
-                              .copy_bytes = report.kv_bytes + use.memory_bytes, .kv_own_bytes = use.kv_own_bytes, .added_bytes = after - before};
+        *out = (dw_demo_fork){.tokens = report.tokens, .tokens_made = 32, .ns = report.ns,
+                              .first_token_ns = report.ns + first_ns, .copy_bytes = report.kv_bytes + use.memory_bytes,
+                              .kv_own_bytes = use.kv_own_bytes, .added_bytes = after - before};
     }
     dw_actor_destroy(watch.actor);
     dw_watch_deinit(&watch);
     return status;
 }
 
-/* The first fork of a process also pays for what the allocator and the engine keep from then on, so the second one is reported. */
+/* The first fork of a process also pays for what the allocator and the engine keep from then on, so the second one is
+ * reported. */
 static dw_status measure_fork(const dw_demo *demo, dw_actor *parent, dw_demo_fork *out, dw_error *err) {
     dw_status status = fork_once(demo, parent, out, err);
     return status == DW_OK ? fork_once(demo, parent, out, err) : status;
@@ -125,8 +138,10 @@ static dw_status freeze_row(dw_actor *actor, const char *file, dw_demo_row *row,
     return DW_OK;
 }
 
-/* The same tokens without a checkpoint, up to the next one: by an actor that belongs to nobody else, so that it finds no rows to share. */
-static dw_status read_again(const dw_demo *demo, dw_program *program, const char *message, dw_demo_row *row, dw_error *err) {
+/* The same tokens without a checkpoint, up to the next one: by an actor that belongs to nobody else, so that it finds
+ * no rows to share. */
+static dw_status read_again(const dw_demo *demo, dw_program *program, const char *message, dw_demo_row *row,
+                            dw_error *err) {
     dw_watch watch = {.cli = demo->cli};
     dw_observer observer = dw_watch_observer(&watch);
     dw_actor_options options = {.name = "demo-again", .observer = &observer};
@@ -135,7 +150,8 @@ static dw_status read_again(const dw_demo *demo, dw_program *program, const char
     uint64_t start = dw_os_monotonic_ns();
     if (status == DW_OK) status = dw_take_turn(&watch, (dw_message){message, strlen(message)}, 0, &result, err);
     if (status == DW_OK && result.tokens_evaluated + 1 != row->tokens) {
-        status = dw_fail(err, DW_E_INTERNAL, "%llu of %u tokens were read again", (unsigned long long)result.tokens_evaluated, row->tokens);
+        status = dw_fail(err, DW_E_INTERNAL, "%llu of %u tokens were read again",
+                         (unsigned long long)result.tokens_evaluated, row->tokens);
     }
     uint64_t read_ns = dw_os_monotonic_ns() - start;
     if (status == DW_OK) dw_turn_free(&result);
@@ -146,14 +162,16 @@ static dw_status read_again(const dw_demo *demo, dw_program *program, const char
     return status;
 }
 
-static dw_status measure_row(const dw_demo *demo, dw_program *program, dw_demo_row *row, dw_demo_fork *fork_result, dw_error *err) {
+static dw_status measure_row(const dw_demo *demo, dw_program *program, dw_demo_row *row, dw_demo_fork *fork_result,
+                             dw_error *err) {
     dw_watch watch = {.cli = demo->cli};
     dw_observer observer = dw_watch_observer(&watch);
     dw_actor_options options = {.name = "demo-table", .observer = &observer};
     char file[DW_PATH_BYTES], name[32];
     char *message = reading_message(row->tokens);
     (void)snprintf(name, sizeof name, "table-%u.drift", row->tokens);
-    dw_status status = message ? dw_path_join(file, demo->folder, name, err) : dw_fail(err, DW_E_NO_MEMORY, "no memory for a text");
+    dw_status status = message ? dw_path_join(file, demo->folder, name, err)
+                               : dw_fail(err, DW_E_NO_MEMORY, "no memory for a text");
     if (status == DW_OK) status = dw_actor_create(demo->runtime, program, &options, &watch.actor, err);
     if (status == DW_OK) status = ask_reader(&watch, message, err);
     if (status == DW_OK) status = freeze_row(watch.actor, file, row, err);

@@ -9,7 +9,8 @@
 static const uint64_t first_message_ns = UINT64_C(1767225600000000000); /* 2026-01-01 */
 static const uint64_t second_ns = UINT64_C(1000000000);
 
-static const char *const opening[] = {"What is the largest ocean on Earth?", "And what lives in it?", "Tell me a short story about driftwood."};
+static const char *const opening[] = {"What is the largest ocean on Earth?", "And what lives in it?",
+                                      "Tell me a short story about driftwood."};
 enum { N_OPENING = sizeof opening / sizeof opening[0] };
 static const char next_question[] = "Where did the driftwood come from?";
 static const char *const branch_questions[] = {"What is the capital of Italy?", "How do I make a cup of tea?"};
@@ -20,10 +21,12 @@ enum { N_BRANCHES = sizeof branch_questions / sizeof branch_questions[0] };
 /* A failed child reported on standard error already, and as an object. */
 static dw_status child_failure(const json_t *report, int exit_code, dw_error *err) {
     const char *text = json_string_value(json_object_get(json_object_get(report, "error"), "text"));
-    return dw_fail(err, DW_E_STATE, "the process that thaws ended with exit code %d%s%.120s", exit_code, text ? ": " : "", text ? text : "");
+    return dw_fail(err, DW_E_STATE, "the process that thaws ended with exit code %d%s%.120s", exit_code,
+                   text ? ": " : "", text ? text : "");
 }
 
-dw_status dw_demo_thaw_elsewhere(const dw_demo *demo, const char *file, const char *message, uint64_t at_ns, dw_demo_child *out, dw_error *err) {
+dw_status dw_demo_thaw_elsewhere(const dw_demo *demo, const char *file, const char *message, uint64_t at_ns,
+                                 dw_demo_child *out, dw_error *err) {
     char model[DW_PATH_BYTES], at[24];
     const char *device = dw_device_info_view(dw_runtime_device(demo->runtime))->name;
     dw_os_process_result process = {0};
@@ -31,8 +34,8 @@ dw_status dw_demo_thaw_elsewhere(const dw_demo *demo, const char *file, const ch
     dw_status status = dw_find_model(demo->cli, demo->args, model, err);
     if (status != DW_OK) return status;
     (void)snprintf(at, sizeof at, "%llu", (unsigned long long)at_ns);
-    const char *const argv[] = {demo->executable, "thaw", file, "--message", message, "--at", at, "--model", model, "--device", device,
-                                "--threads", demo->threads, "--digest", "--json", NULL};
+    const char *const argv[] = {demo->executable, "thaw", file, "--message", message, "--at", at, "--model", model,
+                                "--device", device, "--threads", demo->threads, "--digest", "--json", NULL};
     uint64_t started_ns = dw_os_monotonic_ns();
     status = dw_os_run(argv, 1u << 20, &process, err);
     if (status != DW_OK) return status;
@@ -62,7 +65,8 @@ typedef struct talk {
 } talk;
 
 /* One exchange, printed as a conversation. */
-static dw_status exchange(talk *t, dw_watch *watch, const char *who, const char *question, uint64_t at_ns, char **reply, dw_error *err) {
+static dw_status exchange_in_demo(talk *t, dw_watch *watch, const char *who, const char *question, uint64_t at_ns,
+                                  char **reply, dw_error *err) {
     dw_turn_result result;
     dw_cli_say_styled(t->cli, DW_STYLE_BOLD, "  %-10s ", who);
     dw_cli_say(t->cli, "%s\n", question);
@@ -81,12 +85,13 @@ static dw_status exchange(talk *t, dw_watch *watch, const char *who, const char 
     return status;
 }
 
-static dw_status start(talk *t, dw_error *err) {
+static dw_status start_talk(talk *t, dw_error *err) {
     static const uint8_t seed[32] = "a fixed seed, to compare runs by";
     char path[DW_PATH_BYTES];
     dw_program *program = NULL;
     dw_observer observer = dw_watch_observer(&t->watch);
-    dw_actor_options options = {.name = "demo", .birth_realtime_ns = first_message_ns, .random_seed = seed, .observer = &observer};
+    dw_actor_options options = {
+        .name = "demo", .birth_realtime_ns = first_message_ns, .random_seed = seed, .observer = &observer};
     dw_status status = dw_find_program(t->cli, "chat", path, err);
     if (status == DW_OK) status = dw_runtime_load_program(t->demo->runtime, path, &program, err);
     if (status == DW_OK) status = dw_actor_create(t->demo->runtime, program, &options, &t->watch.actor, err);
@@ -94,12 +99,13 @@ static dw_status start(talk *t, dw_error *err) {
     return status;
 }
 
-static dw_status converse(talk *t, dw_error *err) {
+static dw_status converse_in_demo(talk *t, dw_error *err) {
     dw_status status = DW_OK;
     dw_cli_heading(t->cli, "1. A conversation");
-    dw_cli_say(t->cli, "  An actor: a small C program, compiled to WebAssembly, that talks through a language model.\n\n");
+    dw_cli_say(t->cli,
+               "  An actor: a small C program, compiled to WebAssembly, that talks through a language model.\n\n");
     for (size_t i = 0; status == DW_OK && i < N_OPENING; i++) {
-        status = exchange(t, &t->watch, "you", opening[i], t->now_ns, &t->last_reply, err);
+        status = exchange_in_demo(t, &t->watch, "you", opening[i], t->now_ns, &t->last_reply, err);
         t->now_ns += second_ns;
     }
     return status;
@@ -113,8 +119,11 @@ static dw_status freeze(talk *t, json_t **out, dw_error *err) {
     if (status == DW_OK) status = dw_actor_freeze(t->watch.actor, t->file, NULL, &report, err);
     if (status != DW_OK) return status;
     *out = dw_json_freeze(t->file, &report);
-    dw_cli_say(t->cli, "  Its memory, its conversation and the model's attention state (KV cache) are in one file now:\n  %s (%s, %.1f ms)\n", t->file,
-               dw_size_text(report.occupied_bytes, size), dw_ms(report.write_ns + report.hash_ns + report.sync_ns));
+    dw_cli_say(t->cli,
+               "  Its memory, its conversation and the model's attention state (KV cache) are in one file now:\n  %s "
+               "(%s, %.1f ms)\n",
+               t->file, dw_size_text(report.occupied_bytes, size),
+               dw_ms(report.write_ns + report.hash_ns + report.sync_ns));
     return DW_OK;
 }
 
@@ -149,7 +158,8 @@ static dw_status thaw_and_compare(talk *t, dw_demo_talk *out, json_t **child_rep
     if (!reply) reply = "";
     dw_cli_say(t->cli, "  %lld tokens reused, %lld recomputed, ready %.2f ms after the file was checked\n\n",
                (long long)json_integer_value(json_object_get(child.report, "tokens_reused")),
-               (long long)json_integer_value(json_object_get(child.report, "tokens_recomputed")), json_number_value(json_object_get(child.report, "map_ms")));
+               (long long)json_integer_value(json_object_get(child.report, "tokens_recomputed")),
+               json_number_value(json_object_get(child.report, "map_ms")));
     dw_cli_say_styled(t->cli, DW_STYLE_BOLD, "  %-10s ", "you");
     dw_cli_say(t->cli, "%s\n", next_question);
     dw_cli_say_styled(t->cli, DW_STYLE_NAME, "  %-10s ", "thawed");
@@ -158,7 +168,7 @@ static dw_status thaw_and_compare(talk *t, dw_demo_talk *out, json_t **child_rep
     dw_cli_say(t->cli, "\n\n");
 
     t->watch.label = "  twin       ";
-    status = exchange(t, &t->watch, "you", next_question, t->now_ns, &t->last_reply, err);
+    status = exchange_in_demo(t, &t->watch, "you", next_question, t->now_ns, &t->last_reply, err);
     t->watch.label = "  driftwood  ";
     t->now_ns += second_ns;
     if (status == DW_OK) status = dw_actor_digest_of(t->watch.actor, &digest, err);
@@ -189,15 +199,18 @@ static dw_status branch(talk *t, size_t i, dw_error *err) {
     dw_status status = dw_actor_fork(t->watch.actor, names[i], &watch.actor, &report, err);
     if (status != DW_OK) return status;
     dw_actor_observe(watch.actor, &observer);
-    status = exchange(t, &watch, i == 0 ? "you, to a" : "you, to b", branch_questions[i], t->now_ns, NULL, err);
-    if (status == DW_OK) dw_cli_say(t->cli, "             (%u tokens shared, not copied: forked in %.3f ms)\n", report.tokens, dw_ms(report.ns));
+    status = exchange_in_demo(t, &watch, i == 0 ? "you, to a" : "you, to b", branch_questions[i], t->now_ns, NULL, err);
+    if (status == DW_OK)
+        dw_cli_say(t->cli, "             (%u tokens shared, not copied: forked in %.3f ms)\n", report.tokens,
+                   dw_ms(report.ns));
     dw_actor_destroy(watch.actor);
     dw_watch_deinit(&watch);
     return status;
 }
 
 static bool same_digest(const dw_actor_digest *a, const dw_actor_digest *b) {
-    return dw_hash_equal(&a->memory, &b->memory) && dw_hash_equal(&a->kv, &b->kv) && dw_hash_equal(&a->tokens, &b->tokens);
+    return dw_hash_equal(&a->memory, &b->memory) && dw_hash_equal(&a->kv, &b->kv) &&
+           dw_hash_equal(&a->tokens, &b->tokens);
 }
 
 static dw_status fork_branches(talk *t, dw_demo_talk *out, dw_error *err) {
@@ -217,12 +230,13 @@ dw_status dw_demo_run_talk(const dw_demo *demo, dw_demo_talk *out, dw_error *err
     t.watch = (dw_watch){.cli = demo->cli, .stream = true, .trim = true, .label = "  driftwood  "};
     json_t *frozen = NULL, *child = NULL;
     *out = (dw_demo_talk){0};
-    dw_status status = start(&t, err);
-    if (status == DW_OK) status = converse(&t, err);
+    dw_status status = start_talk(&t, err);
+    if (status == DW_OK) status = converse_in_demo(&t, err);
     if (status == DW_OK) status = freeze(&t, &frozen, err);
     if (status == DW_OK) status = thaw_and_compare(&t, out, &child, err);
     if (status == DW_OK) status = fork_branches(&t, out, err);
-    if (status == DW_OK) out->details = json_pack("{s:O, s:O, s:O}", "turns", t.turns, "frozen", frozen, "thawed", child);
+    if (status == DW_OK)
+        out->details = json_pack("{s:O, s:O, s:O}", "turns", t.turns, "frozen", frozen, "thawed", child);
     json_decref(frozen);
     json_decref(child);
     json_decref(t.turns);

@@ -8,7 +8,8 @@
 
 dw_status dw_path_join(char out[DW_PATH_BYTES], const char *folder, const char *name, dw_error *err) {
     int length = snprintf(out, DW_PATH_BYTES, "%s/%s", folder, name);
-    if (length < 0 || length >= DW_PATH_BYTES) return dw_fail(err, DW_E_INVALID, "the path %.60s/... is too long", folder);
+    if (length < 0 || length >= DW_PATH_BYTES)
+        return dw_fail(err, DW_E_INVALID, "the path %.60s/... is too long", folder);
     return DW_OK;
 }
 
@@ -39,26 +40,18 @@ void dw_name_from_path(const char *path, char out[DW_ACTOR_NAME_BYTES_MAX + 1]) 
 
 typedef struct listing {
     const char *ending;
-    char **names;
-    size_t count, capacity;
+    DW_VEC(char *) names;
     bool full;
 } listing;
 
 static bool add_name(void *context, const char *name) {
     listing *list = context;
     if (!ends_with(name, list->ending)) return true;
-    if (list->count == list->capacity) {
-        size_t wanted = list->capacity ? list->capacity * 2 : 16;
-        char **grown = realloc(list->names, wanted * sizeof *grown);
-        if (!grown) return !(list->full = true);
-        list->names = grown;
-        list->capacity = wanted;
-    }
     size_t size = strlen(name) + 1;
-    char *copy = malloc(size);
+    char *copy = DW_VEC_RESERVE(&list->names, 1, DW_VEC_ITEMS_MAX) == DW_OK ? malloc(size) : NULL;
     if (!copy) return !(list->full = true);
     memcpy(copy, name, size);
-    list->names[list->count++] = copy;
+    list->names.items[list->names.count++] = copy;
     return true;
 }
 
@@ -75,14 +68,15 @@ dw_status dw_list_folder(const char *folder, const char *ending, char ***out, si
     *count = 0;
     if (!dw_os_exists(folder)) return DW_OK;
     dw_status status = dw_os_list(folder, add_name, &list, err);
-    if (status == DW_OK && list.full) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the names in %.100s", folder);
+    if (status == DW_OK && list.full)
+        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the names in %.100s", folder);
     if (status != DW_OK) {
-        dw_list_free(list.names, list.count);
+        dw_list_free(list.names.items, list.names.count);
         return status;
     }
-    if (list.count > 1) qsort(list.names, list.count, sizeof *list.names, compare_names);
-    *out = list.names;
-    *count = list.count;
+    if (list.names.count > 1) qsort(list.names.items, list.names.count, sizeof *list.names.items, compare_names);
+    *out = list.names.items;
+    *count = list.names.count;
     return DW_OK;
 }
 
@@ -156,7 +150,8 @@ dw_status dw_find_model(dw_cli *cli, const dw_args *args, char path[DW_PATH_BYTE
     size_t count = 0;
     dw_status status = dw_list_models(&models, &count, err);
     if (status == DW_OK && count == 0) {
-        dw_cli_hint(cli, "Run ./run once, which fetches Gemma 3 270M (225 MB), or name a GGUF file: --model PATH.gguf or DRIFTWOOD_MODEL=PATH.gguf.");
+        dw_cli_hint(cli, "Run ./run once, which fetches Gemma 3 270M (225 MB), or name a GGUF file: --model PATH.gguf "
+                         "or DRIFTWOOD_MODEL=PATH.gguf.");
         status = dw_fail(err, DW_E_NOT_FOUND, "this needs a model, and there is none yet");
     }
     if (status == DW_OK) status = copy_path(path, models[0], err);
@@ -182,11 +177,13 @@ dw_status dw_find_program(dw_cli *cli, const char *name, char path[DW_PATH_BYTES
         dw_status status = dw_programs_folder(folder, err);
         if (status == DW_OK) status = dw_path_join(file, folder, name, err);
         if (status != DW_OK) return status;
-        if (!ends_with(file, ".wasm") && strlen(file) + sizeof ".wasm" <= sizeof file) memcpy(file + strlen(file), ".wasm", sizeof ".wasm");
+        if (!ends_with(file, ".wasm") && strlen(file) + sizeof ".wasm" <= sizeof file)
+            memcpy(file + strlen(file), ".wasm", sizeof ".wasm");
         if (dw_os_exists(file)) return copy_path(path, file, err);
     }
     if (dw_os_exists(name)) return copy_path(path, name, err); /* whatever it is: preparing it says what is wrong */
-    dw_cli_hint(cli, "Give the path of a .wasm file, or the name of a shipped program; `driftwood doctor` lists those.");
+    dw_cli_hint(cli,
+                "Give the path of a .wasm file, or the name of a shipped program; `driftwood doctor` lists those.");
     return dw_fail(err, DW_E_NOT_FOUND, "there is no program \"%.100s\"", name);
 }
 
@@ -198,7 +195,8 @@ static dw_status add_model_at(dw_runtime *runtime, const char *path, dw_error *e
     return dw_runtime_add_model(runtime, name, path, err);
 }
 
-/* The first of the cache folder's models that can be opened: one that was downloaded half must not stop what does not need it. */
+/* The first of the cache folder's models that can be opened: one that was downloaded half must not stop what does not
+ * need it. */
 static dw_status add_any_model(dw_cli *cli, dw_model_need need, dw_runtime *runtime, dw_error *err) {
     char **models = NULL;
     size_t count = 0;
@@ -213,7 +211,8 @@ static dw_status add_any_model(dw_cli *cli, dw_model_need need, dw_runtime *runt
     dw_list_free(models, count);
     if (status != DW_OK || opened == DW_OK || need == DW_MODEL_IF_THERE) return status;
     if (count > 0) return opened;
-    dw_cli_hint(cli, "Run ./run once, which fetches Gemma 3 270M (225 MB), or name a GGUF file: --model PATH.gguf or DRIFTWOOD_MODEL=PATH.gguf.");
+    dw_cli_hint(cli, "Run ./run once, which fetches Gemma 3 270M (225 MB), or name a GGUF file: --model PATH.gguf or "
+                     "DRIFTWOOD_MODEL=PATH.gguf.");
     return dw_fail(err, DW_E_NOT_FOUND, "this needs a model, and there is none yet");
 }
 
@@ -242,11 +241,12 @@ static dw_status add_model(dw_cli *cli, const dw_args *args, dw_model_need need,
     if (status != DW_OK) return status;
     status = add_model_at(runtime, path, err);
     if (status == DW_OK) status = vocabulary_verdict(runtime, err); /* whoever names one means to use it */
-    if (status == DW_E_FORMAT || status == DW_E_TRUNCATED) dw_cli_hint(cli, "The file is no usable GGUF model. If it was downloaded, fetch it again.");
+    if (status == DW_E_FORMAT || status == DW_E_TRUNCATED)
+        dw_cli_hint(cli, "The file is no usable GGUF model. If it was downloaded, fetch it again.");
     return status;
 }
 
-/* --- the models of a checkpoint ------------------------------------------------------------------------------------ */
+/* --- the models of a checkpoint ----------------------------------------------------------------------------------- */
 
 /* Whether the GGUF at `path` has the session's weights and tokens; false also when it cannot be read. */
 static bool is_model_of(const char *path, const dw_checkpoint_session *session) {
@@ -257,15 +257,19 @@ static bool is_model_of(const char *path, const dw_checkpoint_session *session) 
     bool found = false;
     dw_status status = dw_gguf_open(path, &gguf, NULL);
     if (status == DW_OK) status = dw_gguf_get_string(gguf, "general.architecture", &architecture, &found, NULL);
-    if (status == DW_OK && found) (void)snprintf(text, sizeof text, "%.*s", (int)dw_min_u64(architecture.size, sizeof text - 1), architecture.data);
+    if (status == DW_OK && found)
+        (void)snprintf(text, sizeof text, "%.*s", (int)dw_min_u64(architecture.size, sizeof text - 1),
+                       architecture.data);
     if (status == DW_OK) status = dw_fingerprint_find(gguf, text, false, session->fingerprint_kind, &fingerprint, NULL);
     dw_gguf_close(gguf);
     return status == DW_OK && dw_hash_equal(&fingerprint.weights, &session->model.weights) &&
            dw_hash_equal(&fingerprint.tokenizer, &session->model.tokenizer);
 }
 
-/* Looks through the cache folder, files of the name that the checkpoint remembers first: hashing a model takes seconds the first time. */
-static dw_status find_model_of(dw_cli *cli, const dw_checkpoint_session *session, char path[DW_PATH_BYTES], dw_error *err) {
+/* Looks through the cache folder, files of the name that the checkpoint remembers first: hashing a model takes seconds
+ * the first time. */
+static dw_status find_model_of(dw_cli *cli, const dw_checkpoint_session *session, char path[DW_PATH_BYTES],
+                               dw_error *err) {
     char **models = NULL, name[DW_ACTOR_NAME_BYTES_MAX + 1], weights[DW_HASH_HEX_BYTES];
     size_t count = 0;
     bool found = false;
@@ -282,7 +286,9 @@ static dw_status find_model_of(dw_cli *cli, const dw_checkpoint_session *session
     if (status != DW_OK || found) return status;
     dw_hash_hex(&session->model.weights, weights);
     dw_cli_hint(cli, "Name its GGUF file with --model PATH.gguf.");
-    return dw_fail(err, DW_E_NOT_FOUND, "a conversation in the checkpoint is with the model \"%.60s\" (weights %.12s...), which is not among the models here",
+    return dw_fail(err, DW_E_NOT_FOUND,
+                   "a conversation in the checkpoint is with the model \"%.60s\" (weights %.12s...), which is not "
+                   "among the models here",
                    session->model_name, weights);
 }
 
@@ -292,7 +298,8 @@ static dw_status add_models_of(dw_cli *cli, const dw_checkpoint_state *state, dw
     dw_status status = DW_OK;
     for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++) {
         bool known = false;
-        for (size_t k = 0; k < i && !known; k++) known = dw_hash_equal(&state->sessions[k].model.weights, &state->sessions[i].model.weights);
+        for (size_t k = 0; k < i && !known; k++)
+            known = dw_hash_equal(&state->sessions[k].model.weights, &state->sessions[i].model.weights);
         if (known) continue;
         status = find_model_of(cli, &state->sessions[i], path, err);
         if (status == DW_OK) status = add_model_at(runtime, path, err);
@@ -301,24 +308,30 @@ static dw_status add_models_of(dw_cli *cli, const dw_checkpoint_state *state, dw
 }
 
 /* --kv, or what it is without. */
-static dw_status choose_kv_type(dw_cli *cli, const dw_args *args, dw_kv_type otherwise, dw_kv_type *out, dw_error *err) {
+static dw_status kv_type_asked_for(dw_cli *cli, const dw_args *args, dw_kv_type otherwise, dw_kv_type *out,
+                                   dw_error *err) {
     char name[8] = "";
     const char *text = dw_args_text(args, "kv");
     *out = otherwise;
     if (!text) return DW_OK;
-    for (size_t i = 0; text[i] && i + 1 < sizeof name; i++) name[i] = text[i] >= 'a' && text[i] <= 'z' ? (char)(text[i] - 'a' + 'A') : text[i];
-    return strlen(text) < sizeof name && dw_kv_type_named(name, out) ? DW_OK : dw_cli_usage(cli, err, "--kv is f16, bf16 or q8_0, not \"%.20s\"", text);
+    for (size_t i = 0; text[i] && i + 1 < sizeof name; i++)
+        name[i] = text[i] >= 'a' && text[i] <= 'z' ? (char)(text[i] - 'a' + 'A') : text[i];
+    return strlen(text) < sizeof name && dw_kv_type_named(name, out)
+               ? DW_OK
+               : dw_cli_usage(cli, err, "--kv is f16, bf16 or q8_0, not \"%.20s\"", text);
 }
 
 /* Without models. */
-static dw_status open_bare_runtime(dw_cli *cli, const dw_args *args, dw_kv_type otherwise, dw_runtime **out, dw_error *err) {
+static dw_status open_bare_runtime(dw_cli *cli, const dw_args *args, dw_kv_type otherwise, dw_runtime **out,
+                                   dw_error *err) {
     *out = NULL;
     uint64_t threads = dw_args_number(args, "threads", 0);
     if (threads > 4096) return dw_cli_usage(cli, err, "--threads must be at most 4096");
-    dw_runtime_options options = {.device = dw_args_text(args, "device"), .threads = (unsigned)threads, .repack = dw_args_flag(args, "repack")};
+    dw_runtime_options options = {.device = dw_args_text(args, "device"), .threads = (unsigned)threads,
+                                  .repack = dw_args_flag(args, "repack")};
     dw_status status = dw_args_bytes(cli, args, "kv-budget", &options.kv_bytes_max, err);
     if (status == DW_OK) status = dw_args_bytes(cli, args, "memory", &options.memory_bytes_max, err);
-    if (status == DW_OK) status = choose_kv_type(cli, args, otherwise, &options.kv_type, err);
+    if (status == DW_OK) status = kv_type_asked_for(cli, args, otherwise, &options.kv_type, err);
     if (status == DW_OK) status = dw_runtime_create(&options, out, err);
     if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood doctor` lists the devices of this machine.");
     return status;
@@ -351,11 +364,13 @@ dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *path
     dw_checkpoint *checkpoint = NULL;
     *out = NULL;
     dw_status status = dw_checkpoint_open(path, &checkpoint, err);
-    if (status == DW_E_NOT_FOUND) dw_cli_hint(cli, "`driftwood freeze` makes a checkpoint, and so does /freeze in a chat.");
+    if (status == DW_E_NOT_FOUND)
+        dw_cli_hint(cli, "`driftwood freeze` makes a checkpoint, and so does /freeze in a chat.");
     if (status != DW_OK) return status;
     const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
     const dw_checkpoint_session *first = state->n_sessions > 0 ? &state->sessions[0] : NULL;
-    status = open_bare_runtime(cli, args, first ? first->kv_type : DW_KV_F16, out, err); /* the type is checked when a session is thawed */
+    /* The type is checked when a session is thawed. */
+    status = open_bare_runtime(cli, args, first ? first->kv_type : DW_KV_F16, out, err);
     if (status == DW_OK) {
         if (first && !named_model(args)) status = add_models_of(cli, state, *out, err);
         else status = add_model(cli, args, first ? DW_MODEL_NEEDED : DW_MODEL_IF_THERE, *out, err);

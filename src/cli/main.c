@@ -70,8 +70,8 @@ static void print_overview(void) {
 static dw_status help_as_json(const dw_cli *cli, dw_error *err) {
     json_t *verbs = json_array();
     for (size_t i = 0; dw_verbs[i]; i++) {
-        (void)json_array_append_new(verbs, json_pack("{s:s, s:s, s:s}", "name", dw_verbs[i]->name, "operands", dw_verbs[i]->operands, "summary",
-                                                     dw_verbs[i]->summary));
+        (void)json_array_append_new(verbs, json_pack("{s:s, s:s, s:s}", "name", dw_verbs[i]->name, "operands",
+                                                     dw_verbs[i]->operands, "summary", dw_verbs[i]->summary));
     }
     return dw_cli_finish(cli, json_pack("{s:o}", "verbs", verbs), err);
 }
@@ -88,8 +88,11 @@ static dw_status run_help(dw_cli *cli, const dw_args *args, dw_error *err) {
 
 static dw_status run_version(dw_cli *cli, const dw_args *args, dw_error *err) {
     (void)args;
-    dw_cli_say(cli, "driftwood %s (guest ABI %d, checkpoint format %d)\n", DW_VERSION_TEXT, DW_ABI_VERSION, DW_DRIFT_VERSION);
-    return dw_cli_finish(cli, json_pack("{s:s, s:i, s:i}", "version", DW_VERSION_TEXT, "abi", DW_ABI_VERSION, "drift", DW_DRIFT_VERSION), err);
+    dw_cli_say(cli, "driftwood %s (guest ABI %d, checkpoint format %d)\n", DW_VERSION_TEXT, DW_ABI_VERSION,
+               DW_DRIFT_VERSION);
+    return dw_cli_finish(
+        cli, json_pack("{s:s, s:i, s:i}", "version", DW_VERSION_TEXT, "abi", DW_ABI_VERSION, "drift", DW_DRIFT_VERSION),
+        err);
 }
 
 /* --- errors ---------------------------------------------------------------------------------------------------- */
@@ -107,8 +110,9 @@ static int exit_code_of(const dw_cli *cli, dw_status status) {
     return DW_EXIT_FAILED;
 }
 
-static const char *kind_text(const dw_cli *cli, dw_status status) {
-    static const char *const texts[] = {[DW_KIND_OK] = "ok", [DW_KIND_REFUSED] = "refused", [DW_KIND_FAILED] = "failed", [DW_KIND_CORRUPT] = "corrupt"};
+static const char *failure_kind_text(const dw_cli *cli, dw_status status) {
+    static const char *const texts[] = {
+        [DW_KIND_OK] = "ok", [DW_KIND_REFUSED] = "refused", [DW_KIND_FAILED] = "failed", [DW_KIND_CORRUPT] = "corrupt"};
     return cli->usage_error ? "usage" : texts[dw_status_kind_of(status)];
 }
 
@@ -117,15 +121,17 @@ static void report_error(const dw_cli *cli, const char *verb, dw_status status, 
     dw_cli_progress(cli, NULL);
     (void)fflush(stdout);
     bool colour = dw_os_is_terminal(2) && !dw_os_environment("NO_COLOR");
-    (void)fprintf(stderr, "%sdriftwood%s%s:%s %s", colour ? "\033[31m" : "", verb ? " " : "", verb ? verb : "", colour ? "\033[0m" : "", text);
-    if (err->offset != DW_NO_OFFSET && dw_status_kind_of(status) == DW_KIND_CORRUPT) (void)fprintf(stderr, " (at byte %llu)", (unsigned long long)err->offset);
+    (void)fprintf(stderr, "%sdriftwood%s%s:%s %s", colour ? "\033[31m" : "", verb ? " " : "", verb ? verb : "",
+                  colour ? "\033[0m" : "", text);
+    if (err->offset != DW_NO_OFFSET && dw_status_kind_of(status) == DW_KIND_CORRUPT)
+        (void)fprintf(stderr, " (at byte %llu)", (unsigned long long)err->offset);
     (void)fprintf(stderr, "\n");
     if (cli->hint[0]) (void)fprintf(stderr, "%s\n", cli->hint);
     if (cli->usage_error) (void)fprintf(stderr, "Try: driftwood %s%s--help\n", verb ? verb : "", verb ? " " : "");
     if (!cli->json) return;
 
-    json_t *error = json_pack("{s:s, s:i, s:s, s:o}", "status", dw_status_name(status), "code", (int)status, "kind", kind_text(cli, status), "text",
-                              dw_json_text(text, strlen(text)));
+    json_t *error = json_pack("{s:s, s:i, s:s, s:o}", "status", dw_status_name(status), "code", (int)status, "kind",
+                              failure_kind_text(cli, status), "text", dw_json_text(text, strlen(text)));
     if (error && cli->hint[0]) (void)json_object_set_new(error, "hint", dw_json_text(cli->hint, strlen(cli->hint)));
     if (error && err->offset != DW_NO_OFFSET) (void)json_object_set_new(error, "offset", dw_json_u64(err->offset));
     if (error && err->system_errno != 0) (void)json_object_set_new(error, "errno", json_integer(err->system_errno));
@@ -151,7 +157,8 @@ static dw_status set_log_level(dw_cli *cli, dw_error *err) {
     const char *text = dw_os_environment("DRIFTWOOD_LOG");
     dw_log_level level;
     if (!text || !text[0]) return DW_OK;
-    if (dw_log_parse_level(text, &level) != DW_OK) return dw_cli_usage(cli, err, "DRIFTWOOD_LOG is \"%.40s\", not error, warn, info, debug or trace", text);
+    if (dw_log_parse_level(text, &level) != DW_OK)
+        return dw_cli_usage(cli, err, "DRIFTWOOD_LOG is \"%.40s\", not error, warn, info, debug or trace", text);
     dw_log_set_level(level);
     return DW_OK;
 }

@@ -140,9 +140,13 @@ static const given *last_given(const dw_args *args, const char *name) {
 }
 
 /* A few options are shared by verbs of which not all have them: helpers ask, and get "not given". */
-static bool has_option(const dw_args *args, const char *name) { return find_option(args->verb, name, strlen(name)) != NULL; }
+static bool has_option(const dw_args *args, const char *name) {
+    return find_option(args->verb, name, strlen(name)) != NULL;
+}
 
-bool dw_args_flag(const dw_args *args, const char *name) { return has_option(args, name) && last_given(args, name) != NULL; }
+bool dw_args_flag(const dw_args *args, const char *name) {
+    return has_option(args, name) && last_given(args, name) != NULL;
+}
 
 const char *dw_args_text(const dw_args *args, const char *name) {
     if (!has_option(args, name)) return NULL;
@@ -168,7 +172,9 @@ const char *const *dw_args_texts(const dw_args *args, const char *name, size_t *
 }
 
 size_t dw_args_operands(const dw_args *args) { return args->n_operands; }
-const char *dw_args_operand(const dw_args *args, size_t index) { return index < args->n_operands ? args->operands[index] : NULL; }
+const char *dw_args_operand(const dw_args *args, size_t index) {
+    return index < args->n_operands ? args->operands[index] : NULL;
+}
 
 const char *const *dw_args_operands_from(const dw_args *args, size_t index) {
     return args->operands + dw_min_u64(index, args->n_operands);

@@ -44,8 +44,10 @@ void dw_cli_say_text(const dw_cli *cli, const char *text, size_t size) {
     bool terminal = dw_os_is_terminal(1);
     for (size_t i = 0; i < size; i++) {
         unsigned char byte = (unsigned char)text[i];
-        /* A model or a program must not be able to drive the user's terminal with escape sequences: no C0, no C1 (U+0080..9F). */
-        bool control = (byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f || (previous == 0xc2 && byte >= 0x80 && byte < 0xa0);
+        /* A model or a program must not be able to drive the user's terminal with escape sequences: no C0, no C1
+         * (U+0080..9F). */
+        bool control = (byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f ||
+                       (previous == 0xc2 && byte >= 0x80 && byte < 0xa0);
         (void)putchar(terminal && control ? '?' : byte);
         previous = byte;
     }
@@ -80,7 +82,8 @@ dw_status dw_cli_finish(const dw_cli *cli, json_t *object, dw_error *err) {
     if (cli->json) {
         char *line = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
         if (!line) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the result");
-        else if (puts(line) < 0 || fflush(stdout) != 0) status = dw_fail(err, DW_E_IO, "cannot write to standard output");
+        else if (puts(line) < 0 || fflush(stdout) != 0)
+            status = dw_fail(err, DW_E_IO, "cannot write to standard output");
         free(line);
     }
     json_decref(object);
@@ -91,7 +94,10 @@ dw_status dw_cli_finish(const dw_cli *cli, json_t *object, dw_error *err) {
 static size_t sequence_length(const unsigned char *text, size_t size) {
     unsigned char first = text[0];
     if (first < 0x80) return 1;
-    size_t length = first >= 0xf0 && first <= 0xf4 ? 4 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xc2 && first < 0xe0 ? 2 : 0;
+    size_t length = first >= 0xf0 && first <= 0xf4  ? 4
+                    : first >= 0xe0 && first < 0xf0 ? 3
+                    : first >= 0xc2 && first < 0xe0 ? 2
+                                                    : 0;
     if (length == 0 || length > size) return 0;
     for (size_t i = 1; i < length; i++) {
         if ((text[i] & 0xc0) != 0x80) return 0;

@@ -16,7 +16,8 @@ dw_status dw_probe_create(dw_probe **out, dw_error *err) DW_MUST_USE;
 void dw_probe_destroy(dw_probe *probe);
 dw_region *dw_probe_region(const dw_probe *probe);
 /* All of these are done by the guest's own instructions. */
-dw_status dw_probe_grow(dw_probe *probe, uint64_t size, dw_error *err) DW_MUST_USE;   /* memory.grow up to `size` bytes */
+/* memory.grow up to `size` bytes. */
+dw_status dw_probe_grow(dw_probe *probe, uint64_t size, dw_error *err) DW_MUST_USE;
 dw_status dw_probe_touch(dw_probe *probe, dw_error *err) DW_MUST_USE;                 /* a store into each 4 KiB */
 dw_status dw_probe_poke(dw_probe *probe, uint32_t pointer, uint32_t value, dw_error *err) DW_MUST_USE;
 dw_status dw_probe_peek(dw_probe *probe, uint32_t pointer, uint32_t *out, dw_error *err) DW_MUST_USE;
@@ -31,7 +32,8 @@ typedef struct dw_link_result {
 
 /* Memory of ours, no guest: what the host writes the device reads, and back. */
 dw_status dw_prove_host_device(dw_device *device, dw_link_result *out, dw_error *err) DW_MUST_USE;
-/* No device: the guest's addresses are our region, at its first and last bytes, and it does not move while it grows to the end. */
+/* No device: the guest's addresses are our region, at its first and last bytes, and it does not move while it grows to
+ * the end. */
 dw_status dw_prove_host_guest(dw_link_result *out, dw_error *err) DW_MUST_USE;
 
 typedef struct dw_size_result {
@@ -51,7 +53,8 @@ typedef struct dw_sizes_result {
 } dw_sizes_result;
 
 /* The composed chain at growing sizes of one guest's memory, up to bytes_max, and what a wrap costs. */
-dw_status dw_prove_sizes(const dw_cli *cli, dw_device *device, uint64_t bytes_max, dw_sizes_result *out, dw_error *err) DW_MUST_USE;
+dw_status dw_prove_sizes(const dw_cli *cli, dw_device *device, uint64_t bytes_max, dw_sizes_result *out,
+                         dw_error *err) DW_MUST_USE;
 
 /* A wrap may add this much resident memory: bookkeeping, not pages. */
 #define DW_PROVE_RSS_BYTES_MAX (INT64_C(32) << 10)
@@ -68,6 +71,7 @@ typedef struct dw_matmul_result {
     uint64_t copied_bytes;              /* on the zero-copy path: 0 where the claim holds */
 } dw_matmul_result;
 
-dw_status dw_prove_matmul(dw_cli *cli, dw_runtime *runtime, uint32_t n, dw_matmul_result *out, dw_error *err) DW_MUST_USE;
+dw_status dw_prove_matmul(dw_cli *cli, dw_runtime *runtime, uint32_t n, dw_matmul_result *out,
+                          dw_error *err) DW_MUST_USE;
 
 #endif

@@ -1,4 +1,5 @@
-/* prove_links.c: that host memory, the device's buffer and the guest's memory are the same pages, and what sharing them costs. */
+/* prove_links.c: that host memory, the device's buffer and the guest's memory are the same pages, and what sharing them
+ * costs. */
 #include <string.h>
 
 #include "cli/prove.h"
@@ -7,8 +8,8 @@
 
 /* --- a device at work in a window ------------------------------------------------------------------------------ */
 
-/* out = a + b of TERMS floats each: a near the window's beginning, out in its middle, b at its end, so that a wrap that reaches
- * only a part of it, or a copy of it, shows. */
+/* out = a + b of TERMS floats each: a near the window's beginning, out in its middle, b at its end, so that a wrap that
+ * reaches only a part of it, or a copy of it, shows. */
 enum { TERMS = 4096, BLOCK_BYTES = 65536 };
 
 typedef struct layout { uint64_t a, b, out; } layout;
@@ -19,9 +20,12 @@ static layout layout_of(uint64_t bytes) {
 
 static dw_status add_in_window(dw_device *device, void *window, uint64_t bytes, bool *in_place, dw_error *err) {
     layout at = layout_of(bytes);
-    const dw_compute_tensor tensors[3] = {{at.a, DW_COMPUTE_F32, TERMS, 1}, {at.b, DW_COMPUTE_F32, TERMS, 1}, {at.out, DW_COMPUTE_F32, TERMS, 1}};
+    const dw_compute_tensor tensors[3] = {{at.a, DW_COMPUTE_F32, TERMS, 1},
+                                          {at.b, DW_COMPUTE_F32, TERMS, 1},
+                                          {at.out, DW_COMPUTE_F32, TERMS, 1}};
     const dw_compute_node node = {DW_COMPUTE_ADD, 0, 1, 2};
-    dw_compute_request request = {.window = window, .window_bytes = bytes, .tensors = tensors, .n_tensors = 3, .nodes = &node, .n_nodes = 1};
+    dw_compute_request request = {
+        .window = window, .window_bytes = bytes, .tensors = tensors, .n_tensors = 3, .nodes = &node, .n_nodes = 1};
     dw_compute_report report;
     dw_status status = dw_compute_run(device, &request, &report, err);
     *in_place = status == DW_OK && report.copied_bytes == 0 && report.wrapped_bytes == bytes;
@@ -59,7 +63,8 @@ dw_status dw_prove_host_device(dw_device *device, dw_link_result *out, dw_error 
 
     char *base = dw_region_base(region);
     layout at = layout_of(bytes);
-    float *a = (float *)(void *)(base + at.a), *b = (float *)(void *)(base + at.b), *sum = (float *)(void *)(base + at.out);
+    float *a = (float *)(void *)(base + at.a), *b = (float *)(void *)(base + at.b),
+          *sum = (float *)(void *)(base + at.out);
     for (int i = 0; i < TERMS; i++) {
         a[i] = (float)i;
         b[i] = 0.5f;
@@ -72,15 +77,17 @@ dw_status dw_prove_host_device(dw_device *device, dw_link_result *out, dw_error 
     out->seen_both_ways = right && in_place;
     out->holds = out->seen_both_ways && (out->same_address || !info->addresses_are_host);
 out:
-    if (window.id && dw_region_return(region, window) != DW_OK && status == DW_OK) status = dw_fail(err, DW_E_INTERNAL, "a window was lost");
-    if (dw_region_destroy(region) != DW_OK && status == DW_OK) status = dw_fail(err, DW_E_INTERNAL, "a window is still lent");
+    if (window.id && dw_region_return(region, window) != DW_OK && status == DW_OK)
+        status = dw_fail(err, DW_E_INTERNAL, "a window was lost");
+    if (dw_region_destroy(region) != DW_OK && status == DW_OK)
+        status = dw_fail(err, DW_E_INTERNAL, "a window is still lent");
     return status;
 }
 
 /* --- host and guest -------------------------------------------------------------------------------------------- */
 
 /* The guest writes and the host reads at base + pointer, then the other way round. */
-static dw_status exchange(dw_probe *probe, uint32_t pointer, bool *seen, dw_error *err) {
+static dw_status exchange_through_window(dw_probe *probe, uint32_t pointer, bool *seen, dw_error *err) {
     const uint32_t from_guest = 0xd41f7000u ^ pointer, from_host = ~from_guest;
     char *place = (char *)dw_region_base(dw_probe_region(probe)) + pointer;
     uint32_t read_by_host = 0, read_by_guest = 0;
@@ -99,11 +106,13 @@ dw_status dw_prove_host_guest(dw_link_result *out, dw_error *err) {
     dw_status status = dw_probe_create(&probe, err);
     if (status != DW_OK) goto out;
     const void *base = dw_region_base(dw_probe_region(probe));
-    status = exchange(probe, 4096, &out->seen_both_ways, err);
-    if (status == DW_OK) status = exchange(probe, (uint32_t)DW_WASM_PAGE_BYTES - 4, &out->seen_both_ways, err);
+    status = exchange_through_window(probe, 4096, &out->seen_both_ways, err);
+    if (status == DW_OK)
+        status = exchange_through_window(probe, (uint32_t)DW_WASM_PAGE_BYTES - 4, &out->seen_both_ways, err);
     if (status == DW_OK) status = dw_probe_grow(probe, DW_GUEST_MEMORY_BYTES_MAX, err);
-    if (status == DW_OK) status = exchange(probe, 4096, &out->seen_both_ways, err);
-    if (status == DW_OK) status = exchange(probe, (uint32_t)(DW_GUEST_MEMORY_BYTES_MAX - 4), &out->seen_both_ways, err);
+    if (status == DW_OK) status = exchange_through_window(probe, 4096, &out->seen_both_ways, err);
+    if (status == DW_OK)
+        status = exchange_through_window(probe, (uint32_t)(DW_GUEST_MEMORY_BYTES_MAX - 4), &out->seen_both_ways, err);
     if (status != DW_OK) goto out;
     out->same_address = dw_region_base(dw_probe_region(probe)) == base;
     out->holds = out->same_address && out->seen_both_ways;
@@ -161,7 +170,8 @@ static dw_status measure_wrap(dw_device *device, void *base, dw_size_result *out
     return status;
 }
 
-/* What a device without sharing costs: memory of its own, and the bytes moved into it. In pieces, as devices limit one allocation. */
+/* What a device without sharing costs: memory of its own, and the bytes moved into it. In pieces, as devices limit one
+ * allocation. */
 static dw_status measure_copy(dw_device *device, const void *base, dw_size_result *out, dw_error *err) {
     enum { PIECES = 4 };
     const uint64_t piece_bytes = UINT64_C(1) << 30;
@@ -193,11 +203,13 @@ static dw_status measure_size(dw_probe *probe, dw_device *device, bool with_copy
     if (status != DW_OK) return status;
     status = measure_wrap(device, dw_region_base(region), out, err);
     if (status == DW_OK && with_copy) status = measure_copy(device, dw_region_base(region), out, err);
-    if (dw_region_return(region, window) != DW_OK && status == DW_OK) status = dw_fail(err, DW_E_INTERNAL, "a window was lost");
+    if (dw_region_return(region, window) != DW_OK && status == DW_OK)
+        status = dw_fail(err, DW_E_INTERNAL, "a window was lost");
     return status;
 }
 
-/* Once unmeasured: the first wrap, and the first look at our memory, touch pages of code, stack and allocator that stay from then on. */
+/* Once unmeasured: the first wrap, and the first look at our memory, touch pages of code, stack and allocator that stay
+ * from then on. */
 static dw_status warm_up(dw_probe *probe, dw_device *device, dw_error *err) {
     dw_size_result ignored = {.bytes = UINT64_C(1) << 20};
     return measure_size(probe, device, true, &ignored, err);
@@ -212,8 +224,10 @@ static uint64_t memory_free(void) {
     return 0;
 }
 
-dw_status dw_prove_sizes(const dw_cli *cli, dw_device *device, uint64_t bytes_max, dw_sizes_result *out, dw_error *err) {
-    static const uint64_t wanted[DW_PROVE_SIZES] = {UINT64_C(16) << 20, UINT64_C(256) << 20, UINT64_C(1) << 30, DW_GUEST_MEMORY_BYTES_MAX};
+dw_status dw_prove_sizes(const dw_cli *cli, dw_device *device, uint64_t bytes_max, dw_sizes_result *out,
+                         dw_error *err) {
+    static const uint64_t wanted[DW_PROVE_SIZES] = {UINT64_C(16) << 20, UINT64_C(256) << 20, UINT64_C(1) << 30,
+                                                    DW_GUEST_MEMORY_BYTES_MAX};
     const uint64_t spare = UINT64_C(512) << 20;
     const dw_device_info *info = dw_device_info_view(device);
     const uint64_t wrap_max = dw_round_down_u64(info->wrap_bytes_max, DW_WASM_PAGE_BYTES);
@@ -227,16 +241,20 @@ dw_status dw_prove_sizes(const dw_cli *cli, dw_device *device, uint64_t bytes_ma
         dw_size_result *size = &out->sizes[out->count];
         size->bytes = dw_min_u64(wanted[i], wrap_max);
         if (size->bytes < wanted[i]) {
-            (void)snprintf(out->note, sizeof out->note, "%s wraps at most %s at once", info->name, dw_size_text(wrap_max, size_text));
+            (void)snprintf(out->note, sizeof out->note, "%s wraps at most %s at once", info->name,
+                           dw_size_text(wrap_max, size_text));
             if (out->count > 0 && size->bytes <= size[-1].bytes) break;
         }
         uint64_t available = memory_free() + (out->count > 0 ? size[-1].bytes : 0); /* what is touched already stays */
         if (available < size->bytes + spare) {
-            (void)snprintf(out->note, sizeof out->note, "%s and more were left out: too little free memory", dw_size_text(size->bytes, size_text));
+            (void)snprintf(out->note, sizeof out->note, "%s and more were left out: too little free memory",
+                           dw_size_text(size->bytes, size_text));
             break;
         }
         bool with_copy = available >= 2 * size->bytes + spare;
-        if (!with_copy) (void)snprintf(out->note, sizeof out->note, "no memory to copy %s for comparison", dw_size_text(size->bytes, size_text));
+        if (!with_copy)
+            (void)snprintf(out->note, sizeof out->note, "no memory to copy %s for comparison",
+                           dw_size_text(size->bytes, size_text));
         dw_cli_progress(cli, "wrapping %s ...", dw_size_text(size->bytes, size_text));
         status = measure_size(probe, device, with_copy, size, err);
         if (status != DW_OK) (void)dw_error_prefix(err, status, "at %s", dw_size_text(size->bytes, size_text));

@@ -9,8 +9,8 @@
 
 /* --- an independent computation -------------------------------------------------------------------------------- */
 
-/* product[r][c] = sum over k of b[r][k] * a[c][k], in double. A tile of the result stays in registers and first-level cache;
- * `stripe` is a transposed piece of a, so that the inner loop runs along memory. n is a multiple of TILE. */
+/* product[r][c] = sum over k of b[r][k] * a[c][k], in double. A tile of the result stays in registers and first-level
+ * cache; `stripe` is a transposed piece of a, so that the inner loop runs along memory. n is a multiple of TILE. */
 enum { TILE_ROWS = 4, TILE = 64 };
 
 static void add_tile(double sum[TILE_ROWS][TILE], const float *b, const double *stripe, size_t n) {
@@ -22,7 +22,8 @@ static void add_tile(double sum[TILE_ROWS][TILE], const float *b, const double *
     }
 }
 
-/* gemm fills its matrices with eighths, so every partial sum is exact in single precision: any difference is a wrong element. */
+/* gemm fills its matrices with eighths, so every partial sum is exact in single precision: any difference is a wrong
+ * element. */
 static void compare_tile(double sum[TILE_ROWS][TILE], const float *product, size_t n, dw_matmul_result *out) {
     for (size_t r = 0; r < TILE_ROWS; r++) {
         for (size_t c = 0; c < TILE; c++) {
@@ -34,7 +35,8 @@ static void compare_tile(double sum[TILE_ROWS][TILE], const float *product, size
     }
 }
 
-static dw_status check_product(const float *a, const float *b, const float *product, uint32_t order, dw_matmul_result *out, dw_error *err) {
+static dw_status check_product(const float *a, const float *b, const float *product, uint32_t order,
+                               dw_matmul_result *out, dw_error *err) {
     const size_t n = order;
     if (n % TILE != 0) return dw_fail(err, DW_E_INTERNAL, "the check wants multiples of %d", TILE);
     double *stripe = malloc(n * TILE * sizeof *stripe);
@@ -56,7 +58,7 @@ static dw_status check_product(const float *a, const float *b, const float *prod
 /* --- the guest ------------------------------------------------------------------------------------------------- */
 
 /* The number behind "name=" in gemm's reply. */
-static bool number_in(const char *reply, const char *name, uint64_t *out) {
+static bool number_in_report(const char *reply, const char *name, uint64_t *out) {
     size_t length = strlen(name);
     for (const char *at = reply; at; at = strchr(at, ' ')) {
         at += *at == ' ';
@@ -78,9 +80,11 @@ static dw_status ask_guest(dw_watch *watch, uint32_t n, dw_matmul_result *out, g
     (void)snprintf(message, sizeof message, "n=%u seed=%u data=exact", n, n);
     dw_status status = dw_take_turn(watch, (dw_message){message, strlen(message)}, 0, &turn, err);
     const char *reply = turn.reply ? turn.reply : "";
-    bool understood = status == DW_OK && number_in(reply, "wrong", &out->guest_wrong) && number_in(reply, "checked", &out->guest_checked) &&
-                      number_in(reply, "compute_ns", &compute_ns) && number_in(reply, "copied", &out->copied_bytes) && number_in(reply, "a", &at->a) &&
-                      number_in(reply, "b", &at->b) && number_in(reply, "product", &at->product);
+    bool understood = status == DW_OK && number_in_report(reply, "wrong", &out->guest_wrong) &&
+                      number_in_report(reply, "checked", &out->guest_checked) &&
+                      number_in_report(reply, "compute_ns", &compute_ns) &&
+                      number_in_report(reply, "copied", &out->copied_bytes) && number_in_report(reply, "a", &at->a) &&
+                      number_in_report(reply, "b", &at->b) && number_in_report(reply, "product", &at->product);
     if (status == DW_OK && !understood) status = dw_fail(err, DW_E_UNSUPPORTED, "gemm answered \"%.120s\"", reply);
     dw_turn_free(&turn);
     return status;
@@ -88,18 +92,22 @@ static dw_status ask_guest(dw_watch *watch, uint32_t n, dw_matmul_result *out, g
 
 /* --- times of both paths --------------------------------------------------------------------------------------- */
 
-/* The same request as the guest's, made from outside so that it can be timed in parts; the window is the matrices' pages. */
-static dw_status time_path(dw_device *device, dw_region *region, const guest_matrices *at, uint32_t n, bool copy, uint64_t *best_ns, uint64_t *compute_ns,
-                           dw_error *err) {
+/* The same request as the guest's, made from outside so that it can be timed in parts; the window is the matrices'
+ * pages. */
+static dw_status time_path(dw_device *device, dw_region *region, const guest_matrices *at, uint32_t n, bool copy,
+                           uint64_t *best_ns, uint64_t *compute_ns, dw_error *err) {
     char *base = dw_region_base(region);
     const uint64_t matrix_bytes = (uint64_t)n * n * sizeof(float), patience_ns = UINT64_C(2000000000);
     uint64_t first = dw_round_down_u64(dw_min_u64(dw_min_u64(at->a, at->b), at->product), DW_WASM_PAGE_BYTES);
     uint64_t end = dw_max_u64(dw_max_u64(at->a, at->b), at->product) + matrix_bytes;
-    if (!dw_round_up_u64(end, DW_WASM_PAGE_BYTES, &end)) return dw_fail(err, DW_E_RANGE, "gemm's matrices end outside its memory");
-    const dw_compute_tensor tensors[3] = {{at->a - first, DW_COMPUTE_F32, n, n}, {at->b - first, DW_COMPUTE_F32, n, n}, {at->product - first, DW_COMPUTE_F32, n, n}};
+    if (!dw_round_up_u64(end, DW_WASM_PAGE_BYTES, &end))
+        return dw_fail(err, DW_E_RANGE, "gemm's matrices end outside its memory");
+    const dw_compute_tensor tensors[3] = {{at->a - first, DW_COMPUTE_F32, n, n},
+                                          {at->b - first, DW_COMPUTE_F32, n, n},
+                                          {at->product - first, DW_COMPUTE_F32, n, n}};
     const dw_compute_node node = {DW_COMPUTE_MUL_MAT, 0, 1, 2};
-    dw_compute_request request = {.window = base + first, .window_bytes = end - first, .tensors = tensors, .n_tensors = 3, .nodes = &node, .n_nodes = 1,
-                                  .copy = copy, .region = region};
+    dw_compute_request request = {.window = base + first, .window_bytes = end - first, .region = region,
+                                  .tensors = tensors, .n_tensors = 3, .nodes = &node, .n_nodes = 1, .copy = copy};
     uint64_t spent = 0;
     *best_ns = UINT64_MAX;
     for (int i = 0; i < 10 && spent < patience_ns; i++) {
@@ -116,14 +124,16 @@ static dw_status time_path(dw_device *device, dw_region *region, const guest_mat
     return DW_OK;
 }
 
-static dw_status time_both(dw_device *device, dw_region *region, const guest_matrices *at, uint32_t n, dw_matmul_result *out, dw_error *err) {
+static dw_status time_both(dw_device *device, dw_region *region, const guest_matrices *at, uint32_t n,
+                           dw_matmul_result *out, dw_error *err) {
     dw_window window = {0};
     uint64_t ignored;
     dw_status status = dw_region_lend(region, 0, dw_region_size(region), &window, err);
     if (status != DW_OK) return status;
     status = time_path(device, region, at, n, false, &out->zero_copy_ns, &out->compute_ns, err);
     if (status == DW_OK) status = time_path(device, region, at, n, true, &out->copy_ns, &ignored, err);
-    if (dw_region_return(region, window) != DW_OK && status == DW_OK) status = dw_fail(err, DW_E_INTERNAL, "a window was lost");
+    if (dw_region_return(region, window) != DW_OK && status == DW_OK)
+        status = dw_fail(err, DW_E_INTERNAL, "a window was lost");
     return status;
 }
 
@@ -144,7 +154,8 @@ dw_status dw_prove_matmul(dw_cli *cli, dw_runtime *runtime, uint32_t n, dw_matmu
 
     dw_guest_memory *memory = dw_actor_memory(watch.actor);
     const uint64_t bytes = (uint64_t)n * n * sizeof(float);
-    if (!memory || dw_guest_view(memory, (uint32_t)at.a, bytes, 4, &a) != DW_OK || dw_guest_view(memory, (uint32_t)at.b, bytes, 4, &b) != DW_OK ||
+    if (!memory || dw_guest_view(memory, (uint32_t)at.a, bytes, 4, &a) != DW_OK ||
+        dw_guest_view(memory, (uint32_t)at.b, bytes, 4, &b) != DW_OK ||
         dw_guest_view(memory, (uint32_t)at.product, bytes, 4, &product) != DW_OK) {
         status = dw_fail(err, DW_E_RANGE, "gemm's matrices are not where it says");
         goto out;

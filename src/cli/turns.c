@@ -31,7 +31,8 @@ static void watch_for_interrupts(void *argument) {
         (void)dw_os_condition_wait_until(i->condition, i->mutex, dw_os_monotonic_ns() + INTERRUPT_POLL_NS);
         if (!i->actor || !dw_os_interrupted(true)) continue;
         /* First politely: the answer ends as if by length and is kept. Then firmly: the turn is dropped. */
-        dw_status asked = ++i->n_interrupts == 1 ? dw_actor_interrupt(i->actor, i->turn) : dw_actor_stop(i->actor, i->turn);
+        dw_status asked = ++i->n_interrupts == 1 ? dw_actor_interrupt(i->actor, i->turn)
+                                                 : dw_actor_stop(i->actor, i->turn);
         if (asked != DW_OK) dw_log(DW_LOG_DEBUG, "interrupt", "turn=%llu is over", (unsigned long long)i->turn);
     }
     dw_os_mutex_unlock(i->mutex);
@@ -138,11 +139,14 @@ dw_watch dw_watch_of(const dw_cli *cli, const dw_args *args) {
     return watch;
 }
 
-dw_observer dw_watch_observer(dw_watch *watch) { return (dw_observer){.on_text = on_text, .on_log = on_log, .context = watch}; }
+dw_observer dw_watch_observer(dw_watch *watch) {
+    return (dw_observer){.on_text = on_text, .on_log = on_log, .context = watch};
+}
 
 /* --- turns ----------------------------------------------------------------------------------------------------- */
 
-dw_status dw_take_turn(dw_watch *watch, dw_message message, uint64_t realtime_ns, dw_turn_result *result, dw_error *err) {
+dw_status dw_take_turn(dw_watch *watch, dw_message message, uint64_t realtime_ns, dw_turn_result *result,
+                       dw_error *err) {
     *result = (dw_turn_result){0};
     dw_status status = dw_actor_send(watch->actor, message.text, message.size, realtime_ns, err);
     if (status != DW_OK) return status;
@@ -159,7 +163,9 @@ dw_status dw_take_turn(dw_watch *watch, dw_message message, uint64_t realtime_ns
     watch->ended_by_user = set_running(watch, NULL) > 1;
     bool by_program = status == DW_E_TRAP || status == DW_E_EXIT || status == DW_E_STATE;
     if (by_program) say_last_lines(watch);
-    if (status == DW_E_DEADLINE) return dw_fail(err, status, "the turn took longer than %llu seconds (--turn-limit)", (unsigned long long)(watch->turn_limit_ns / 1000000000u));
+    if (status == DW_E_DEADLINE)
+        return dw_fail(err, status, "the turn took longer than %llu seconds (--turn-limit)",
+                       (unsigned long long)(watch->turn_limit_ns / 1000000000u));
     return status;
 }
 
@@ -184,7 +190,8 @@ static bool was_streamed(const dw_watch *watch, const dw_turn_result *result) {
 
 void dw_say_reply(const dw_watch *watch, const dw_turn_result *result) {
     bool streamed = was_streamed(watch, result);
-    if (!streamed && watch->stream && watch->emitted_bytes > 0 && watch->last_byte != '\n') dw_cli_say(watch->cli, "\n");
+    if (!streamed && watch->stream && watch->emitted_bytes > 0 && watch->last_byte != '\n')
+        dw_cli_say(watch->cli, "\n");
     if (!streamed && result->reply_size > 0) {
         if (watch->label) dw_cli_say_styled(watch->cli, DW_STYLE_NAME, "%s", watch->label);
         dw_cli_say_text(watch->cli, result->reply, result->reply_size);
@@ -194,14 +201,18 @@ void dw_say_reply(const dw_watch *watch, const dw_turn_result *result) {
 }
 
 json_t *dw_json_turn(const dw_watch *watch, dw_message message, const dw_turn_result *r) {
-    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "message", dw_json_text(message.text, message.size), "reply",
-                     dw_json_text(r->reply ? r->reply : "", r->reply ? r->reply_size : 0), "turn", (json_int_t)r->turn, "run_ms", dw_json_ms(r->run_ns),
-                     "commit_ms", dw_json_ms(r->commit_ns), "first_text_ms", watch->first_text_ns ? dw_json_ms(watch->first_text_ns) : json_null(),
-                     "tokens_evaluated", (json_int_t)r->tokens_evaluated, "tokens_shared", (json_int_t)r->tokens_shared,
-                     "tokens_generated", (json_int_t)r->tokens_generated, "dirty_bytes", (json_int_t)r->dirty_bytes, "enters", (json_int_t)r->enters, "copied_bytes", (json_int_t)r->copied_bytes);
+    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "message",
+                     dw_json_text(message.text, message.size), "reply",
+                     dw_json_text(r->reply ? r->reply : "", r->reply ? r->reply_size : 0), "turn", (json_int_t)r->turn,
+                     "run_ms", dw_json_ms(r->run_ns), "commit_ms", dw_json_ms(r->commit_ns), "first_text_ms",
+                     watch->first_text_ns ? dw_json_ms(watch->first_text_ns) : json_null(), "tokens_evaluated",
+                     (json_int_t)r->tokens_evaluated, "tokens_shared", (json_int_t)r->tokens_shared, "tokens_generated",
+                     (json_int_t)r->tokens_generated, "dirty_bytes", (json_int_t)r->dirty_bytes, "enters",
+                     (json_int_t)r->enters, "copied_bytes", (json_int_t)r->copied_bytes);
 }
 
-dw_status dw_take_turns(dw_watch *watch, const char *const *messages, size_t count, uint64_t realtime_ns, json_t *turns, dw_error *err) {
+dw_status dw_take_turns(dw_watch *watch, const char *const *messages, size_t count, uint64_t realtime_ns, json_t *turns,
+                        dw_error *err) {
     dw_status status = DW_OK;
     for (size_t i = 0; status == DW_OK && i < count; i++) {
         dw_turn_result result;
@@ -220,66 +231,63 @@ dw_status dw_take_turns(dw_watch *watch, const char *const *messages, size_t cou
 /* --- saying what happened -------------------------------------------------------------------------------------- */
 
 json_t *dw_json_digest(const dw_actor_digest *digest) {
-    return json_pack("{s:o, s:o, s:o}", "memory", dw_json_hash(&digest->memory), "kv", dw_json_hash(&digest->kv), "tokens", dw_json_hash(&digest->tokens));
+    return json_pack("{s:o, s:o, s:o}", "memory", dw_json_hash(&digest->memory), "kv", dw_json_hash(&digest->kv),
+                     "tokens", dw_json_hash(&digest->tokens));
 }
 
 json_t *dw_json_kv(const dw_session_pool_use *use) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "sessions", (json_int_t)use->sessions, "kv_bytes", (json_int_t)use->kv_bytes, "own_bytes",
-                     (json_int_t)use->own_bytes, "shared_bytes", (json_int_t)use->shared_bytes, "budget_bytes", (json_int_t)use->budget_bytes, "evictions",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "sessions", (json_int_t)use->sessions, "kv_bytes",
+                     (json_int_t)use->kv_bytes, "own_bytes", (json_int_t)use->own_bytes, "shared_bytes",
+                     (json_int_t)use->shared_bytes, "budget_bytes", (json_int_t)use->budget_bytes, "evictions",
                      (json_int_t)use->evictions, "refused", (json_int_t)use->refused);
 }
 
 json_t *dw_json_use(const dw_actor_use *use) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "memory_bytes", (json_int_t)use->memory_bytes, "sessions", (json_int_t)use->sessions, "tokens",
-                     (json_int_t)use->tokens, "rows", (json_int_t)use->rows, "kv_bytes", (json_int_t)use->kv_bytes, "kv_own_bytes",
-                     (json_int_t)use->kv_own_bytes, "kv_shared_bytes", (json_int_t)use->kv_shared_bytes);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "memory_bytes", (json_int_t)use->memory_bytes, "sessions",
+                     (json_int_t)use->sessions, "tokens", (json_int_t)use->tokens, "rows", (json_int_t)use->rows,
+                     "kv_bytes", (json_int_t)use->kv_bytes, "kv_own_bytes", (json_int_t)use->kv_own_bytes,
+                     "kv_shared_bytes", (json_int_t)use->kv_shared_bytes);
 }
 
 json_t *dw_json_freeze(const char *path, const dw_checkpoint_report *r) {
-    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "file", dw_json_text(path, strlen(path)), "identity", dw_json_hash(&r->identity),
-                     "file_bytes", (json_int_t)r->file_bytes, "occupied_bytes", (json_int_t)r->occupied_bytes, "kv_bytes", (json_int_t)r->kv_bytes,
-                     "write_ms", dw_json_ms(r->write_ns), "hash_ms", dw_json_ms(r->hash_ns), "sync_ms", dw_json_ms(r->sync_ns));
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "file", dw_json_text(path, strlen(path)), "identity",
+                     dw_json_hash(&r->identity), "file_bytes", (json_int_t)r->file_bytes, "occupied_bytes",
+                     (json_int_t)r->occupied_bytes, "kv_bytes", (json_int_t)r->kv_bytes, "write_ms",
+                     dw_json_ms(r->write_ns), "hash_ms", dw_json_ms(r->hash_ns), "sync_ms", dw_json_ms(r->sync_ns));
 }
 
 json_t *dw_json_thaw(const dw_thaw_report *r) {
-    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:o}", "open_ms", dw_json_ms(r->open_ns), "verify_ms",
-                     dw_json_ms(r->verify_ns), "map_ms", dw_json_ms(r->map_ns), "tokens", (json_int_t)r->tokens, "tokens_reused",
-                     (json_int_t)r->tokens_reused, "tokens_recomputed", (json_int_t)r->tokens_recomputed, "tokens_pending", (json_int_t)r->tokens_pending,
-                     "kv_bytes", (json_int_t)r->kv_bytes, "memory_bytes", (json_int_t)r->memory_bytes, "verified", (int)r->verified, "exact",
-                     (int)r->exact, "profile_difference", dw_json_text(r->profile_difference, strlen(r->profile_difference)));
+    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:o}", "open_ms", dw_json_ms(r->open_ns),
+                     "verify_ms", dw_json_ms(r->verify_ns), "map_ms", dw_json_ms(r->map_ns), "tokens",
+                     (json_int_t)r->tokens, "tokens_reused", (json_int_t)r->tokens_reused, "tokens_recomputed",
+                     (json_int_t)r->tokens_recomputed, "tokens_pending", (json_int_t)r->tokens_pending, "kv_bytes",
+                     (json_int_t)r->kv_bytes, "memory_bytes", (json_int_t)r->memory_bytes, "verified", (int)r->verified,
+                     "exact", (int)r->exact, "profile_difference",
+                     dw_json_text(r->profile_difference, strlen(r->profile_difference)));
 }
 
 void dw_say_freeze(const dw_cli *cli, const char *path, const dw_checkpoint_report *r) {
     char size[DW_SIZE_TEXT_BYTES], hex[DW_HASH_HEX_BYTES];
     dw_hash_hex(&r->identity, hex);
-    dw_cli_say(cli, "frozen to %s: %s on disk in %.1f ms, checkpoint %.12s\n", path, dw_size_text(r->occupied_bytes, size),
-               dw_ms(r->write_ns + r->hash_ns + r->sync_ns), hex);
+    dw_cli_say(cli, "frozen to %s: %s on disk in %.1f ms, checkpoint %.12s\n", path,
+               dw_size_text(r->occupied_bytes, size), dw_ms(r->write_ns + r->hash_ns + r->sync_ns), hex);
 }
 
 void dw_say_thaw(const dw_cli *cli, const dw_thaw_report *r) {
     char kv[DW_SIZE_TEXT_BYTES], memory[DW_SIZE_TEXT_BYTES];
-    dw_cli_say(cli, "thawed: %u tokens, %u reused, %u recomputed; %s KV and %s memory mapped in %.3f ms (opened in %.1f ms, %s in %.1f ms)\n", r->tokens,
-               r->tokens_reused, r->tokens_recomputed, dw_size_text(r->kv_bytes, kv), dw_size_text(r->memory_bytes, memory), dw_ms(r->map_ns),
-               dw_ms(r->open_ns), r->verified ? "verified" : "not verified", dw_ms(r->verify_ns));
-    if (r->tokens > 0 && r->exact) dw_cli_say(cli, "the continuation is exact: bit for bit what it would have been without the freeze\n");
-    if (r->tokens > 0 && !r->exact) dw_cli_say(cli, "the continuation is not bit-exact here: %s\n", r->profile_difference);
+    dw_cli_say(cli,
+               "thawed: %u tokens, %u reused, %u recomputed; %s KV and %s memory mapped in %.3f ms (opened in %.1f ms, "
+               "%s in %.1f ms)\n",
+               r->tokens, r->tokens_reused, r->tokens_recomputed, dw_size_text(r->kv_bytes, kv),
+               dw_size_text(r->memory_bytes, memory), dw_ms(r->map_ns), dw_ms(r->open_ns),
+               r->verified ? "verified" : "not verified", dw_ms(r->verify_ns));
+    if (r->tokens > 0 && r->exact)
+        dw_cli_say(cli, "the continuation is exact: bit for bit what it would have been without the freeze\n");
+    if (r->tokens > 0 && !r->exact)
+        dw_cli_say(cli, "the continuation is not bit-exact here: %s\n", r->profile_difference);
 }
 
 /* --- lines ----------------------------------------------------------------------------------------------------- */
-
-/* Appends a byte; false without memory. */
-static bool add_byte(char **line, size_t *size, size_t *capacity, int byte) {
-    if (*size + 1 >= *capacity) {
-        size_t wanted = *capacity ? *capacity * 2 : 256;
-        char *grown = realloc(*line, wanted);
-        if (!grown) return false;
-        *line = grown;
-        *capacity = wanted;
-    }
-    (*line)[(*size)++] = (char)byte;
-    (*line)[*size] = '\0';
-    return true;
-}
 
 /* What ends a line: 0 for its own end, else the status that ends the reading. */
 static dw_status end_of_line(int byte, size_t size, dw_line *kind, dw_error *err) {
@@ -293,29 +301,31 @@ static dw_status end_of_line(int byte, size_t size, dw_line *kind, dw_error *err
 }
 
 dw_status dw_read_line(dw_line *kind, char **out, size_t *out_size, dw_error *err) {
-    size_t size = 0, capacity = 0;
+    DW_VEC(char) line = {0}; /* there is always room for the final NUL */
     uint64_t length = 0;
-    char *line = NULL;
-    bool starved = false;
+    dw_status room = DW_VEC_RESERVE(&line, 1, DW_MESSAGE_BYTES_MAX + 1);
     int byte;
     *out = NULL;
     *out_size = 0;
     while ((byte = getchar()) != EOF && byte != '\n') {
-        if (length++ < DW_MESSAGE_BYTES_MAX && !starved) starved = !add_byte(&line, &size, &capacity, byte);
+        if (length++ >= DW_MESSAGE_BYTES_MAX || room != DW_OK) continue;
+        line.items[line.count++] = (char)byte;
+        room = DW_VEC_RESERVE(&line, 1, DW_MESSAGE_BYTES_MAX + 1);
     }
-    dw_status status = end_of_line(byte, size, kind, err);
+    dw_status status = end_of_line(byte, line.count, kind, err);
     if (status == DW_OK && length > DW_MESSAGE_BYTES_MAX) {
-        status = dw_fail(err, DW_E_LIMIT, "a line of standard input has %llu bytes, more than the %llu that a message may have", (unsigned long long)length,
-                         (unsigned long long)DW_MESSAGE_BYTES_MAX);
+        status = dw_fail(err, DW_E_LIMIT,
+                         "a line of standard input has %llu bytes, more than the %llu that a message may have",
+                         (unsigned long long)length, (unsigned long long)DW_MESSAGE_BYTES_MAX);
     }
-    if (status == DW_OK && size > 0 && line[size - 1] == '\r') line[--size] = '\0';
-    if (status == DW_OK && *kind == DW_LINE_TEXT && !line && !starved) starved = (line = calloc(1, 1)) == NULL;
-    if (status == DW_OK && starved) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a line of standard input");
+    if (status == DW_OK && room != DW_OK) status = dw_fail(err, room, "no memory for a line of standard input");
     if (status != DW_OK || *kind != DW_LINE_TEXT) {
-        free(line);
+        DW_VEC_DEINIT(&line);
         return status;
     }
-    *out = line;
-    *out_size = size;
+    if (line.count > 0 && line.items[line.count - 1] == '\r') line.count--;
+    line.items[line.count] = '\0';
+    *out = line.items;
+    *out_size = line.count;
     return DW_OK;
 }

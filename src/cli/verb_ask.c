@@ -7,33 +7,34 @@
 static dw_status run_ask(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *file = dw_args_operand(args, 0), *text = dw_args_operand(args, 1);
     bool dry = dw_args_flag(args, "dry-run");
-    dw_runtime *runtime = NULL;
     const dw_message message = {text, strlen(text)};
-    dw_claim claim = {.lock = DW_OS_FILE_NONE};
-    dw_watch watch = dw_watch_of(cli, args);
-    watch.trim = true;
-    dw_observer observer = dw_watch_observer(&watch);
-    dw_thaw_options options = {.observer = &observer};
+    dw_opened opened;
+    dw_opened_init(&opened, cli, args);
+    opened.watch.trim = true;
+    dw_thaw_options options = {.observer = &opened.observer};
     dw_thaw_report thawed;
     dw_checkpoint_report frozen;
     dw_turn_result result = {0};
 
-    /* Claimed before it is read: of two who ask at once, the second one's question comes after the first one's answer. */
-    dw_status status = dry ? DW_OK : dw_claim_own(cli, file, &claim, err);
-    if (status == DW_OK) status = dw_wake_actor(cli, args, dry ? file : claim.path, &options, &runtime, &watch.actor, &thawed, err);
-    if (status == DW_OK) status = dw_take_turn(&watch, message, dw_args_number(args, "at", 0), &result, err);
-    dw_say_reply(&watch, &result);
+    /* Claimed before it is read: of two who ask at once, the second one's question comes after the first one's
+     * answer. */
+    dw_status status = dry ? DW_OK : dw_claim_own(cli, file, &opened.claim, err);
+    if (status == DW_OK)
+        status = dw_wake_actor(cli, args, dry ? file : opened.claim.path, &options, &opened.runtime,
+                               &opened.watch.actor, &thawed, err);
+    if (status == DW_OK) status = dw_take_turn(&opened.watch, message, dw_args_number(args, "at", 0), &result, err);
+    dw_say_reply(&opened.watch, &result);
     /* Over the file that is mapped: the new one replaces the name, the old pages live on until we close them. */
-    if (status == DW_OK && !dry) status = dw_keep_actor(args, watch.actor, &claim, &frozen, err);
+    if (status == DW_OK && !dry) status = dw_keep_actor(args, opened.watch.actor, &opened.claim, &frozen, err);
     if (status != DW_OK) goto out;
-    status = dw_cli_finish(cli, json_pack("{s:s, s:o, s:o, s:o}", "actor", dw_actor_name(watch.actor), "turn", dw_json_turn(&watch, message, &result), "thawed",
-                                          dw_json_thaw(&thawed), "frozen", dry ? json_null() : dw_json_freeze(file, &frozen)), err);
+    status = dw_cli_finish(cli,
+                           json_pack("{s:s, s:o, s:o, s:o}", "actor", dw_actor_name(opened.watch.actor), "turn",
+                                     dw_json_turn(&opened.watch, message, &result), "thawed", dw_json_thaw(&thawed),
+                                     "frozen", dry ? json_null() : dw_json_freeze(file, &frozen)),
+                           err);
 out:
     dw_turn_free(&result);
-    dw_actor_destroy(watch.actor);
-    dw_watch_deinit(&watch);
-    dw_claim_release(&claim);
-    dw_runtime_destroy(runtime);
+    dw_opened_close(&opened);
     return status;
 }
 
@@ -43,13 +44,7 @@ static const dw_option options[] = {
     DW_OPTION_PROGRAM,
     DW_OPTION_NO_PROGRAM,
     DW_OPTION_AT,
-    DW_OPTION_MODEL,
-    DW_OPTION_DEVICE,
-    DW_OPTION_THREADS,
-    DW_OPTION_REPACK,
-    DW_OPTION_KV_BUDGET,
-    DW_OPTION_MEMORY,
-    DW_OPTION_KV,
+    DW_OPTIONS_OF_RUNTIME,
     DW_OPTION_END,
 };
 
@@ -59,8 +54,9 @@ const dw_verb dw_verb_ask = {
     .operands = "FILE.drift TEXT",
     .operands_min = 2,
     .operands_max = 2,
-    .text = "Thaws the actor, gives it the message, prints what it answers, and freezes it back into the same file. If\n"
-            "anything fails on the way, the file stays as it was.",
+    .text =
+        "Thaws the actor, gives it the message, prints what it answers, and freezes it back into the same file. If\n"
+        "anything fails on the way, the file stays as it was.",
     .options = options,
     .run = run_ask,
 };

@@ -21,18 +21,20 @@ static const uint64_t memory_wanted_bytes = UINT64_C(2) << 30;
 /* Below the kernel's default, a few thousand live actors could not be held. */
 static const uint64_t maps_wanted = 65530;
 
-static void put(json_t *object, const char *key, json_t *value) { (void)json_object_set_new(object, key, value); }
+static void put_fact(json_t *object, const char *key, json_t *value) { (void)json_object_set_new(object, key, value); }
 
 static void advise(doctor *d, bool broken, const char *text) {
     d->broken = d->broken || broken;
     (void)json_array_append_new(d->advice, json_string(text));
 }
 
-static void row(const doctor *d, const char *name) { dw_cli_say_styled(d->cli, DW_STYLE_BOLD, "  %-10s ", name); }
+static void doctor_row(const doctor *d, const char *name) {
+    dw_cli_say_styled(d->cli, DW_STYLE_BOLD, "  %-10s ", name);
+}
 
 /* --- the machine ----------------------------------------------------------------------------------------------- */
 
-static const char *kind_text(dw_device_kind kind) {
+static const char *device_kind_text(dw_device_kind kind) {
     switch (kind) {
     case DW_DEVICE_CPU: return "cpu";
     case DW_DEVICE_GPU_UNIFIED: return "gpu, unified memory";
@@ -50,58 +52,70 @@ static void check_devices(doctor *d) {
         const dw_device_info *info = &devices[i];
         char size[DW_SIZE_TEXT_BYTES];
         if (info->kind == DW_DEVICE_CPU) d->memory_bytes = info->memory_bytes;
-        row(d, i == 0 ? "devices" : "");
-        dw_cli_say(d->cli, "%-8s %s (%s)\n", info->name, info->description, kind_text(info->kind));
+        doctor_row(d, i == 0 ? "devices" : "");
+        dw_cli_say(d->cli, "%-8s %s (%s)\n", info->name, info->description, device_kind_text(info->kind));
         if (info->can_wrap && info->wrap_bytes_max > UINT64_C(1) << 48) {
             dw_cli_say(d->cli, "%13ssees our memory in place\n", "");
         } else if (info->can_wrap) {
-            dw_cli_say(d->cli, "%13ssees our memory in place, up to %s at once\n", "", dw_size_text(info->wrap_bytes_max, size));
+            dw_cli_say(d->cli, "%13ssees our memory in place, up to %s at once\n", "",
+                       dw_size_text(info->wrap_bytes_max, size));
         } else {
-            dw_cli_say(d->cli, "%13scannot see our memory in place: %s; bytes are copied, and counted\n", "", info->reason);
+            dw_cli_say(d->cli, "%13scannot see our memory in place: %s; bytes are copied, and counted\n", "",
+                       info->reason);
         }
         if (info->repacks[0]) dw_cli_say(d->cli, "%13srepacks weights of %s (--repack)\n", "", info->repacks);
         (void)json_array_append_new(
-            list, json_pack("{s:s, s:o, s:s, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:s}", "name", info->name, "description",
-                            dw_json_text(info->description, strlen(info->description)), "backend", info->backend, "kind", kind_text(info->kind), "can_wrap",
-                            (int)info->can_wrap, "addresses_are_host", (int)info->addresses_are_host, "wrap_bytes_max", dw_json_u64(info->wrap_bytes_max),
-                            "wrap_align_bytes", dw_json_u64(info->wrap_align_bytes), "memory_bytes", dw_json_u64(info->memory_bytes),
-                            "memory_free_bytes", dw_json_u64(info->memory_free_bytes), "reason", dw_json_text(info->reason, strlen(info->reason)), "repacks", info->repacks));
+            list,
+            json_pack("{s:s, s:o, s:s, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:s}", "name", info->name, "description",
+                      dw_json_text(info->description, strlen(info->description)), "backend", info->backend, "kind",
+                      device_kind_text(info->kind), "can_wrap", (int)info->can_wrap, "addresses_are_host",
+                      (int)info->addresses_are_host, "wrap_bytes_max", dw_json_u64(info->wrap_bytes_max),
+                      "wrap_align_bytes", dw_json_u64(info->wrap_align_bytes), "memory_bytes",
+                      dw_json_u64(info->memory_bytes), "memory_free_bytes", dw_json_u64(info->memory_free_bytes),
+                      "reason", dw_json_text(info->reason, strlen(info->reason)), "repacks", info->repacks));
     }
     if (n == 0) advise(d, true, "No compute device at all: the build is broken. Remove build/ and run ./run again.");
-    put(d->report, "devices", list);
+    put_fact(d->report, "devices", list);
 }
 
 /* A number from a file of /proc, which has no size and is read from its beginning only; 0 when it is not there. */
-static uint64_t number_in(const char *path) {
+static uint64_t number_in_file(const char *path) {
     dw_os_file file = DW_OS_FILE_NONE;
     char text[24] = "";
     if (dw_os_open(path, DW_OS_READ, &file, NULL) != DW_OK) return 0;
     dw_status status = dw_os_read_at(file, 0, text, sizeof text - 1, NULL);
     dw_os_close(&file);
-    return status == DW_OK || status == DW_E_TRUNCATED ? strtoull(text, NULL, 10) : 0; /* shorter than our buffer, as it should be */
+    /* Shorter than our buffer, as it should be. */
+    return status == DW_OK || status == DW_E_TRUNCATED ? strtoull(text, NULL, 10) : 0;
 }
 
 static void check_machine(doctor *d) {
     char memory[DW_SIZE_TEXT_BYTES];
-    uint64_t maps = number_in("/proc/sys/vm/max_map_count");
+    uint64_t maps = number_in_file("/proc/sys/vm/max_map_count");
     bool tracked = dw_os_dirty_supported();
-    row(d, "processors");
+    doctor_row(d, "processors");
     dw_cli_say(d->cli, "%u for this process\n", dw_os_cpu_count());
-    row(d, "memory");
-    dw_cli_say(d->cli, "%s, pages of %zu bytes\n", d->memory_bytes ? dw_size_text(d->memory_bytes, memory) : "unknown", dw_os_page_bytes());
-    row(d, "changes");
-    dw_cli_say(d->cli, "%s\n", tracked ? "the kernel tells which pages were written" : "found by comparing contents: this kernel does not track written pages for us");
+    doctor_row(d, "memory");
+    dw_cli_say(d->cli, "%s, pages of %zu bytes\n", d->memory_bytes ? dw_size_text(d->memory_bytes, memory) : "unknown",
+               dw_os_page_bytes());
+    doctor_row(d, "changes");
+    dw_cli_say(d->cli, "%s\n",
+               tracked ? "the kernel tells which pages were written"
+                       : "found by comparing contents: this kernel does not track written pages for us");
     if (maps) {
-        row(d, "maps");
-        dw_cli_say(d->cli, "at most %llu per process: about %llu live actors\n", (unsigned long long)maps, (unsigned long long)maps / 4);
+        doctor_row(d, "maps");
+        dw_cli_say(d->cli, "at most %llu per process: about %llu live actors\n", (unsigned long long)maps,
+                   (unsigned long long)maps / 4);
     }
-    put(d->report, "cpus", json_integer((json_int_t)dw_os_cpu_count()));
-    put(d->report, "memory_bytes", dw_json_u64(d->memory_bytes));
-    put(d->report, "page_bytes", dw_json_u64(dw_os_page_bytes()));
-    put(d->report, "dirty_tracking", json_string(tracked ? "kernel" : "compare"));
-    put(d->report, "max_map_count", maps ? dw_json_u64(maps) : json_null());
-    if (d->memory_bytes && d->memory_bytes < memory_wanted_bytes) advise(d, false, "Less than 2 GiB of memory: use a small model and a short context.");
-    if (maps && maps < maps_wanted) advise(d, false, "vm.max_map_count is low; for many actors: sysctl -w vm.max_map_count=262144 (as root).");
+    put_fact(d->report, "cpus", json_integer((json_int_t)dw_os_cpu_count()));
+    put_fact(d->report, "memory_bytes", dw_json_u64(d->memory_bytes));
+    put_fact(d->report, "page_bytes", dw_json_u64(dw_os_page_bytes()));
+    put_fact(d->report, "dirty_tracking", json_string(tracked ? "kernel" : "compare"));
+    put_fact(d->report, "max_map_count", maps ? dw_json_u64(maps) : json_null());
+    if (d->memory_bytes && d->memory_bytes < memory_wanted_bytes)
+        advise(d, false, "Less than 2 GiB of memory: use a small model and a short context.");
+    if (maps && maps < maps_wanted)
+        advise(d, false, "vm.max_map_count is low; for many actors: sysctl -w vm.max_map_count=262144 (as root).");
 }
 
 /* --- what is installed ----------------------------------------------------------------------------------------- */
@@ -115,10 +129,11 @@ static void check_cache(doctor *d) {
     if (status == DW_OK) status = dw_path_join(probe, folder, ".doctor", &err);
     if (status == DW_OK) status = dw_os_write_file(probe, "", 0, &err);
     if (status == DW_OK) status = dw_os_remove(probe, &err);
-    row(d, "cache");
+    doctor_row(d, "cache");
     dw_cli_say(d->cli, "%s\n", status == DW_OK ? folder : err.text);
-    put(d->report, "cache_folder", status == DW_OK ? dw_json_text(folder, strlen(folder)) : json_null());
-    if (status != DW_OK) advise(d, true, "The cache folder cannot be written: set DRIFTWOOD_CACHE to a folder that can.");
+    put_fact(d->report, "cache_folder", status == DW_OK ? dw_json_text(folder, strlen(folder)) : json_null());
+    if (status != DW_OK)
+        advise(d, true, "The cache folder cannot be written: set DRIFTWOOD_CACHE to a folder that can.");
 }
 
 static void check_models(doctor *d) {
@@ -134,27 +149,28 @@ static void check_models(doctor *d) {
         char size[DW_SIZE_TEXT_BYTES];
         dw_status status = dw_gguf_open(paths[i], &gguf, &err);
         if (status == DW_OK) bytes = dw_gguf_file_bytes(gguf);
-        row(d, i == 0 ? "models" : "");
+        doctor_row(d, i == 0 ? "models" : "");
         dw_cli_say(d->cli, "%s (%s)\n", paths[i], status == DW_OK ? dw_size_text(bytes, size) : err.text);
-        (void)json_array_append_new(list, json_pack("{s:o, s:b, s:I}", "path", dw_json_text(paths[i], strlen(paths[i])), "valid", status == DW_OK, "bytes",
-                                                    (json_int_t)bytes));
+        (void)json_array_append_new(list, json_pack("{s:o, s:b, s:I}", "path", dw_json_text(paths[i], strlen(paths[i])),
+                                                    "valid", status == DW_OK, "bytes", (json_int_t)bytes));
         usable += status == DW_OK;
         dw_gguf_close(gguf);
     }
     const char *named = dw_os_environment("DRIFTWOOD_MODEL");
     if (named && named[0]) {
-        row(d, count ? "" : "models");
+        doctor_row(d, count ? "" : "models");
         dw_cli_say(d->cli, "DRIFTWOOD_MODEL=%s%s\n", named, dw_os_exists(named) ? "" : " (there is no such file)");
-        if (!dw_os_exists(named)) advise(d, false, "DRIFTWOOD_MODEL names a file that is not there: correct it or unset it.");
+        if (!dw_os_exists(named))
+            advise(d, false, "DRIFTWOOD_MODEL names a file that is not there: correct it or unset it.");
         else usable++;
     }
     if (usable == 0) {
-        if (!count) row(d, "models");
+        if (!count) doctor_row(d, "models");
         if (!count) dw_cli_say(d->cli, "none\n");
         advise(d, false, "No usable model: ./run fetches Gemma 3 270M (225 MB), or give a GGUF file with --model.");
     }
     dw_list_free(paths, count);
-    put(d->report, "models", list);
+    put_fact(d->report, "models", list);
 }
 
 static void check_programs(doctor *d) {
@@ -165,21 +181,26 @@ static void check_programs(doctor *d) {
     dw_error err = {0};
     dw_status status = dw_programs_folder(folder, &err);
     if (status == DW_OK) status = dw_list_folder(folder, ".wasm", &names, &count, &err);
-    row(d, "programs");
+    doctor_row(d, "programs");
     for (size_t i = 0; i < count; i++) {
         dw_cli_say(d->cli, "%s%.*s", i ? ", " : "", (int)(strlen(names[i]) - strlen(".wasm")), names[i]);
         (void)json_array_append_new(list, dw_json_text(names[i], strlen(names[i])));
     }
     dw_cli_say(d->cli, "%s\n", count ? "" : "none");
-    if (status != DW_OK || count == 0) advise(d, false, "The shipped programs are missing (programs/ beside the executable): run ./run, or install clang, lld and wasi-libc and build again.");
+    if (status != DW_OK || count == 0)
+        advise(d, false,
+               "The shipped programs are missing (programs/ beside the executable): run ./run, or install clang, lld "
+               "and wasi-libc and build again.");
     dw_list_free(names, count);
-    put(d->report, "programs", list);
+    put_fact(d->report, "programs", list);
 }
 
 /* The engine compiles and runs something: the smallest module there is. */
 static void check_engine(doctor *d) {
-    static const uint8_t smallest[] = {0x00, 'a', 's', 'm', 0x01, 0x00, 0x00, 0x00, 0x05, 0x03, 0x01, 0x00, 0x01, 0x07, 0x0a,
-                                       0x01, 0x06, 'm', 'e', 'm', 'o', 'r', 'y', 0x02, 0x00}; /* (memory (export "memory") 1) */
+    static const uint8_t smallest[] = {0x00, 'a', 's', 'm', 0x01, 0x00, 0x00, 0x00, 0x05, 0x03, 0x01, 0x00, 0x01, 0x07,
+                                       0x0a,
+                                       /* (memory (export "memory") 1). */
+                                       0x01, 0x06, 'm', 'e', 'm', 'o', 'r', 'y', 0x02, 0x00};
     dw_wasm_engine *engine = NULL;
     dw_program *program = NULL;
     dw_instance *instance = NULL;
@@ -190,14 +211,19 @@ static void check_engine(doctor *d) {
     dw_status status = dw_wasm_engine_create(&engine_options, &engine, &err);
     if (status == DW_OK) status = dw_program_prepare(engine, smallest, sizeof smallest, &program, &err);
     if (status == DW_OK) status = dw_instance_create(program, &options, &instance, &err);
-    row(d, "wasm");
-    if (status == DW_OK) dw_cli_say(d->cli, "engine, compiler and a 4 GiB reservation work (%.1f ms)\n", dw_ms(dw_os_monotonic_ns() - start));
+    doctor_row(d, "wasm");
+    if (status == DW_OK)
+        dw_cli_say(d->cli, "engine, compiler and a 4 GiB reservation work (%.1f ms)\n",
+                   dw_ms(dw_os_monotonic_ns() - start));
     else dw_cli_say(d->cli, "%s\n", err.text);
     dw_instance_destroy(instance);
     dw_program_release(program);
     dw_wasm_engine_destroy(engine);
-    put(d->report, "wasm", json_pack("{s:b, s:o}", "ok", status == DW_OK, "reason", dw_json_text(err.text, status == DW_OK ? 0 : strlen(err.text))));
-    if (status != DW_OK) advise(d, true, "Programs cannot run here; often a limit on address space (ulimit -v) is the reason.");
+    put_fact(d->report, "wasm",
+             json_pack("{s:b, s:o}", "ok", status == DW_OK, "reason",
+                       dw_json_text(err.text, status == DW_OK ? 0 : strlen(err.text))));
+    if (status != DW_OK)
+        advise(d, true, "Programs cannot run here; often a limit on address space (ulimit -v) is the reason.");
 }
 
 static dw_status run_doctor(dw_cli *cli, const dw_args *args, dw_error *err) {
@@ -224,8 +250,8 @@ static dw_status run_doctor(dw_cli *cli, const dw_args *args, dw_error *err) {
     else dw_cli_say_styled(cli, DW_STYLE_GOOD, "Everything is there. Try: driftwood chat");
     dw_cli_say(cli, "\n");
     for (size_t i = 0; i < n_advice; i++) dw_cli_say(cli, "  - %s\n", json_string_value(json_array_get(d.advice, i)));
-    put(d.report, "verdict", json_string(d.broken ? "broken" : n_advice ? "works, with advice" : "good"));
-    put(d.report, "advice", d.advice);
+    put_fact(d.report, "verdict", json_string(d.broken ? "broken" : n_advice ? "works, with advice" : "good"));
+    put_fact(d.report, "advice", d.advice);
     if (d.broken) cli->exit_code = DW_EXIT_FAILED;
     return dw_cli_finish(cli, d.report, err);
 }

@@ -9,7 +9,8 @@ static dw_status check_names(dw_cli *cli, const char *from, const char *to, dw_e
     char parent[DW_PATH_BYTES], child[DW_PATH_BYTES];
     dw_os_path_kind kind;
     dw_status status = dw_os_resolve(from, parent, &kind, err);
-    if (status == DW_E_NOT_FOUND || (status == DW_OK && kind == DW_OS_PATH_ABSENT)) return DW_OK; /* told where it is opened */
+    /* Told where it is opened. */
+    if (status == DW_E_NOT_FOUND || (status == DW_OK && kind == DW_OS_PATH_ABSENT)) return DW_OK;
     if (status == DW_OK) status = dw_os_resolve(to, child, &kind, err);
     if (status != DW_OK || strcmp(parent, child) != 0) return status;
     return dw_cli_usage(cli, err, "the fork needs a file of its own: %s is its parent's", to);
@@ -32,11 +33,15 @@ static dw_status run_fork(dw_cli *cli, const dw_args *args, dw_error *err) {
     if (status == DW_OK) status = dw_actor_fork(parent, given ? given : name, &child, &forked, err);
     if (status == DW_OK) status = dw_keep_actor(args, child, &claim, &frozen, err);
     if (status != DW_OK) goto out;
-    dw_cli_say(cli, "forked %s from %s: %u tokens shared, %.3f ms\n", dw_actor_name(child), dw_actor_name(parent), forked.tokens, dw_ms(forked.ns));
+    dw_cli_say(cli, "forked %s from %s: %u tokens shared, %.3f ms\n", dw_actor_name(child), dw_actor_name(parent),
+               forked.tokens, dw_ms(forked.ns));
     dw_say_freeze(cli, to, &frozen);
-    status = dw_cli_finish(cli, json_pack("{s:s, s:s, s:{s:o, s:I, s:I}, s:o}", "actor", dw_actor_name(child), "parent", dw_actor_name(parent), "fork", "ms",
-                                          dw_json_ms(forked.ns), "tokens", (json_int_t)forked.tokens, "kv_bytes", (json_int_t)forked.kv_bytes, "frozen",
-                                          dw_json_freeze(to, &frozen)), err);
+    status = dw_cli_finish(cli,
+                           json_pack("{s:s, s:s, s:{s:o, s:I, s:I}, s:o}", "actor", dw_actor_name(child), "parent",
+                                     dw_actor_name(parent), "fork", "ms", dw_json_ms(forked.ns), "tokens",
+                                     (json_int_t)forked.tokens, "kv_bytes", (json_int_t)forked.kv_bytes, "frozen",
+                                     dw_json_freeze(to, &frozen)),
+                           err);
 out:
     dw_actor_destroy(child);
     dw_actor_destroy(parent);
@@ -50,13 +55,7 @@ static const dw_option options[] = {
     DW_OPTION_FORCE,
     DW_OPTION_PROGRAM,
     DW_OPTION_NO_PROGRAM,
-    DW_OPTION_MODEL,
-    DW_OPTION_DEVICE,
-    DW_OPTION_THREADS,
-    DW_OPTION_REPACK,
-    DW_OPTION_KV_BUDGET,
-    DW_OPTION_MEMORY,
-    DW_OPTION_KV,
+    DW_OPTIONS_OF_RUNTIME,
     DW_OPTION_END,
 };
 
@@ -66,8 +65,9 @@ const dw_verb dw_verb_fork = {
     .operands = "FILE.drift NEW.drift",
     .operands_min = 2,
     .operands_max = 2,
-    .text = "Thaws the actor, forks it (memory and conversations are shared, not copied), and writes the new one to its\n"
-            "own file, which names the old one as its parent. From then on the two live apart. FILE.drift is only read.",
+    .text =
+        "Thaws the actor, forks it (memory and conversations are shared, not copied), and writes the new one to its\n"
+        "own file, which names the old one as its parent. From then on the two live apart. FILE.drift is only read.",
     .options = options,
     .run = run_fork,
 };

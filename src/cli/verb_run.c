@@ -61,7 +61,10 @@ static dw_status run_command(dw_cli *cli, const dw_args *args, dw_program *progr
     if (status == DW_E_EXIT) status = DW_OK; /* how a command ends that calls exit() */
     if (status == DW_OK) {
         cli->exit_code = result.exit_code;
-        status = dw_cli_finish(cli, json_pack("{s:i, s:o}", "exit_code", (int)result.exit_code, "output", dw_json_text((const char *)io.output.data, io.output.size)), err);
+        status = dw_cli_finish(cli,
+                               json_pack("{s:i, s:o}", "exit_code", (int)result.exit_code, "output",
+                                         dw_json_text((const char *)io.output.data, io.output.size)),
+                               err);
     }
     dw_instance_destroy(instance);
     dw_writer_deinit(&io.output);
@@ -110,86 +113,79 @@ static json_t *json_of_model(dw_runtime *runtime) {
     return dw_json_kv(&use);
 }
 
-static dw_status run_actor(dw_cli *cli, const dw_args *args, dw_runtime *runtime, dw_program *program, dw_error *err) {
+static dw_status run_actor(dw_cli *cli, const dw_args *args, dw_opened *opened, dw_error *err) {
     char name[DW_ACTOR_NAME_BYTES_MAX + 1];
-    dw_claim claim = {.lock = DW_OS_FILE_NONE};
-    dw_watch watch = dw_watch_of(cli, args);
     dw_actor_use use;
     const char **argv = NULL;
     const char *freeze = dw_args_text(args, "freeze");
     json_t *frozen = NULL, *turns = json_array();
     dw_name_from_path(dw_args_operand(args, 0), name);
-    dw_observer observer = dw_watch_observer(&watch);
-    dw_status status = freeze ? dw_claim_new(cli, args, freeze, &claim, err) : DW_OK;
+    dw_status status = freeze ? dw_claim_new(cli, args, freeze, &opened->claim, err) : DW_OK;
     if (status == DW_OK) status = argv_of(args, &argv, err);
-    dw_actor_options options = {.name = name, .birth_realtime_ns = dw_args_number(args, "at", 0), .observer = &observer,
+    dw_actor_options options = {.name = name, .birth_realtime_ns = dw_args_number(args, "at", 0),
+                                .observer = &opened->observer,
                                 .arguments = dw_args_operands(args) > 1 ? argv : NULL};
-    if (status == DW_OK) status = dw_actor_create(runtime, program, &options, &watch.actor, err);
+    if (status == DW_OK)
+        status = dw_actor_create(opened->runtime, opened->program, &options, &opened->watch.actor, err);
     if (status != DW_OK) goto out;
 
     size_t n_messages;
     const char *const *messages = dw_args_texts(args, "message", &n_messages);
     uint64_t at = dw_args_number(args, "at", 0);
-    status = n_messages ? dw_take_turns(&watch, messages, n_messages, at, turns, err) : take_lines(&watch, at, turns, err);
+    status = n_messages ? dw_take_turns(&opened->watch, messages, n_messages, at, turns, err)
+                        : take_lines(&opened->watch, at, turns, err);
     if (status == DW_OK && freeze) {
         dw_checkpoint_report report;
-        status = dw_keep_actor(args, watch.actor, &claim, &report, err);
+        status = dw_keep_actor(args, opened->watch.actor, &opened->claim, &report, err);
         if (status == DW_OK) dw_say_freeze(cli, freeze, &report);
         if (status == DW_OK) frozen = dw_json_freeze(freeze, &report);
     }
-    if (status == DW_OK) status = dw_actor_use_now(watch.actor, &use, err);
+    if (status == DW_OK) status = dw_actor_use_now(opened->watch.actor, &use, err);
     if (status != DW_OK) goto out;
-    status = dw_cli_finish(cli, json_pack("{s:s, s:O, s:o, s:o, s:o}", "actor", name, "turns", turns, "frozen", frozen ? frozen : json_null(), "use", dw_json_use(&use),
-                                          "kv", json_of_model(runtime)), err);
+    status = dw_cli_finish(cli,
+                           json_pack("{s:s, s:O, s:o, s:o, s:o}", "actor", name, "turns", turns, "frozen",
+                                     frozen ? frozen : json_null(), "use", dw_json_use(&use), "kv",
+                                     json_of_model(opened->runtime)),
+                           err);
     frozen = NULL;
 out:
     json_decref(frozen);
     if (status != DW_OK) cli->so_far = json_pack("{s:O}", "turns", turns);
     json_decref(turns);
-    dw_actor_destroy(watch.actor);
-    dw_watch_deinit(&watch);
-    dw_claim_release(&claim);
     free(argv);
     return status;
 }
 
 static dw_status run_run(dw_cli *cli, const dw_args *args, dw_error *err) {
-    char path[DW_PATH_BYTES];
-    dw_runtime *runtime = NULL;
-    dw_program *program = NULL;
-    dw_status status = dw_find_program(cli, dw_args_operand(args, 0), path, err);
-    if (status == DW_OK) status = dw_open_runtime(cli, args, DW_MODEL_IF_THERE, &runtime, err);
-    if (status == DW_OK) status = dw_runtime_load_program(runtime, path, &program, err);
+    dw_opened opened;
+    dw_opened_init(&opened, cli, args);
+    dw_status status = dw_open_program(&opened, cli, args, dw_args_operand(args, 0), DW_MODEL_IF_THERE, err);
     if (status != DW_OK) goto out;
-    const dw_program_info *info = dw_program_info_view(program);
+    const dw_program_info *info = dw_program_info_view(opened.program);
     if (info->has_receive) {
-        status = run_actor(cli, args, runtime, program, err);
+        status = run_actor(cli, args, &opened, err);
     } else if (info->has_start_command) {
-        status = run_command(cli, args, program, err);
+        status = run_command(cli, args, opened.program, err);
     } else {
         dw_cli_hint(cli, "sdk/c/README.md shows a first program in 20 lines.");
-        status = dw_fail(err, DW_E_UNSUPPORTED, "%.80s exports neither driftwood_receive (an actor) nor _start (a command)", dw_args_operand(args, 0));
+        status = dw_fail(err, DW_E_UNSUPPORTED,
+                         "%.80s exports neither driftwood_receive (an actor) nor _start (a command)",
+                         dw_args_operand(args, 0));
     }
 out:
-    dw_program_release(program);
-    dw_runtime_destroy(runtime);
+    dw_opened_close(&opened);
     return status;
 }
 
 static const dw_option options[] = {
-    {"message", DW_OPTION_TEXT, "TEXT", "a message for the actor; several are handled in order; without any, each line of standard input is one"},
+    {"message", DW_OPTION_TEXT, "TEXT",
+     "a message for the actor; several are handled in order; without any, each line of standard input is one"},
     {"freeze", DW_OPTION_TEXT, "FILE.drift", "write a checkpoint at the end"},
     DW_OPTION_TURN_LIMIT,
     DW_OPTION_FORCE,
     DW_OPTION_NO_PROGRAM,
     DW_OPTION_AT,
-    DW_OPTION_MODEL,
-    DW_OPTION_DEVICE,
-    DW_OPTION_THREADS,
-    DW_OPTION_REPACK,
-    DW_OPTION_KV_BUDGET,
-    DW_OPTION_MEMORY,
-    DW_OPTION_KV,
+    DW_OPTIONS_OF_RUNTIME,
     DW_OPTION_END,
 };
 
@@ -199,10 +195,12 @@ const dw_verb dw_verb_run = {
     .operands = "PROGRAM.wasm [ARGUMENTS...]",
     .operands_min = 1,
     .operands_max = -1,
-    .text = "A program that exports driftwood_receive becomes an actor: each message is one turn, its reply is printed.\n"
-            "A WASI command (_start) runs once, with standard input, output and error passed through, and its exit code\n"
-            "becomes ours. Arguments that begin with a dash go behind --, as in: driftwood run tool.wasm -- -v\n"
-            "The name of a shipped program will do too: driftwood run counter --message \"add 2\". --model none opens none.",
+    .text =
+        "A program that exports driftwood_receive becomes an actor: each message is one turn, its reply is printed.\n"
+        "A WASI command (_start) runs once, with standard input, output and error passed through, and its exit code\n"
+        "becomes ours. Arguments that begin with a dash go behind --, as in: driftwood run tool.wasm -- -v\n"
+        "The name of a shipped program will do too: driftwood run counter --message \"add 2\". --model none\n"
+        "opens none.",
     .options = options,
     .run = run_run,
 };

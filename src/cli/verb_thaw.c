@@ -13,27 +13,28 @@ static void say_digest(const dw_cli *cli, const dw_actor_digest *digest) {
 
 static dw_status run_thaw(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *file = dw_args_operand(args, 0);
-    dw_runtime *runtime = NULL;
-    dw_watch watch = dw_watch_of(cli, args);
-    watch.trim = true;
-    dw_observer observer = dw_watch_observer(&watch);
-    dw_thaw_options options = {.observer = &observer, .name = dw_args_text(args, "name")};
+    dw_opened opened;
+    dw_opened_init(&opened, cli, args);
+    opened.watch.trim = true;
+    dw_thaw_options options = {.observer = &opened.observer, .name = dw_args_text(args, "name")};
     dw_thaw_report report;
     dw_actor_digest digest;
     size_t n_messages;
     const char *const *messages = dw_args_texts(args, "message", &n_messages);
     json_t *turns = json_array(), *object = NULL;
 
-    dw_status status = dw_wake_actor(cli, args, file, &options, &runtime, &watch.actor, &report, err);
+    dw_status status = dw_wake_actor(cli, args, file, &options, &opened.runtime, &opened.watch.actor, &report, err);
     uint64_t ready_at_ns = dw_os_monotonic_ns();
     if (status == DW_OK) dw_say_thaw(cli, &report);
-    if (status == DW_OK) status = dw_take_turns(&watch, messages, n_messages, dw_args_number(args, "at", 0), turns, err);
-    if (status == DW_OK && dw_args_flag(args, "digest")) status = dw_actor_digest_of(watch.actor, &digest, err);
+    if (status == DW_OK)
+        status = dw_take_turns(&opened.watch, messages, n_messages, dw_args_number(args, "at", 0), turns, err);
+    if (status == DW_OK && dw_args_flag(args, "digest"))
+        status = dw_actor_digest_of(opened.watch.actor, &digest, err);
     if (status != DW_OK) goto out;
     if (dw_args_flag(args, "digest")) say_digest(cli, &digest);
     object = dw_json_thaw(&report);
     if (object) {
-        (void)json_object_set_new(object, "actor", json_string(dw_actor_name(watch.actor)));
+        (void)json_object_set_new(object, "actor", json_string(dw_actor_name(opened.watch.actor)));
         (void)json_object_set(object, "turns", turns);
         /* On this machine's monotonic clock, the same in every process: who started us can tell how long that took. */
         (void)json_object_set_new(object, "ready_at_ns", dw_json_u64(ready_at_ns));
@@ -42,9 +43,7 @@ static dw_status run_thaw(dw_cli *cli, const dw_args *args, dw_error *err) {
     status = dw_cli_finish(cli, object, err);
 out:
     json_decref(turns);
-    dw_actor_destroy(watch.actor);
-    dw_watch_deinit(&watch);
-    dw_runtime_destroy(runtime);
+    dw_opened_close(&opened);
     return status;
 }
 
@@ -55,13 +54,7 @@ static const dw_option options[] = {
     DW_OPTION_TURN_LIMIT,
     DW_OPTION_PROGRAM,
     DW_OPTION_AT,
-    DW_OPTION_MODEL,
-    DW_OPTION_DEVICE,
-    DW_OPTION_THREADS,
-    DW_OPTION_REPACK,
-    DW_OPTION_KV_BUDGET,
-    DW_OPTION_MEMORY,
-    DW_OPTION_KV,
+    DW_OPTIONS_OF_RUNTIME,
     DW_OPTION_END,
 };
 
@@ -71,9 +64,10 @@ const dw_verb dw_verb_thaw = {
     .operands = "FILE.drift",
     .operands_min = 1,
     .operands_max = 1,
-    .text = "Checks every byte of the checkpoint, that program and model are those it was made with, maps memory and KV\n"
-            "rows in place, and reports: times to open, verify and map, tokens reused and recomputed, and whether the\n"
-            "continuation is exact (bit for bit as if never frozen) and why not. The file itself stays as it is.",
+    .text =
+        "Checks every byte of the checkpoint, that program and model are those it was made with, maps memory and KV\n"
+        "rows in place, and reports: times to open, verify and map, tokens reused and recomputed, and whether the\n"
+        "continuation is exact (bit for bit as if never frozen) and why not. The file itself stays as it is.",
     .options = options,
     .run = run_thaw,
 };

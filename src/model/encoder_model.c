@@ -18,7 +18,9 @@ dw_status dw_model_open_encoder(dw_model *model, const dw_model_options *options
     info->n_heads = info->n_heads_kv = hp->n_heads;
     info->head_dim = hp->head_dim;
     info->context_train_tokens = hp->context;
-    info->context_tokens = options != NULL && options->context_tokens != 0 ? (uint32_t)dw_min_u64(options->context_tokens, hp->context) : hp->context;
+    info->context_tokens = options != NULL && options->context_tokens != 0
+                               ? (uint32_t)dw_min_u64(options->context_tokens, hp->context)
+                               : hp->context;
     info->weights_wrapped_bytes = weights->placed.wrapped_bytes;
     info->weights_copied_bytes = weights->placed.copied_bytes;
     info->weights = "mapped";

@@ -11,6 +11,7 @@ void dw_model_profile(const dw_model *model, char out[DW_PROFILE_BYTES]) {
     if (device->kind == DW_DEVICE_CPU) dw_device_features(sets, sizeof sets);
     else snprintf(sets, sizeof sets, "%.60s", device->description);
     if (!model->bits.attention_by_rows) snprintf(threads, sizeof threads, "%u", dw_device_threads(model->device));
-    snprintf(out, DW_PROFILE_BYTES, "build=%s-%.12s;isa=%s;device=%s;threads=%s;kv=%s;weights=%s;chunk=%u/%u", ggml_version(), ggml_commit(), sets,
-             device->backend, threads, dw_kv_type_name(model->info.kv_type), model->info.weights, DW_PREFILL_CHUNK_TOKENS, DW_PREFILL_CHUNK_TOKENS_MIN);
+    snprintf(out, DW_PROFILE_BYTES, "build=%s-%.12s;isa=%s;device=%s;threads=%s;kv=%s;weights=%s;chunk=%u/%u",
+             ggml_version(), ggml_commit(), sets, device->backend, threads, dw_kv_type_name(model->info.kv_type),
+             model->info.weights, DW_PREFILL_CHUNK_TOKENS, DW_PREFILL_CHUNK_TOKENS_MIN);
 }

@@ -25,11 +25,13 @@
 dw_status dw_os_memory_object(const char *name, uint64_t size, dw_os_file *out, dw_error *err) {
     *out = DW_OS_FILE_NONE;
     (void)name;
-    /* An unlinked temporary file, not shm_open(): Darwin's shared memory objects can be mapped but not read or written. */
+    /* An unlinked temporary file, not shm_open(): Darwin's shared memory objects can be mapped but not read or
+     * written. */
     char path[1024];
     const char *folder = getenv("TMPDIR");
     int length = snprintf(path, sizeof path, "%s/driftwood.XXXXXXXX", folder && *folder ? folder : "/tmp");
-    if (length < 0 || (size_t)length >= sizeof path) return dw_fail_errno(err, ENAMETOOLONG, "cannot make a memory object");
+    if (length < 0 || (size_t)length >= sizeof path)
+        return dw_fail_errno(err, ENAMETOOLONG, "cannot make a memory object");
     int fd = dw_os_faulted(DW_FAULT_OPEN) ? -1 : mkostemp(path, O_CLOEXEC);
     if (fd < 0) return dw_fail_system(err, errno, "cannot make a memory object");
     (void)unlink(path);
@@ -55,7 +57,8 @@ int64_t dw_os_sys_mtime_ns(const struct stat *info) {
     return (int64_t)info->st_mtimespec.tv_sec * 1000000000 + info->st_mtimespec.tv_nsec;
 }
 
-/* There is no pipe2(): a program started by another thread between the calls inherits the ends. It only keeps them open. */
+/* There is no pipe2(): a program started by another thread between the calls inherits the ends. It only keeps them
+ * open. */
 int dw_os_sys_pipe(int ends[2]) {
     if (pipe(ends) != 0) return -1;
     if (fcntl(ends[0], F_SETFD, FD_CLOEXEC) == 0 && fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0) return 0;
@@ -89,14 +92,14 @@ dw_status dw_os_dirty_arm(void *address, size_t size, dw_error *err) {
     return dw_fail(err, DW_E_UNSUPPORTED, "this system has no write tracking");
 }
 
-dw_status dw_os_dirty_scan(void *address, size_t size, bool rearm, void (*each)(void *context, void *run, size_t run_size),
-                           void *context, dw_error *err) {
+dw_status dw_os_dirty_scan(void *address, size_t size, bool rearm,
+                           void (*each)(void *context, void *run, size_t run_size), void *context, dw_error *err) {
     (void)address, (void)size, (void)rearm, (void)each, (void)context;
     return dw_fail(err, DW_E_UNSUPPORTED, "this system has no write tracking");
 }
 
-dw_status dw_os_private_pages(void *address, size_t size, void (*each)(void *context, void *run, size_t run_size), void *context,
-                              dw_error *err) {
+dw_status dw_os_private_pages(void *address, size_t size, void (*each)(void *context, void *run, size_t run_size),
+                              void *context, dw_error *err) {
     (void)address, (void)size, (void)each, (void)context;
     return dw_fail(err, DW_E_UNSUPPORTED, "this system does not tell which pages are private copies");
 }
@@ -113,7 +116,8 @@ dw_status dw_os_memory_use_range(const void *address, size_t size, dw_os_memory_
         vm_region_extended_info_data_t info;
         mach_msg_type_number_t count = VM_REGION_EXTENDED_INFO_COUNT;
         mach_port_t object = MACH_PORT_NULL;
-        kern_return_t result = mach_vm_region(mach_task_self(), &at, &length, VM_REGION_EXTENDED_INFO, (vm_region_info_t)&info, &count, &object);
+        kern_return_t result = mach_vm_region(mach_task_self(), &at, &length, VM_REGION_EXTENDED_INFO,
+                                              (vm_region_info_t)&info, &count, &object);
         if (result != KERN_SUCCESS || at >= end) break; /* no map at or behind `at` */
         bool own = info.share_mode == SM_PRIVATE || info.share_mode == SM_COW;
         out->maps++;
@@ -161,7 +165,8 @@ dw_status dw_os_executable_path(char *out, size_t out_size, dw_error *err) {
     uint32_t raw_size = sizeof raw;
     if (out_size == 0) return dw_fail(err, DW_E_INVALID, "no room for a path");
     out[0] = '\0';
-    if (_NSGetExecutablePath(raw, &raw_size) != 0) return dw_fail(err, DW_E_LIMIT, "the path of this program is too long");
+    if (_NSGetExecutablePath(raw, &raw_size) != 0)
+        return dw_fail(err, DW_E_LIMIT, "the path of this program is too long");
     char *resolved = dw_os_faulted(DW_FAULT_STAT) ? NULL : realpath(raw, NULL);
     if (!resolved) return dw_fail_system(err, errno, "cannot find the path of this program");
     int length = snprintf(out, out_size, "%s", resolved);

@@ -1,7 +1,8 @@
 /* os_ending.c: how the process ends when a signal asks for it, or when a mapped file can no longer be read.
  *
- * A handler may use little: lock-free atomics, and the calls that POSIX lists as async-signal-safe (open, read, write, unlink, _exit). So the
- * temporary files are noted in a table of fixed size, and the name of a bad page's file is looked up in the kernel's list of maps. */
+ * A handler may use little: lock-free atomics, and the calls that POSIX lists as async-signal-safe (open, read, write,
+ * unlink, _exit). So the temporary files are noted in a table of fixed size, and the name of a bad page's file is
+ * looked up in the kernel's list of maps. */
 #define _POSIX_C_SOURCE 200809L
 #ifdef __APPLE__
 #define _DARWIN_C_SOURCE

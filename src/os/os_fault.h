@@ -1,8 +1,8 @@
 /* os_fault.h: faults for tests. Include only from src/os and tests.
  *
- * Every fallible call of os.h asks the seam once per system call. Tests arm it ("the 7th call from now fails with ENOSPC,
- * once"), run the operation, and look whether anything was lost, leaked or accepted. A fault loop raises k until the
- * operation succeeds without the fault being reached.
+ * Every fallible call of os.h asks the seam once per system call. Tests arm it ("the 7th call from now fails with
+ * ENOSPC, once"), run the operation, and look whether anything was lost, leaked or accepted. A fault loop raises k
+ * until the operation succeeds without the fault being reached.
  * Compiled only with DW_FAULTS; otherwise DW_FAULT_ERRNO is the constant 0.
  * Threads: the counter is atomic and process-wide.
  */
@@ -13,8 +13,20 @@
 #include <stdint.h>
 
 typedef enum dw_fault_kind {
-    DW_FAULT_ANY = 0, DW_FAULT_OPEN, DW_FAULT_READ, DW_FAULT_WRITE, DW_FAULT_RESIZE, DW_FAULT_SYNC, DW_FAULT_STAT, DW_FAULT_NAME,
-    DW_FAULT_MAP, DW_FAULT_PROTECT, DW_FAULT_DIRTY, DW_FAULT_RANDOM, DW_FAULT_THREAD, DW_FAULT_PROCESS
+    DW_FAULT_ANY = 0,
+    DW_FAULT_OPEN,
+    DW_FAULT_READ,
+    DW_FAULT_WRITE,
+    DW_FAULT_RESIZE,
+    DW_FAULT_SYNC,
+    DW_FAULT_STAT,
+    DW_FAULT_NAME,
+    DW_FAULT_MAP,
+    DW_FAULT_PROTECT,
+    DW_FAULT_DIRTY,
+    DW_FAULT_RANDOM,
+    DW_FAULT_THREAD,
+    DW_FAULT_PROCESS
 } dw_fault_kind;
 
 typedef struct dw_fault_plan {
@@ -22,7 +34,8 @@ typedef struct dw_fault_plan {
     uint64_t k;             /* the k-th counted call from arming fails, 1 = the next one */
     bool from_then_on;      /* and all later ones too */
     int system_errno;       /* what the call seems to have failed with */
-    bool short_writes;      /* reads and writes move at most one byte less than asked (never zero) before they are continued */
+    /* Reads and writes move at most one byte less than asked (never zero) before they are continued. */
+    bool short_writes;
 } dw_fault_plan;
 
 #ifdef DW_FAULTS

@@ -1,6 +1,7 @@
 /* os_internal.h: what the files of src/os share. Nobody else includes it.
  *
- * A name dw_os_sys_* is something that every system has but spells differently; os_linux.c and os_darwin.c define each. */
+ * A name dw_os_sys_* is something that every system has but spells differently; os_linux.c and os_darwin.c define
+ * each. */
 #ifndef DW_OS_OS_INTERNAL_H
 #define DW_OS_OS_INTERNAL_H
 
@@ -13,7 +14,8 @@
 #include "os/os.h"
 #include "os/os_fault.h"
 
-/* True when a test wants this call to fail; errno is then what it fails with. Use: `dw_os_faulted(KIND) ? -1 : call(...)`. */
+/* True when a test wants this call to fail; errno is then what it fails with. Use: `dw_os_faulted(KIND) ? -1 :
+ * call(...)`. */
 static inline bool dw_os_faulted(dw_fault_kind kind) {
     int injected = DW_FAULT_ERRNO(kind);
     (void)kind;

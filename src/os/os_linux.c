@@ -1,4 +1,5 @@
-/* os_linux.c: what Linux spells in its own way: memory objects, memory use, random, names of threads and of ourselves. */
+/* os_linux.c: what Linux spells in its own way: memory objects, memory use, random, names of threads and of
+ * ourselves. */
 #define _GNU_SOURCE
 
 #include <fcntl.h>
@@ -37,7 +38,9 @@ int dw_os_sys_sync(int fd) { return fdatasync(fd); }
 int dw_os_sys_punch(int fd, uint64_t offset, uint64_t size) {
     return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
 }
-int64_t dw_os_sys_mtime_ns(const struct stat *info) { return (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec; }
+int64_t dw_os_sys_mtime_ns(const struct stat *info) {
+    return (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec;
+}
 int dw_os_sys_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
 /* --- threads ---------------------------------------------------------------------------------------------------- */
@@ -59,7 +62,8 @@ int dw_os_sys_condition_init(pthread_cond_t *condition) {
 }
 
 int dw_os_sys_condition_wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, uint64_t deadline_ns) {
-    struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000u), .tv_nsec = (long)(deadline_ns % 1000000000u)};
+    struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000u),
+                             .tv_nsec = (long)(deadline_ns % 1000000000u)};
     return pthread_cond_timedwait(condition, mutex, &until);
 }
 
@@ -124,7 +128,8 @@ dw_status dw_os_random(void *out, size_t size, dw_error *err) {
 
 unsigned dw_os_cpu_count(void) {
     cpu_set_t allowed;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) > 0) return (unsigned)CPU_COUNT(&allowed);
+    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) > 0)
+        return (unsigned)CPU_COUNT(&allowed);
     long online = sysconf(_SC_NPROCESSORS_ONLN); /* more processors than a cpu_set_t holds */
     return online > 0 ? (unsigned)online : 1;
 }

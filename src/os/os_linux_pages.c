@@ -1,11 +1,11 @@
 /* os_linux_pages.c: which pages were written, asked of the Linux kernel.
  *
  * Write tracking: userfaultfd in asynchronous write-protect mode. Arming protects the pages; the first write to each is
- * let through by the kernel itself (no handler, no signal, no wake-up), which drops the protection, and the PAGEMAP_SCAN
- * ioctl lists the pages without it. WP_UNPOPULATED protects pages that are not there yet as well, so that reading one
- * for the first time does not look like a write. Needs Linux 6.7, no privilege: UFFD_USER_MODE_ONLY is enough, since
- * asynchronous mode never hands a fault to anybody. Writes by the kernel for us (read(2) into a page) are seen.
- * Mapping over a range, or growing it, makes new kernel maps that are not registered.
+ * let through by the kernel itself (no handler, no signal, no wake-up), which drops the protection, and the
+ * PAGEMAP_SCAN ioctl lists the pages without it. WP_UNPOPULATED protects pages that are not there yet as well, so that
+ * reading one for the first time does not look like a write. Needs Linux 6.7, no privilege: UFFD_USER_MODE_ONLY is
+ * enough, since asynchronous mode never hands a fault to anybody. Writes by the kernel for us (read(2) into a page) are
+ * seen. Mapping over a range, or growing it, makes new kernel maps that are not registered.
  *
  * One userfaultfd and one /proc/self/pagemap serve the process; both are opened at first use and stay open. */
 #define _GNU_SOURCE
@@ -91,7 +91,8 @@ static int open_tracker(void) {
 /* --- write tracking ----------------------------------------------------------------------------------------------- */
 
 static int protect_pages(int fd, void *address, size_t size) {
-    struct uffdio_writeprotect request = {.range = {.start = (uintptr_t)address, .len = size}, .mode = UFFDIO_WRITEPROTECT_MODE_WP};
+    struct uffdio_writeprotect request = {.range = {.start = (uintptr_t)address, .len = size},
+                                          .mode = UFFDIO_WRITEPROTECT_MODE_WP};
     int result;
     do {
         result = dw_os_faulted(DW_FAULT_DIRTY) ? -1 : ioctl(fd, UFFDIO_WRITEPROTECT, &request);
@@ -103,7 +104,8 @@ dw_status dw_os_dirty_arm(void *address, size_t size, dw_error *err) {
     if (size == 0) return DW_OK;
     int fd = dw_os_faulted(DW_FAULT_DIRTY) ? -1 : open_tracker();
     if (fd < 0) return dw_fail_system(err, errno, "cannot open the kernel's write tracking");
-    struct uffdio_register request = {.range = {.start = (uintptr_t)address, .len = size}, .mode = UFFDIO_REGISTER_MODE_WP};
+    struct uffdio_register request = {.range = {.start = (uintptr_t)address, .len = size},
+                                      .mode = UFFDIO_REGISTER_MODE_WP};
     if (dw_os_faulted(DW_FAULT_DIRTY) || ioctl(fd, UFFDIO_REGISTER, &request) != 0)
         return dw_fail_system(err, errno, "cannot register %zu bytes for write tracking", size);
     if (protect_pages(fd, address, size) != 0)
@@ -111,8 +113,8 @@ dw_status dw_os_dirty_arm(void *address, size_t size, dw_error *err) {
     return DW_OK;
 }
 
-dw_status dw_os_dirty_scan(void *address, size_t size, bool rearm, void (*each)(void *context, void *run, size_t run_size),
-                           void *context, dw_error *err) {
+dw_status dw_os_dirty_scan(void *address, size_t size, bool rearm,
+                           void (*each)(void *context, void *run, size_t run_size), void *context, dw_error *err) {
     if (size == 0) return DW_OK;
     int fd = dw_os_faulted(DW_FAULT_DIRTY) ? -1 : open_pagemap();
     if (fd < 0) return dw_fail_system(err, errno, "cannot open /proc/self/pagemap");
@@ -132,8 +134,10 @@ dw_status dw_os_dirty_scan(void *address, size_t size, bool rearm, void (*each)(
         int found = dw_os_faulted(DW_FAULT_DIRTY) ? -1 : ioctl(fd, SCAN_IOCTL, &request);
         if (found < 0 && errno == EINTR) continue;
         if (found < 0) return dw_fail_system(err, errno, "cannot scan %zu bytes for written pages", size);
-        for (int i = 0; i < found; i++) each(context, (void *)(uintptr_t)runs[i].start, (size_t)(runs[i].end - runs[i].start));
-        if (request.walk_end <= request.start) return dw_fail(err, DW_E_SYSTEM, "the scan for written pages does not advance");
+        for (int i = 0; i < found; i++)
+            each(context, (void *)(uintptr_t)runs[i].start, (size_t)(runs[i].end - runs[i].start));
+        if (request.walk_end <= request.start)
+            return dw_fail(err, DW_E_SYSTEM, "the scan for written pages does not advance");
         request.start = request.walk_end;
     }
     return DW_OK;
@@ -146,7 +150,7 @@ typedef struct probe_result {
     size_t runs, bytes;
 } probe_result;
 
-static void note_run(void *context, void *run, size_t run_size) {
+static void note_probed_run(void *context, void *run, size_t run_size) {
     probe_result *result = context;
     if (result->runs++ == 0) result->first = run;
     result->bytes += run_size;
@@ -174,11 +178,12 @@ static bool probe_tracking(bool *sure) {
     if (status == DW_OK) {
         (void)pages[0];
         pages[2 * page] = 1;
-        status = dw_os_dirty_scan((void *)(uintptr_t)pages, size, false, note_run, &result, &error);
+        status = dw_os_dirty_scan((void *)(uintptr_t)pages, size, false, note_probed_run, &result, &error);
     }
     (void)munmap((void *)(uintptr_t)pages, size);
     *sure = status == DW_OK || says_no(error.system_errno);
-    return status == DW_OK && result.runs == 1 && result.bytes == page && result.first == (void *)(uintptr_t)(pages + 2 * page);
+    return status == DW_OK && result.runs == 1 && result.bytes == page &&
+           result.first == (void *)(uintptr_t)(pages + 2 * page);
 }
 
 bool dw_os_dirty_supported(void) {
@@ -201,13 +206,14 @@ static bool is_private_copy(uint64_t entry) {
 }
 
 /* Reports [first, first+count) pages from `address`, if any. */
-static void report_pages(void *address, uint64_t first, uint64_t count, void (*each)(void *, void *, size_t), void *context) {
+static void report_pages(void *address, uint64_t first, uint64_t count, void (*each)(void *, void *, size_t),
+                         void *context) {
     size_t page = dw_os_page_bytes();
     if (count) each(context, (char *)address + first * page, (size_t)count * page);
 }
 
-dw_status dw_os_private_pages(void *address, size_t size, void (*each)(void *context, void *run, size_t run_size), void *context,
-                              dw_error *err) {
+dw_status dw_os_private_pages(void *address, size_t size, void (*each)(void *context, void *run, size_t run_size),
+                              void *context, dw_error *err) {
     int fd = dw_os_faulted(DW_FAULT_DIRTY) ? -1 : open_pagemap();
     if (fd < 0) return dw_fail_system(err, errno, "cannot open /proc/self/pagemap");
     size_t page = dw_os_page_bytes();
@@ -215,7 +221,8 @@ dw_status dw_os_private_pages(void *address, size_t size, void (*each)(void *con
     uint64_t run_first = 0, run_count = 0, entries[512];
     for (uint64_t done = 0; done < pages;) {
         uint64_t batch = dw_min_u64(pages - done, sizeof entries / sizeof entries[0]);
-        dw_status status = dw_os_read_at((dw_os_file){fd}, (first_page + done) * sizeof entries[0], entries, (size_t)batch * sizeof entries[0], err);
+        dw_status status = dw_os_read_at((dw_os_file){fd}, (first_page + done) * sizeof entries[0], entries,
+                                         (size_t)batch * sizeof entries[0], err);
         if (status != DW_OK) return status;
         for (uint64_t i = 0; i < batch; i++) {
             bool own = is_private_copy(entries[i]);

@@ -46,15 +46,16 @@ dw_status dw_os_map_anonymous(void *address, size_t size, dw_error *err) {
     return DW_OK;
 }
 
-dw_status dw_os_map_file(void *address, size_t size, dw_os_file file, uint64_t offset, dw_os_protection protection, bool shared,
-                         void **out, dw_error *err) {
+dw_status dw_os_map_file(void *address, size_t size, dw_os_file file, uint64_t offset, dw_os_protection protection,
+                         bool shared, void **out, dw_error *err) {
     uint64_t file_size = 0, mappable = 0;
     if (out) *out = NULL;
     if (size == 0) return dw_fail(err, DW_E_INVALID, "map of no bytes");
     dw_status status = dw_os_size(file, &file_size, err);
     if (status != DW_OK) return status;
     if (!dw_round_up_u64(file_size, dw_os_page_bytes(), &mappable) || !dw_in_range(offset, size, mappable))
-        return dw_fail(err, DW_E_RANGE, "map of %zu bytes at %" PRIu64 " leaves its file of %" PRIu64 " bytes", size, offset, file_size);
+        return dw_fail(err, DW_E_RANGE, "map of %zu bytes at %" PRIu64 " leaves its file of %" PRIu64 " bytes", size,
+                       offset, file_size);
 
     int flags = (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE | (address ? MAP_FIXED : 0);
     void *base = map(address, size, protection_bits(protection), flags, file.fd, offset);

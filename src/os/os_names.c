@@ -26,7 +26,8 @@ static dw_status resolve_folder(const char *path, char out[DW_OS_PATH_BYTES], dw
     memcpy(folder, path, length);
     folder[length] = '\0';
     const char *of = !slash ? "." : length == 0 ? "/" : folder;
-    if (dw_os_faulted(DW_FAULT_NAME) || !realpath(of, real)) return dw_fail_errno(err, errno, "cannot find the folder %s", of);
+    if (dw_os_faulted(DW_FAULT_NAME) || !realpath(of, real))
+        return dw_fail_errno(err, errno, "cannot find the folder %s", of);
     int used = snprintf(out, DW_OS_PATH_BYTES, "%s/%s", strcmp(real, "/") == 0 ? "" : real, name);
     if (used < 0 || used >= DW_OS_PATH_BYTES) return dw_fail_errno(err, ENAMETOOLONG, "%.60s", path);
     return DW_OK;

@@ -41,7 +41,8 @@ dw_status dw_os_open(const char *path, dw_os_open_mode mode, dw_os_file *out, dw
         [DW_OS_APPEND] = O_WRONLY | O_CREAT | O_APPEND,
     };
     *out = DW_OS_FILE_NONE;
-    if ((unsigned)mode >= sizeof mode_flags / sizeof mode_flags[0]) return dw_fail(err, DW_E_INVALID, "open mode %d", (int)mode);
+    if ((unsigned)mode >= sizeof mode_flags / sizeof mode_flags[0])
+        return dw_fail(err, DW_E_INVALID, "open mode %d", (int)mode);
     int fd = open_retrying(path, mode_flags[mode] | O_CLOEXEC | O_NOCTTY, 0600);
     if (fd < 0) return dw_fail_errno(err, errno, "cannot open %s", path);
     out->fd = fd;
@@ -66,33 +67,38 @@ dw_status dw_os_duplicate(dw_os_file file, dw_os_file *out, dw_error *err) {
 static size_t transfer_size(uint64_t left) { return (size_t)DW_FAULT_TRANSFER(dw_min_u64(left, TRANSFER_BYTES_MAX)); }
 
 /* File offsets are signed: what does not fit must be refused here, not become negative. */
-static dw_status check_extent(uint64_t offset, uint64_t size, dw_error *err) {
+static dw_status check_file_range(uint64_t offset, uint64_t size, dw_error *err) {
     if (dw_in_range(offset, size, INT64_MAX)) return DW_OK;
     return dw_fail(err, DW_E_RANGE, "file range at %" PRIu64 " of %" PRIu64 " bytes is too large", offset, size);
 }
 
 dw_status dw_os_read_at(dw_os_file file, uint64_t offset, void *data, size_t size, dw_error *err) {
-    dw_status status = check_extent(offset, size, err);
+    dw_status status = check_file_range(offset, size, err);
     if (status != DW_OK) return status;
     uint64_t done = 0;
     while (done < size) {
         size_t ask = transfer_size(size - done);
-        ssize_t moved = dw_os_faulted(DW_FAULT_READ) ? -1 : pread(file.fd, (char *)data + done, ask, (off_t)(offset + done));
+        ssize_t moved = dw_os_faulted(DW_FAULT_READ) ? -1
+                                                     : pread(file.fd, (char *)data + done, ask, (off_t)(offset + done));
         if (moved < 0 && errno == EINTR) continue;
         if (moved < 0) return dw_fail_system(err, errno, "cannot read %zu bytes at %" PRIu64, size, offset);
-        if (moved == 0) return dw_fail_at(err, DW_E_TRUNCATED, offset + done, "file ends at %" PRIu64 ", wanted up to %" PRIu64, offset + done, offset + size);
+        if (moved == 0)
+            return dw_fail_at(err, DW_E_TRUNCATED, offset + done, "file ends at %" PRIu64 ", wanted up to %" PRIu64,
+                              offset + done, offset + size);
         done += (uint64_t)moved;
     }
     return DW_OK;
 }
 
 dw_status dw_os_write_at(dw_os_file file, uint64_t offset, const void *data, size_t size, dw_error *err) {
-    dw_status status = check_extent(offset, size, err);
+    dw_status status = check_file_range(offset, size, err);
     if (status != DW_OK) return status;
     uint64_t done = 0;
     while (done < size) {
         size_t ask = transfer_size(size - done);
-        ssize_t moved = dw_os_faulted(DW_FAULT_WRITE) ? -1 : pwrite(file.fd, (const char *)data + done, ask, (off_t)(offset + done));
+        ssize_t moved = dw_os_faulted(DW_FAULT_WRITE)
+                            ? -1
+                            : pwrite(file.fd, (const char *)data + done, ask, (off_t)(offset + done));
         if (moved < 0 && errno == EINTR) continue;
         if (moved < 0) return dw_fail_system(err, errno, "cannot write %zu bytes at %" PRIu64, size, offset);
         if (moved == 0) return dw_fail(err, DW_E_IO, "wrote nothing at %" PRIu64, offset + done);
@@ -125,7 +131,8 @@ dw_status dw_os_occupied(dw_os_file file, uint64_t *out, dw_error *err) {
     struct stat info;
     *out = 0;
     dw_status status = file_info(file, &info, err);
-    if (status == DW_OK) *out = (uint64_t)info.st_blocks * 512u; /* the unit of st_blocks, whatever the file system's block is */
+    /* The unit of st_blocks, whatever the file system's block is. */
+    if (status == DW_OK) *out = (uint64_t)info.st_blocks * 512u;
     return status;
 }
 
@@ -134,8 +141,8 @@ dw_status dw_os_identify(dw_os_file file, dw_os_identity *out, dw_error *err) {
     *out = (dw_os_identity){0};
     dw_status status = file_info(file, &info, err);
     if (status != DW_OK) return status;
-    *out = (dw_os_identity){
-        .device = (uint64_t)info.st_dev, .inode = (uint64_t)info.st_ino, .size = (uint64_t)info.st_size, .mtime_ns = dw_os_sys_mtime_ns(&info)};
+    *out = (dw_os_identity){.device = (uint64_t)info.st_dev, .inode = (uint64_t)info.st_ino,
+                            .size = (uint64_t)info.st_size, .mtime_ns = dw_os_sys_mtime_ns(&info)};
     return DW_OK;
 }
 
@@ -148,7 +155,7 @@ dw_status dw_os_check_own(dw_os_file file, dw_error *err) {
 }
 
 dw_status dw_os_resize(dw_os_file file, uint64_t size, dw_error *err) {
-    dw_status status = check_extent(0, size, err);
+    dw_status status = check_file_range(0, size, err);
     if (status != DW_OK) return status;
     int result;
     do {
@@ -158,7 +165,7 @@ dw_status dw_os_resize(dw_os_file file, uint64_t size, dw_error *err) {
 }
 
 dw_status dw_os_discard(dw_os_file file, uint64_t offset, uint64_t size, dw_error *err) {
-    dw_status status = check_extent(offset, size, err);
+    dw_status status = check_file_range(offset, size, err);
     if (status != DW_OK || size == 0) return status;
     int result;
     do {
@@ -168,7 +175,8 @@ dw_status dw_os_discard(dw_os_file file, uint64_t offset, uint64_t size, dw_erro
 }
 
 dw_status dw_os_sync(dw_os_file file, dw_error *err) {
-    /* Not retried, EINTR included: after a failed sync the kernel may have dropped the pages, and a second call would lie. */
+    /* Not retried, EINTR included: after a failed sync the kernel may have dropped the pages, and a second call would
+     * lie. */
     if (dw_os_faulted(DW_FAULT_SYNC) || dw_os_sys_sync(file.fd) != 0)
         return dw_fail_system(err, errno, "cannot sync a file");
     return DW_OK;
@@ -196,7 +204,8 @@ static dw_status sync_folder_of(const char *path, dw_error *err) {
 }
 
 dw_status dw_os_replace(const char *from, const char *to, dw_error *err) {
-    if (dw_os_faulted(DW_FAULT_NAME) || rename(from, to) != 0) return dw_fail_errno(err, errno, "cannot rename to %s", to);
+    if (dw_os_faulted(DW_FAULT_NAME) || rename(from, to) != 0)
+        return dw_fail_errno(err, errno, "cannot rename to %s", to);
     return sync_folder_of(to, err);
 }
 
@@ -258,7 +267,8 @@ dw_status dw_os_cache_folder(char *out, size_t out_size, dw_error *err) {
     else if (shared && *shared) length = snprintf(out, out_size, "%s/driftwood", shared);
     else if (home && *home) length = snprintf(out, out_size, "%s/.cache/driftwood", home);
     else return dw_fail(err, DW_E_NOT_FOUND, "no cache folder: set DRIFTWOOD_CACHE or HOME");
-    if (length < 0 || (size_t)length >= out_size) return dw_fail(err, DW_E_LIMIT, "the cache folder's name is longer than %zu bytes", out_size);
+    if (length < 0 || (size_t)length >= out_size)
+        return dw_fail(err, DW_E_LIMIT, "the cache folder's name is longer than %zu bytes", out_size);
     return DW_OK;
 }
 
@@ -273,8 +283,10 @@ dw_status dw_os_read_file(const char *path, uint64_t size_max, uint8_t **out, si
     dw_status status = dw_os_open(path, DW_OS_READ, &file, err);
     if (status != DW_OK) goto out;
     status = dw_os_size(file, &size, err);
-    if (status == DW_OK && (size > size_max || size >= SIZE_MAX)) status = dw_fail(err, DW_E_LIMIT, "%" PRIu64 " bytes, more than the %" PRIu64 " allowed", size, size_max);
-    if (status == DW_OK && !(data = malloc((size_t)size + 1))) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for %" PRIu64 " bytes", size);
+    if (status == DW_OK && (size > size_max || size >= SIZE_MAX))
+        status = dw_fail(err, DW_E_LIMIT, "%" PRIu64 " bytes, more than the %" PRIu64 " allowed", size, size_max);
+    if (status == DW_OK && !(data = malloc((size_t)size + 1)))
+        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for %" PRIu64 " bytes", size);
     if (status == DW_OK) status = dw_os_read_at(file, 0, data, (size_t)size, err);
     if (status != DW_OK) {
         status = dw_error_prefix(err, status, "%s", path);
@@ -295,11 +307,13 @@ dw_status dw_os_write_file(const char *path, const void *data, size_t size, dw_e
     char temporary[PATH_MAX];
     uint64_t tag = 0;
     bool made = false;
-    /* A random name: two writers of one file never share a temporary one, and one left by a crash is never in the way. */
+    /* A random name: two writers of one file never share a temporary one, and one left by a crash is never in the
+     * way. */
     dw_status status = dw_os_random(&tag, sizeof tag, err);
     if (status != DW_OK) return status;
     int length = snprintf(temporary, sizeof temporary, "%s.%016" PRIx64 ".tmp", path, tag);
-    if (length < 0 || (size_t)length >= sizeof temporary) return dw_fail_errno(err, ENAMETOOLONG, "cannot write %.60s", path);
+    if (length < 0 || (size_t)length >= sizeof temporary)
+        return dw_fail_errno(err, ENAMETOOLONG, "cannot write %.60s", path);
 
     status = dw_os_open(temporary, DW_OS_CREATE_NEW, &file, err);
     if (status != DW_OK) goto out;

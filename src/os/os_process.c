@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "base/vec.h"
 #include "os/os_internal.h"
 
 extern char **environ;
@@ -27,32 +28,37 @@ static int spawn(const char *const *argv, int output, pid_t *out) {
     failure = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     if (!failure) failure = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
     /* posix_spawn's argv is not const for history's sake; it does not write to it. */
-    if (!failure) failure = dw_os_faulted(DW_FAULT_PROCESS) ? errno : posix_spawnp(out, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
+    if (!failure)
+        failure = dw_os_faulted(DW_FAULT_PROCESS)
+                      ? errno
+                      : posix_spawnp(out, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
     (void)posix_spawn_file_actions_destroy(&actions);
     return failure;
 }
 
 /* Reads until the program closes its output. The buffer always has room for the final NUL. */
-static dw_status collect(int input, size_t output_max, dw_os_process_result *result, dw_error *err) {
-    size_t capacity = 0;
-    for (;;) {
-        if (result->output_size + 1 >= capacity) {
-            uint64_t wanted = dw_min_u64(dw_max_u64((uint64_t)capacity * 2, 4096), (uint64_t)output_max + 2);
-            char *grown = realloc(result->output, (size_t)wanted);
-            if (!grown) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the output of a program");
-            result->output = grown;
-            capacity = (size_t)wanted;
+static dw_status collect_output(int input, size_t output_max, dw_os_process_result *result, dw_error *err) {
+    DW_VEC(char) output = {0};
+    dw_status status = DW_OK;
+    while (status == DW_OK) {
+        if (DW_VEC_RESERVE(&output, 2, output_max + 2) != DW_OK) {
+            status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the output of a program");
+            break;
         }
-        size_t room = capacity - 1 - result->output_size;
-        ssize_t moved = dw_os_faulted(DW_FAULT_READ) ? -1 : read(input, result->output + result->output_size, (size_t)DW_FAULT_TRANSFER(room));
+        size_t room = output.capacity - 1 - output.count;
+        ssize_t moved = dw_os_faulted(DW_FAULT_READ)
+                            ? -1 : read(input, output.items + output.count, (size_t)DW_FAULT_TRANSFER(room));
         if (moved < 0 && errno == EINTR) continue;
-        if (moved < 0) return dw_fail_system(err, errno, "cannot read the output of a program");
-        if (moved == 0) break;
-        result->output_size += (size_t)moved;
-        if (result->output_size > output_max) return dw_fail(err, DW_E_LIMIT, "a program wrote more than %zu bytes", output_max);
+        if (moved < 0) status = dw_fail_system(err, errno, "cannot read the output of a program");
+        if (moved <= 0) break;
+        output.count += (size_t)moved;
+        if (output.count > output_max)
+            status = dw_fail(err, DW_E_LIMIT, "a program wrote more than %zu bytes", output_max);
     }
-    result->output[result->output_size] = '\0';
-    return DW_OK;
+    if (status == DW_OK) output.items[output.count] = '\0';
+    result->output = output.items;
+    result->output_size = output.count;
+    return status;
 }
 
 static dw_status reap(pid_t child, dw_os_process_result *result, dw_error *err) {
@@ -80,7 +86,7 @@ dw_status dw_os_run(const char *const *argv, size_t output_max, dw_os_process_re
         (void)close(ends[0]);
         return dw_fail_errno(err, failure, "cannot run %s", argv[0]);
     }
-    dw_status status = collect(ends[0], output_max, result, err);
+    dw_status status = collect_output(ends[0], output_max, result, err);
     (void)close(ends[0]);
     if (status != DW_OK) (void)kill(child, SIGKILL); /* it must not be waited for forever */
     dw_status reaped = reap(child, result, status == DW_OK ? err : NULL);
@@ -98,8 +104,8 @@ dw_status dw_os_run(const char *const *argv, size_t output_max, dw_os_process_re
 static atomic_bool interrupted;
 static atomic_uint_least64_t last_interrupt_ns;
 
-/* What a signal did before it was caught: dw_os_end_well's, or the system's way. Blocked while a handler runs, so it is delivered, and
- * ends us, when that returns. */
+/* What a signal did before it was caught: dw_os_end_well's, or the system's way. Blocked while a handler runs, so it is
+ * delivered, and ends us, when that returns. */
 static struct sigaction before_interrupts;
 
 static void end_by_signal(int signal_number) {

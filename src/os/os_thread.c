@@ -52,7 +52,8 @@ static int start_thread(dw_os_thread *thread, size_t stack_bytes) {
     if (failure) return failure;
     if (stack_bytes) {
         uint64_t rounded;
-        if (!dw_round_up_u64(dw_max_u64(stack_bytes, (uint64_t)PTHREAD_STACK_MIN), dw_os_page_bytes(), &rounded)) failure = EINVAL;
+        if (!dw_round_up_u64(dw_max_u64(stack_bytes, (uint64_t)PTHREAD_STACK_MIN), dw_os_page_bytes(), &rounded))
+            failure = EINVAL;
         else failure = pthread_attr_setstacksize(&attributes, (size_t)rounded);
     }
     if (!failure) failure = pthread_create(&thread->id, &attributes, thread_main, thread);

@@ -18,7 +18,7 @@ struct dw_backing {
 
 uint64_t dw_backing_count(void) { return atomic_load_explicit(&backing_count, memory_order_relaxed); }
 
-static dw_status check_count(dw_error *err) {
+static dw_status check_backing_count(dw_error *err) {
     uint64_t allowed = dw_os_descriptors_max();
     allowed = allowed > DW_PROCESS_DESCRIPTORS_SPARE ? allowed - DW_PROCESS_DESCRIPTORS_SPARE : 1;
     allowed = dw_min_u64(allowed, DW_PROCESS_BACKINGS_MAX);
@@ -31,9 +31,10 @@ dw_status dw_backing_create(dw_os_file file, const char *origin, dw_backing **ou
     *out = NULL;
     uint64_t size = 0;
     dw_backing *backing = NULL;
-    dw_status status = check_count(err);
+    dw_status status = check_backing_count(err);
     if (status == DW_OK) status = dw_os_size(file, &size, err);
-    if (status == DW_OK && !(backing = calloc(1, sizeof *backing))) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a backing object");
+    if (status == DW_OK && !(backing = calloc(1, sizeof *backing)))
+        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a backing object");
     if (status != DW_OK) {
         dw_os_close(&file);
         return status;
@@ -50,7 +51,7 @@ dw_status dw_backing_create(dw_os_file file, const char *origin, dw_backing **ou
 dw_status dw_backing_create_memory(const char *name, uint64_t size, dw_backing **out, dw_error *err) {
     *out = NULL;
     dw_os_file file;
-    dw_status status = check_count(err); /* before the system has to make what is refused then */
+    dw_status status = check_backing_count(err); /* before the system has to make what is refused then */
     if (status == DW_OK) status = dw_os_memory_object(name, size, &file, err);
     return status == DW_OK ? dw_backing_create(file, "memfd", out, err) : status;
 }

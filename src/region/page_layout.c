@@ -2,7 +2,6 @@
 #include "region/page_layout.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -32,7 +31,6 @@ static uint64_t choose_size(const piece_count *count, size_t wanted) {
 
 typedef struct layout_maker {
     dw_page_layout *layout;
-    size_t extents_capacity, fills_capacity;
     size_t gap_fills;        /* fills from here on lie behind the last extent */
     uint64_t mapped_end;     /* of the last extent */
     uint64_t size_min;       /* of zeros and stored pages that are mapped */
@@ -41,29 +39,17 @@ typedef struct layout_maker {
 
 static bool add_layout_extent(layout_maker *maker, dw_extent extent) {
     dw_page_layout *layout = maker->layout;
-    if (layout->n_extents == maker->extents_capacity) {
-        size_t capacity = maker->extents_capacity ? 2 * maker->extents_capacity : 16;
-        dw_extent *grown = realloc(layout->extents, capacity * sizeof *grown);
-        if (!grown) return false;
-        layout->extents = grown;
-        maker->extents_capacity = capacity;
-    }
-    layout->extents[layout->n_extents++] = extent;
+    if (DW_VEC_RESERVE(&layout->extents, 1, DW_PAGE_MAP_PAGES_MAX) != DW_OK) return false;
+    layout->extents.items[layout->extents.count++] = extent;
     maker->mapped_end = extent.offset + extent.size;
-    maker->gap_fills = layout->n_fills;
+    maker->gap_fills = layout->fills.count;
     return true;
 }
 
 static bool add_layout_fill(layout_maker *maker, const dw_page_piece *piece) {
     dw_page_layout *layout = maker->layout;
-    if (layout->n_fills == maker->fills_capacity) {
-        size_t capacity = maker->fills_capacity ? 2 * maker->fills_capacity : 64;
-        dw_region_fill *grown = realloc(layout->fills, capacity * sizeof *grown);
-        if (!grown) return false;
-        layout->fills = grown;
-        maker->fills_capacity = capacity;
-    }
-    layout->fills[layout->n_fills++] =
+    if (DW_VEC_RESERVE(&layout->fills, 1, DW_PAGE_MAP_PAGES_MAX) != DW_OK) return false;
+    layout->fills.items[layout->fills.count++] =
         (dw_region_fill){.offset = piece->offset, .size = piece->size, .backing = piece->backing,
                          .backing_offset = piece->backing_offset};
     return true;
@@ -73,8 +59,8 @@ static bool add_layout_fill(layout_maker *maker, const dw_page_piece *piece) {
  * longer. */
 static bool goes_on(const layout_maker *maker, const dw_page_piece *piece) {
     /* Between pages of a store lie those of others, or none yet, which a map would bring to life. */
-    if (maker->layout->n_extents == 0 || piece->stored) return false;
-    const dw_extent *last = &maker->layout->extents[maker->layout->n_extents - 1];
+    if (maker->layout->extents.count == 0 || piece->stored) return false;
+    const dw_extent *last = &maker->layout->extents.items[maker->layout->extents.count - 1];
     if (last->backing != piece->backing) return false;
     return !piece->backing || (piece->backing_offset >= last->backing_offset &&
                                piece->backing_offset - last->backing_offset == piece->offset - last->offset);
@@ -85,15 +71,15 @@ static bool close_gap(layout_maker *maker, uint64_t end) {
     dw_page_layout *layout = maker->layout;
     if (maker->mapped_end == end) return true;
     size_t kept = maker->gap_fills;
-    for (size_t i = maker->gap_fills; i < layout->n_fills; i++)
-        if (layout->fills[i].backing) layout->fills[kept++] = layout->fills[i];
-    layout->n_fills = kept;
-    dw_extent *last = layout->n_extents > 0 ? &layout->extents[layout->n_extents - 1] : NULL;
+    for (size_t i = maker->gap_fills; i < layout->fills.count; i++)
+        if (layout->fills.items[i].backing) layout->fills.items[kept++] = layout->fills.items[i];
+    layout->fills.count = kept;
+    dw_extent *last = layout->extents.count > 0 ? &layout->extents.items[layout->extents.count - 1] : NULL;
     if (!last || last->backing)
         return add_layout_extent(maker, (dw_extent){.offset = maker->mapped_end, .size = end - maker->mapped_end});
     last->size = end - last->offset;
     maker->mapped_end = end;
-    maker->gap_fills = layout->n_fills;
+    maker->gap_fills = layout->fills.count;
     return true;
 }
 
@@ -104,17 +90,17 @@ static void place_piece(void *context, const dw_page_piece *piece) {
     if (maker->status != DW_OK) return;
     if (large && goes_on(maker, piece)) {
         /* The gap stays in the extent, under its fills; zeros have to be written there, unless it is anonymous. */
-        dw_extent *last = &maker->layout->extents[maker->layout->n_extents - 1];
+        dw_extent *last = &maker->layout->extents.items[maker->layout->extents.count - 1];
         done = last->backing || close_gap(maker, piece->offset);
         last->size = end - last->offset;
         maker->mapped_end = end;
-        maker->gap_fills = maker->layout->n_fills;
+        maker->gap_fills = maker->layout->fills.count;
     } else if (large) {
         dw_extent extent = {.offset = piece->offset, .size = piece->size, .backing = piece->backing,
                             .backing_offset = piece->backing_offset};
         done = close_gap(maker, piece->offset);
         if (done && !piece->backing && goes_on(maker, piece)) { /* the gap has become anonymous memory before it */
-            maker->layout->extents[maker->layout->n_extents - 1].size += piece->size;
+            maker->layout->extents.items[maker->layout->extents.count - 1].size += piece->size;
             maker->mapped_end = end;
         } else if (done) {
             done = add_layout_extent(maker, extent);
@@ -138,7 +124,6 @@ dw_status dw_page_layout_make(const dw_page_map *map, size_t maps_max, dw_page_l
 }
 
 void dw_page_layout_deinit(dw_page_layout *layout) {
-    free(layout->extents);
-    free(layout->fills);
-    *layout = (dw_page_layout){0};
+    DW_VEC_DEINIT(&layout->extents);
+    DW_VEC_DEINIT(&layout->fills);
 }

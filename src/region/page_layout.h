@@ -12,13 +12,13 @@
 #define DW_REGION_PAGE_LAYOUT_H
 
 #include <stddef.h>
+#include "base/vec.h"
 #include "region/page_map.h"
 #include "region/region.h"
 
 typedef struct dw_page_layout {
-    dw_extent *extents;         /* backings are the map's: borrowed */
-    dw_region_fill *fills;
-    size_t n_extents, n_fills;
+    DW_VEC(dw_extent) extents;  /* backings are the map's: borrowed */
+    DW_VEC(dw_region_fill) fills;
 } dw_page_layout;
 
 /* At most about `maps_max` extents: pieces that are mapped for their size are at most half as many, each with what

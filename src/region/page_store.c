@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/vec.h"
 
 enum { WORD_BITS = 64, WORDS = DW_PAGE_SEGMENT_PAGES / WORD_BITS };
 /* The object grows by so many segments at least, or by a quarter. */
@@ -28,8 +29,8 @@ struct dw_page_store {
     dw_os_mutex *mutex;                 /* guards everything but the counts of references */
     dw_backing *backing;
     uint64_t page;                      /* bytes */
-    dw_page_segment **segments;         /* by number; NULL = no books, all its pages are free and without memory */
-    uint32_t n_segments, capacity, unused; /* unused: no lower number is NULL */
+    DW_VEC(dw_page_segment *) segments; /* by number; NULL = no books, all its pages are free and without memory */
+    uint32_t unused;                    /* no lower number of a segment is NULL */
     uint32_t object_segments;           /* that the object has room for */
     dw_page_segment *ring;              /* where pages are taken next; NULL = no segment has a free page */
     uint64_t taken, warm, trim_above;   /* pages; free memory is given back when `warm` is above */
@@ -81,8 +82,8 @@ dw_status dw_page_store_create(dw_page_store **out, dw_error *err) {
 void dw_page_store_destroy(dw_page_store *store) {
     if (!store) return;
     assert(store->taken == 0); /* else somebody would release a page of a store that is gone */
-    for (uint32_t i = 0; i < store->n_segments; i++) free(store->segments[i]);
-    free(store->segments);
+    for (uint32_t i = 0; i < store->segments.count; i++) free(store->segments.items[i]);
+    DW_VEC_DEINIT(&store->segments);
     dw_backing_release(store->backing);
     if (store->mutex) dw_os_mutex_destroy(store->mutex);
     free(store);
@@ -123,8 +124,8 @@ static dw_status grow_object(dw_page_store *store, uint32_t end, dw_error *err) 
 /* The first of n numbers in a row that no segment has. */
 static uint32_t find_numbers(dw_page_store *store, uint32_t n) {
     uint32_t first = store->unused;
-    for (uint32_t i = first; i < store->n_segments && i - first < n; i++)
-        if (store->segments[i]) first = i + 1;
+    for (uint32_t i = first; i < store->segments.count && i - first < n; i++)
+        if (store->segments.items[i]) first = i + 1;
     return first;
 }
 
@@ -132,13 +133,9 @@ static dw_status reserve_numbers(dw_page_store *store, uint32_t first, uint32_t 
     uint32_t end = first + n;
     if (end > DW_PAGE_SEGMENTS_MAX)
         return dw_fail(err, DW_E_NO_MEMORY, "committed pages fill %u segments", DW_PAGE_SEGMENTS_MAX);
-    if (end > store->capacity) {
-        uint32_t capacity = (uint32_t)dw_max_u64(2 * store->capacity, end);
-        dw_page_segment **grown = realloc(store->segments, capacity * sizeof *grown);
-        if (!grown) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the books of committed pages");
-        store->segments = grown;
-        store->capacity = capacity;
-    }
+    size_t known = store->segments.count, extra = end > known ? end - known : 0;
+    if (DW_VEC_RESERVE(&store->segments, extra, DW_PAGE_SEGMENTS_MAX) != DW_OK)
+        return dw_fail(err, DW_E_NO_MEMORY, "no memory for the books of committed pages");
     return grow_object(store, end, err);
 }
 
@@ -148,9 +145,9 @@ static dw_status add_segment(dw_page_store *store, uint32_t number, dw_error *er
     if (!segment) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the books of committed pages");
     segment->store = store;
     segment->number = number;
-    while (store->n_segments <= number) store->segments[store->n_segments++] = NULL;
-    store->segments[number] = segment;
-    while (store->unused < store->n_segments && store->segments[store->unused]) store->unused++;
+    while (store->segments.count <= number) store->segments.items[store->segments.count++] = NULL;
+    store->segments.items[number] = segment;
+    while (store->unused < store->segments.count && store->segments.items[store->unused]) store->unused++;
     store->books++;
     join_ring(store, segment);
     return DW_OK;
@@ -165,7 +162,7 @@ static dw_status add_any_segment(dw_page_store *store, dw_error *err) {
 static void drop_segment(dw_page_store *store, dw_page_segment *segment) {
     assert(segment->taken == 0 && segment->warm == 0);
     leave_ring(store, segment);
-    store->segments[segment->number] = NULL;
+    store->segments.items[segment->number] = NULL;
     if (segment->number < store->unused) store->unused = segment->number;
     store->books--;
     free(segment);
@@ -213,7 +210,7 @@ dw_status dw_page_store_take_segments(dw_page_store *store, uint32_t n, dw_page_
     for (; done < n && status == DW_OK; done++) {
         status = add_segment(store, first + done, err);
         if (status != DW_OK) break;
-        runs[done] = take_from(store, store->segments[first + done], DW_PAGE_SEGMENT_PAGES);
+        runs[done] = take_from(store, store->segments.items[first + done], DW_PAGE_SEGMENT_PAGES);
     }
     dw_os_mutex_unlock(store->mutex);
     while (status != DW_OK && done > 0) dw_page_run_release(runs[--done]);
@@ -253,8 +250,8 @@ static bool cool_segment(dw_page_store *store, dw_page_segment *segment) {
 
 static void cool_store(dw_page_store *store) {
     bool works = true;
-    for (uint32_t i = 0; i < store->n_segments && works; i++) {
-        dw_page_segment *segment = store->segments[i];
+    for (uint32_t i = 0; i < store->segments.count && works; i++) {
+        dw_page_segment *segment = store->segments.items[i];
         if (!segment || segment->warm == segment->taken) continue;
         works = cool_segment(store, segment);
         if (works && segment->taken == 0) drop_segment(store, segment);
@@ -317,8 +314,8 @@ void dw_page_store_check(dw_page_store *store) {
     uint64_t taken = 0, warm = 0;
     uint32_t books = 0;
     dw_os_mutex_lock(store->mutex);
-    for (uint32_t i = 0; i < store->n_segments; i++) {
-        const dw_page_segment *segment = store->segments[i];
+    for (uint32_t i = 0; i < store->segments.count; i++) {
+        const dw_page_segment *segment = store->segments.items[i];
         assert(segment || i >= store->unused);
         if (!segment) continue;
         check_segment(store, segment);

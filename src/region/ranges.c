@@ -1,29 +1,17 @@
 /* ranges.c: sets of addresses. Ends never overflow: callers have checked their ranges against a reservation. */
 #include "region/ranges.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/checked.h"
 
-void dw_ranges_deinit(dw_ranges *set) {
-    free(set->items);
-    *set = (dw_ranges){0};
-}
+void dw_ranges_deinit(dw_ranges *set) { DW_VEC_DEINIT(set); }
 
 void dw_ranges_clear(dw_ranges *set) { set->count = 0; }
 
 dw_status dw_ranges_reserve(dw_ranges *set, size_t changes) {
     /* One change adds at most one run: an add brings itself, a remove splits one run in two. */
-    uint64_t needed = (uint64_t)set->count + changes, bytes;
-    if (needed <= set->capacity) return DW_OK;
-    uint64_t capacity = dw_max_u64(needed, (uint64_t)set->capacity * 2);
-    if (!dw_mul_u64(capacity, sizeof set->items[0], &bytes) || bytes > SIZE_MAX) return DW_E_NO_MEMORY;
-    dw_range *items = realloc(set->items, (size_t)bytes);
-    if (!items) return DW_E_NO_MEMORY;
-    set->items = items;
-    set->capacity = (size_t)capacity;
-    return DW_OK;
+    return DW_VEC_RESERVE(set, changes, DW_VEC_ITEMS_MAX);
 }
 
 size_t dw_ranges_find(const dw_ranges *set, uint64_t offset) {
@@ -38,7 +26,8 @@ size_t dw_ranges_find(const dw_ranges *set, uint64_t offset) {
 
 /* Replaces `removed` runs from `first` by `pieces`; capacity is there. */
 static void splice(dw_ranges *set, size_t first, size_t removed, const dw_range *pieces, size_t piece_count) {
-    memmove(set->items + first + piece_count, set->items + first + removed, (set->count - first - removed) * sizeof set->items[0]);
+    memmove(set->items + first + piece_count, set->items + first + removed,
+            (set->count - first - removed) * sizeof set->items[0]);
     if (piece_count) memcpy(set->items + first, pieces, piece_count * sizeof pieces[0]);
     set->count = set->count - removed + piece_count;
 }

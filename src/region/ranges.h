@@ -1,7 +1,7 @@
 /* ranges.h: a set of addresses as sorted, disjoint, non-touching runs. Private to src/region.
  *
- * Rule: after dw_ranges_reserve(set, n), the next n adds or removes cannot fail. That is how the region does everything that
- * may fail before the system call, and nothing that may fail after it. */
+ * Rule: after dw_ranges_reserve(set, n), the next n adds or removes cannot fail. That is how the region does everything
+ * that may fail before the system call, and nothing that may fail after it. */
 #ifndef DW_REGION_RANGES_H
 #define DW_REGION_RANGES_H
 
@@ -9,13 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/status.h"
+#include "base/vec.h"
 
 typedef struct dw_range { uint64_t offset, size; } dw_range;
 
-typedef struct dw_ranges {
-    dw_range *items;
-    size_t count, capacity;
-} dw_ranges;
+typedef DW_VEC(dw_range) dw_ranges;
 
 void dw_ranges_deinit(dw_ranges *set);
 void dw_ranges_clear(dw_ranges *set); /* keeps its memory */

@@ -42,8 +42,8 @@ static dw_status take_maps(uint64_t n, dw_error *err) {
 /* Extents [from, to), and the gaps between these and their neighbours. */
 static uint64_t count_maps(const dw_region *region, size_t from, size_t to) {
     uint64_t n = to - from;
-    for (size_t i = from > 0 ? from - 1 : 0; i < to && i + 1 < region->extent_count; i++)
-        n += region->extents[i].offset + region->extents[i].size != region->extents[i + 1].offset;
+    for (size_t i = from > 0 ? from - 1 : 0; i < to && i + 1 < region->extents.count; i++)
+        n += region->extents.items[i].offset + region->extents.items[i].size != region->extents.items[i + 1].offset;
     return n;
 }
 
@@ -52,8 +52,10 @@ static uint64_t count_maps(const dw_region *region, size_t from, size_t to) {
 dw_status dw_region_create(const dw_region_options *options, dw_region **out, dw_error *err) {
     uint64_t page = dw_os_page_bytes(), before, reserved, after, total;
     *out = NULL;
-    bool fits = dw_round_up_u64(options->guard_before_bytes, page, &before) && dw_round_up_u64(options->reserve_bytes, page, &reserved) &&
-                dw_round_up_u64(options->guard_bytes, page, &after) && dw_add_u64(before, reserved, &total) && dw_add_u64(total, after, &total);
+    bool fits = dw_round_up_u64(options->guard_before_bytes, page, &before) &&
+                dw_round_up_u64(options->reserve_bytes, page, &reserved) &&
+                dw_round_up_u64(options->guard_bytes, page, &after) && dw_add_u64(before, reserved, &total) &&
+                dw_add_u64(total, after, &total);
     if (!fits || options->reserve_bytes == 0 || total > SIZE_MAX / 2)
         return dw_fail(err, DW_E_INVALID, "cannot reserve %" PRIu64 " bytes for a region", options->reserve_bytes);
 
@@ -82,13 +84,13 @@ dw_status dw_region_create(const dw_region_options *options, dw_region **out, dw
 
 dw_status dw_region_destroy(dw_region *region) {
     if (!region) return DW_OK;
-    if (region->window_count) return DW_E_BUSY;
+    if (region->windows.count) return DW_E_BUSY;
     dw_region_pins_drop(region);
     dw_os_unmap(region->reservation, region->reservation_bytes);
-    give_maps_back(MAPS_OF_RESERVATION + count_maps(region, 0, region->extent_count));
-    for (size_t i = 0; i < region->extent_count; i++) dw_backing_release(region->extents[i].backing);
-    free(region->extents);
-    free(region->windows);
+    give_maps_back(MAPS_OF_RESERVATION + count_maps(region, 0, region->extents.count));
+    for (size_t i = 0; i < region->extents.count; i++) dw_backing_release(region->extents.items[i].backing);
+    DW_VEC_DEINIT(&region->extents);
+    DW_VEC_DEINIT(&region->windows);
     dw_dirty_deinit(region);
     free(region);
     return DW_OK;
@@ -104,10 +106,10 @@ static uint64_t extent_end(const dw_extent *extent) { return extent->offset + ex
 
 /* Index of the first extent that ends at `offset` or behind it, or the count. */
 static size_t find_extent(const dw_region *region, uint64_t offset) {
-    size_t low = 0, high = region->extent_count;
+    size_t low = 0, high = region->extents.count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (extent_end(&region->extents[middle]) >= offset) high = middle;
+        if (extent_end(&region->extents.items[middle]) >= offset) high = middle;
         else low = middle + 1;
     }
     return low;
@@ -115,15 +117,10 @@ static size_t find_extent(const dw_region *region, uint64_t offset) {
 
 /* Room for one more change: an extent put into the middle of another makes three of one. */
 static dw_status reserve_extents(dw_region *region, dw_error *err) {
-    size_t needed = region->extent_count + 2;
-    if (needed > DW_REGION_EXTENTS_MAX) return dw_fail(err, DW_E_LIMIT, "a region cannot have more than %u extents", DW_REGION_EXTENTS_MAX);
-    if (needed <= region->extent_capacity) return DW_OK;
-    size_t capacity = (size_t)dw_max_u64(2 * region->extent_capacity, 8);
-    dw_extent *extents = realloc(region->extents, capacity * sizeof extents[0]);
-    if (!extents) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the extents of a region");
-    region->extents = extents;
-    region->extent_capacity = capacity;
-    return DW_OK;
+    dw_status status = DW_VEC_RESERVE(&region->extents, 2, DW_REGION_EXTENTS_MAX);
+    if (status == DW_E_LIMIT)
+        return dw_fail(err, status, "a region cannot have more than %u extents", DW_REGION_EXTENTS_MAX);
+    return status == DW_OK ? DW_OK : dw_fail(err, status, "no memory for the extents of a region");
 }
 
 /* True when b goes on where a ends, in the region and in what it comes from. */
@@ -149,8 +146,8 @@ static void record(dw_region *region, uint64_t offset, uint64_t size, const dw_e
     uint64_t end = offset + size;
     size_t first = find_extent(region, offset), last = first, count = 0;
     dw_extent pieces[4], left = {0}, right = {0};
-    while (last < region->extent_count && region->extents[last].offset <= end) {
-        const dw_extent *old = &region->extents[last++];
+    while (last < region->extents.count && region->extents.items[last].offset <= end) {
+        const dw_extent *old = &region->extents.items[last++];
         if (old->offset < offset) {
             left = *old;
             left.size = dw_min_u64(old->size, offset - old->offset);
@@ -170,17 +167,18 @@ static void record(dw_region *region, uint64_t offset, uint64_t size, const dw_e
     uint64_t maps_before = count_maps(region, first, last);
     /* The new pieces take their references before the old ones give theirs back. */
     for (size_t i = 0; i < count; i++) dw_backing_retain(pieces[i].backing);
-    for (size_t i = first; i < last; i++) dw_backing_release(region->extents[i].backing);
-    assert(region->extent_count - (last - first) + count <= region->extent_capacity);
-    memmove(region->extents + first + count, region->extents + last, (region->extent_count - last) * sizeof region->extents[0]);
-    if (count) memcpy(region->extents + first, pieces, count * sizeof pieces[0]);
-    region->extent_count = region->extent_count - (last - first) + count;
+    for (size_t i = first; i < last; i++) dw_backing_release(region->extents.items[i].backing);
+    assert(region->extents.count - (last - first) + count <= region->extents.capacity);
+    memmove(region->extents.items + first + count, region->extents.items + last,
+            (region->extents.count - last) * sizeof region->extents.items[0]);
+    if (count) memcpy(region->extents.items + first, pieces, count * sizeof pieces[0]);
+    region->extents.count = region->extents.count - (last - first) + count;
     give_maps_back(maps_before + MAPS_OF_CHANGE - count_maps(region, first, first + count));
 }
 
 const dw_extent *dw_region_extents(const dw_region *region, size_t *count) {
-    *count = region->extent_count;
-    return region->extents;
+    *count = region->extents.count;
+    return region->extents.items;
 }
 
 /* --- pins -------------------------------------------------------------------------------------------------------- */
@@ -221,15 +219,15 @@ static void drop_pins(dw_region *region, dw_range range) {
 }
 
 void dw_region_pins_drop(dw_region *region) {
-    assert(region->window_count == 0);
+    assert(region->windows.count == 0);
     drop_pins(region, (dw_range){0, UINT64_MAX});
 }
 
 /* --- map, grow, unmap -------------------------------------------------------------------------------------------- */
 
 static bool is_lent(const dw_region *region, dw_range range) {
-    for (size_t i = 0; i < region->window_count; i++) {
-        if (dw_range_intersect(region->windows[i].range, range).size) return true;
+    for (size_t i = 0; i < region->windows.count; i++) {
+        if (dw_range_intersect(region->windows.items[i].range, range).size) return true;
     }
     return false;
 }
@@ -239,7 +237,8 @@ static dw_status check_change(const dw_region *region, uint64_t offset, uint64_t
     if (size == 0 || offset % region->page || size % region->page)
         return dw_fail(err, DW_E_INVALID, "%" PRIu64 " bytes at %" PRIu64 " are not whole pages", size, offset);
     if (!dw_in_range(offset, size, limit))
-        return dw_fail(err, DW_E_RANGE, "%" PRIu64 " bytes at %" PRIu64 " leave the region's %" PRIu64 " bytes", size, offset, limit);
+        return dw_fail(err, DW_E_RANGE, "%" PRIu64 " bytes at %" PRIu64 " leave the region's %" PRIu64 " bytes", size,
+                       offset, limit);
     if (is_lent(region, (dw_range){offset, size}))
         return dw_fail(err, DW_E_BUSY, "%" PRIu64 " bytes at %" PRIu64 " are lent to a device", size, offset);
     return DW_OK;
@@ -266,8 +265,10 @@ dw_status dw_region_grow(dw_region *region, uint64_t size, dw_error *err) {
     uint64_t rounded;
     if (size <= region->size) return DW_OK;
     if (!dw_round_up_u64(size, region->page, &rounded) || rounded > region->reserved)
-        return dw_fail(err, DW_E_LIMIT, "cannot grow to %" PRIu64 " bytes, %" PRIu64 " are reserved", size, region->reserved);
-    if (region->window_count) return dw_fail(err, DW_E_BUSY, "no growth while %zu windows are lent", region->window_count);
+        return dw_fail(err, DW_E_LIMIT, "cannot grow to %" PRIu64 " bytes, %" PRIu64 " are reserved", size,
+                       region->reserved);
+    if (region->windows.count)
+        return dw_fail(err, DW_E_BUSY, "no growth while %zu windows are lent", region->windows.count);
     dw_extent tail = {.offset = region->size, .size = rounded - region->size, .mode = DW_EXTENT_PRIVATE};
     dw_status status = reserve_change(region, false, err);
     if (status != DW_OK) return status;
@@ -281,16 +282,19 @@ dw_status dw_region_grow(dw_region *region, uint64_t size, dw_error *err) {
     return DW_OK;
 }
 
-static dw_status check_extent(const dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) {
+static dw_status check_region_extent(const dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) {
     dw_status status = check_change(region, extent->offset, extent->size, region->reserved, err);
     if (status != DW_OK) return status;
-    bool known_mode = extent->mode == DW_EXTENT_PRIVATE || (extent->backing && (extent->mode == DW_EXTENT_SHARED || extent->mode == DW_EXTENT_READ_ONLY));
+    bool known_mode = extent->mode == DW_EXTENT_PRIVATE ||
+                      (extent->backing && (extent->mode == DW_EXTENT_SHARED || extent->mode == DW_EXTENT_READ_ONLY));
     if (!known_mode || (!extent->backing && extent->backing_offset) || extent->backing_offset % region->page)
-        return dw_fail(err, DW_E_INVALID, "extent mode %d at %" PRIu64 " of its backing makes no sense", (int)extent->mode, extent->backing_offset);
+        return dw_fail(err, DW_E_INVALID, "extent mode %d at %" PRIu64 " of its backing makes no sense",
+                       (int)extent->mode, extent->backing_offset);
     if (!sparse && extent->offset > region->size)
-        return dw_fail(err, DW_E_RANGE, "an extent at %" PRIu64 " leaves a gap behind the body's %" PRIu64 " bytes", extent->offset, region->size);
-    if (region->window_count && extent_end(extent) > region->size)
-        return dw_fail(err, DW_E_BUSY, "no growth while %zu windows are lent", region->window_count);
+        return dw_fail(err, DW_E_RANGE, "an extent at %" PRIu64 " leaves a gap behind the body's %" PRIu64 " bytes",
+                       extent->offset, region->size);
+    if (region->windows.count && extent_end(extent) > region->size)
+        return dw_fail(err, DW_E_BUSY, "no growth while %zu windows are lent", region->windows.count);
     return DW_OK;
 }
 
@@ -300,12 +304,13 @@ static dw_status map_extent(const dw_region *region, const dw_extent *extent, dw
     if (!extent->backing) return dw_os_map_anonymous(place, (size_t)extent->size, err);
     /* Read-only pages are mapped shared: nobody can copy them, and the kernel need not think that somebody might. */
     return dw_os_map_file(place, (size_t)extent->size, dw_backing_file(extent->backing), extent->backing_offset,
-                          extent->mode == DW_EXTENT_READ_ONLY ? DW_OS_RO : DW_OS_RW, extent->mode != DW_EXTENT_PRIVATE, NULL, err);
+                          extent->mode == DW_EXTENT_READ_ONLY ? DW_OS_RO : DW_OS_RW, extent->mode != DW_EXTENT_PRIVATE,
+                          NULL, err);
 }
 
 dw_status dw_region_map(dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) {
     const dw_extent placed = *extent; /* it may be one of our own, which the change is about to move */
-    dw_status status = check_extent(region, &placed, sparse, err);
+    dw_status status = check_region_extent(region, &placed, sparse, err);
     if (status == DW_OK) status = reserve_change(region, false, err);
     if (status != DW_OK) return status;
     drop_pins(region, (dw_range){placed.offset, placed.size});
@@ -345,10 +350,10 @@ dw_status dw_region_fill_in(dw_region *region, const dw_region_fill *fill, dw_er
 
 /* --- windows ----------------------------------------------------------------------------------------------------- */
 
-static lent_window *find_window(const dw_region *region, uint32_t id) {
+static dw_lent_window *find_window(const dw_region *region, uint32_t id) {
     /* Youngest first: operations mostly end in the order in which they began, and few are open. */
-    for (size_t i = region->window_count; i > 0; i--) {
-        if (region->windows[i - 1].id == id) return &region->windows[i - 1];
+    for (size_t i = region->windows.count; i > 0; i--) {
+        if (region->windows.items[i - 1].id == id) return &region->windows.items[i - 1];
     }
     return NULL;
 }
@@ -356,30 +361,29 @@ static lent_window *find_window(const dw_region *region, uint32_t id) {
 dw_status dw_region_lend(dw_region *region, uint64_t offset, uint64_t size, dw_window *out, dw_error *err) {
     *out = (dw_window){0};
     if (size == 0 || offset % region->page || size % region->page)
-        return dw_fail(err, DW_E_INVALID, "a window of %" PRIu64 " bytes at %" PRIu64 " is not whole pages", size, offset);
+        return dw_fail(err, DW_E_INVALID, "a window of %" PRIu64 " bytes at %" PRIu64 " is not whole pages", size,
+                       offset);
     if (!dw_in_range(offset, size, region->size))
-        return dw_fail(err, DW_E_RANGE, "a window of %" PRIu64 " bytes at %" PRIu64 " leaves the body's %" PRIu64 " bytes", size, offset, region->size);
-    if (region->window_count == DW_REGION_WINDOWS_MAX) return dw_fail(err, DW_E_LIMIT, "more than %u windows are lent", DW_REGION_WINDOWS_MAX);
-    if (region->window_count == region->window_capacity) {
-        size_t capacity = (size_t)dw_max_u64(2 * region->window_capacity, 4);
-        lent_window *windows = realloc(region->windows, capacity * sizeof windows[0]);
-        if (!windows) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a window");
-        region->windows = windows;
-        region->window_capacity = capacity;
-    }
+        return dw_fail(err, DW_E_RANGE,
+                       "a window of %" PRIu64 " bytes at %" PRIu64 " leaves the body's %" PRIu64 " bytes", size, offset,
+                       region->size);
+    dw_status status = DW_VEC_RESERVE(&region->windows, 1, DW_REGION_WINDOWS_MAX);
+    if (status == DW_E_LIMIT) return dw_fail(err, status, "more than %u windows are lent", DW_REGION_WINDOWS_MAX);
+    if (status != DW_OK) return dw_fail(err, status, "no memory for a window");
     do {
         region->last_window_id++;
     } while (region->last_window_id == 0 || find_window(region, region->last_window_id));
-    region->windows[region->window_count++] = (lent_window){.id = region->last_window_id, .range = {offset, size}};
+    region->windows.items[region->windows.count++] = (dw_lent_window){.id = region->last_window_id,
+                                                                      .range = {offset, size}};
     out->id = region->last_window_id;
     return DW_OK;
 }
 
 dw_status dw_region_return(dw_region *region, dw_window window) {
-    lent_window *found = window.id ? find_window(region, window.id) : NULL;
+    dw_lent_window *found = window.id ? find_window(region, window.id) : NULL;
     if (!found) return DW_E_BAD_HANDLE;
-    *found = region->windows[--region->window_count];
+    *found = region->windows.items[--region->windows.count];
     return DW_OK;
 }
 
-uint32_t dw_region_lent(const dw_region *region) { return (uint32_t)region->window_count; }
+uint32_t dw_region_lent(const dw_region *region) { return (uint32_t)region->windows.count; }

@@ -1,7 +1,9 @@
 /* region.h: ranges of addresses that the runtime owns, whose pages come from extents (I1).
  *
- *   region   one reservation: [base, base+reserved), then a guard. Its first `size` bytes are usable ("body"). Never moves.
- *   extent   a page-aligned run of bytes of a backing object, mapped at a place in a region. An extent knows where it comes from.
+ *   region   one reservation: [base, base+reserved), then a guard. Its first `size` bytes are usable ("body"). Never
+ *            moves.
+ *   extent   a page-aligned run of bytes of a backing object, mapped at a place in a region. An extent knows where it
+ *            comes from.
  *   backing  a reference-counted file or memory object. Shared by regions (fork, thaw); closed with the last reference.
  *   window   a page-aligned part of a body that is lent to a device for one operation (I5).
  *   pin      a device knows pages beyond a window: it was told of them once, and goes on with these same pages
@@ -9,10 +11,10 @@
  *
  * Rules
  * 1. The base never changes. Growth maps more of the reservation in place.
- * 2. While a window is lent: no map, unmap, shrink, rollback or destroy may touch its pages (DW_E_BUSY). Growth of the body
- *    is allowed only when no window is lent (I5).
- * 3. A backing that is mapped privately anywhere is never written again by us, except rows appended behind what was shared
- *    (the KV arena's own rule, model/kv/kv.h) and pages of a store that nobody refers to (page_store.h rule 4).
+ * 2. While a window is lent: no map, unmap, shrink, rollback or destroy may touch its pages (DW_E_BUSY). Growth of the
+ *    body is allowed only when no window is lent (I5).
+ * 3. A backing that is mapped privately anywhere is never written again by us, except rows appended behind what was
+ *    shared (the KV arena's own rule, model/kv/kv.h) and pages of a store that nobody refers to (page_store.h rule 4).
  * 4. Device writes bypass page tracking: who runs a device operation calls dw_region_touch for its outputs.
  * 5. Fresh bytes are zero.
  * 6. The maps of all regions of the process are counted, as the system counts them or more, and so are backings: what
@@ -34,11 +36,13 @@
 
 typedef struct dw_backing dw_backing;
 
-/* Takes over `file` (also on failure it is closed). `origin` is a short constant for people: "checkpoint", "memfd", "image". */
+/* Takes over `file` (also on failure it is closed). `origin` is a short constant for people: "checkpoint", "memfd",
+ * "image". */
 dw_status dw_backing_create(dw_os_file file, const char *origin, dw_backing **out, dw_error *err) DW_MUST_USE;
 /* A new sparse memory object of `size` bytes. */
 dw_status dw_backing_create_memory(const char *name, uint64_t size, dw_backing **out, dw_error *err) DW_MUST_USE;
-dw_status dw_backing_open(const char *path, const char *origin, dw_backing **out, dw_error *err) DW_MUST_USE; /* read only */
+/* Read only. */
+dw_status dw_backing_open(const char *path, const char *origin, dw_backing **out, dw_error *err) DW_MUST_USE;
 dw_backing *dw_backing_retain(dw_backing *backing);
 void dw_backing_release(dw_backing *backing); /* NULL is a no-op */
 dw_os_file dw_backing_file(const dw_backing *backing); /* borrowed */
@@ -82,9 +86,9 @@ typedef struct dw_extent {
     dw_extent_mode mode;
 } dw_extent;
 
-/* Maps an extent over [offset, +size) of the reservation, replacing what was there (private copies are lost). Retains the
- * backing. The body grows to cover it if it begins at or below the present size; leaving a gap is refused (DW_E_RANGE) unless
- * `sparse`, which lets arenas map islands: then size() is the end of the last extent. */
+/* Maps an extent over [offset, +size) of the reservation, replacing what was there (private copies are lost). Retains
+ * the backing. The body grows to cover it if it begins at or below the present size; leaving a gap is refused
+ * (DW_E_RANGE) unless `sparse`, which lets arenas map islands: then size() is the end of the last extent. */
 dw_status dw_region_map(dw_region *region, const dw_extent *extent, bool sparse, dw_error *err) DW_MUST_USE;
 /* Bytes that become the region's own: read from a backing, or zeros where it is NULL. */
 typedef struct dw_region_fill {
@@ -96,7 +100,8 @@ typedef struct dw_region_fill {
 dw_status dw_region_fill_in(dw_region *region, const dw_region_fill *fill, dw_error *err) DW_MUST_USE;
 /* Gives [offset, +size) back to the reservation (inaccessible). The body does not change its size. */
 dw_status dw_region_unmap(dw_region *region, uint64_t offset, uint64_t size, dw_error *err) DW_MUST_USE;
-/* The extents in ascending order, neighbours merged where they continue each other; borrowed view, valid until the next change. */
+/* The extents in ascending order, neighbours merged where they continue each other; borrowed view, valid until the next
+ * change. */
 const dw_extent *dw_region_extents(const dw_region *region, size_t *count);
 
 /* Of the process: maps that regions have, and how many more they may have. */
@@ -134,13 +139,13 @@ void dw_region_pins_drop(dw_region *region);
 
 typedef enum dw_dirty_method { DW_DIRTY_AUTO, DW_DIRTY_KERNEL, DW_DIRTY_COMPARE } dw_dirty_method;
 
-/* From now on all pages of the body count as clean. AUTO takes kernel tracking where it is there, else contents are compared by
- * their hashes. A grown tail or a newly mapped extent counts as dirty from the moment it appears. */
+/* From now on all pages of the body count as clean. AUTO takes kernel tracking where it is there, else contents are
+ * compared by their hashes. A grown tail or a newly mapped extent counts as dirty from the moment it appears. */
 dw_status dw_region_mark(dw_region *region, dw_dirty_method method, dw_error *err) DW_MUST_USE;
 /* A device wrote these bytes. Cheap; only remembers. */
 dw_status dw_region_touch(dw_region *region, uint64_t offset, uint64_t size) DW_MUST_USE;
-/* Calls back with each run of dirty pages since the mark (ascending, disjoint, page-aligned, offsets in the region); the mark stays.
- * DW_E_STATE without a mark. A page written back to its old bytes may or may not be reported. */
+/* Calls back with each run of dirty pages since the mark (ascending, disjoint, page-aligned, offsets in the region);
+ * the mark stays. DW_E_STATE without a mark. A page written back to its old bytes may or may not be reported. */
 dw_status dw_region_dirty(dw_region *region, void (*each)(void *context, uint64_t offset, uint64_t size), void *context,
                           dw_error *err) DW_MUST_USE;
 dw_dirty_method dw_region_dirty_method(const dw_region *region); /* in use since the mark */

@@ -6,23 +6,24 @@
 #include "region/ranges.h"
 #include "region/region.h"
 
-typedef struct lent_window {
+typedef struct dw_lent_window {
     uint32_t id;
     dw_range range;
-} lent_window;
+} dw_lent_window;
 
 /* A run of pages whose contents were hashed at the mark; its hashes begin at hashes[first]. */
-typedef struct hashed_run {
+typedef struct dw_hashed_run {
     dw_range range;
     uint64_t first;
-} hashed_run;
+} dw_hashed_run;
 
 typedef struct dw_dirty_state {
     bool marked;
     dw_dirty_method method;
-    dw_ranges tracked;     /* writable at the mark, and not mapped anew since: what was written here has to be found out */
+    /* Writable at the mark, and not mapped anew since: what was written here has to be found out. */
+    dw_ranges tracked;
     dw_ranges written;     /* known to be dirty: touched by a device, grown, mapped or remapped since the mark */
-    hashed_run *runs;      /* DW_DIRTY_COMPARE only, ascending, as they were at the mark */
+    dw_hashed_run *runs;      /* DW_DIRTY_COMPARE only, ascending, as they were at the mark */
     size_t run_count;
     dw_hash *hashes;       /* one a page */
 } dw_dirty_state;
@@ -32,16 +33,15 @@ struct dw_region {
     size_t reservation_bytes;
     char *base;
     uint64_t size, reserved, page;
-    dw_extent *extents;    /* sorted, disjoint, merged; each holds a reference to its backing */
-    size_t extent_count, extent_capacity;
-    lent_window *windows;
-    size_t window_count, window_capacity;
+    DW_VEC(dw_extent) extents; /* sorted, disjoint, merged; each holds a reference to its backing */
+    DW_VEC(dw_lent_window) windows;
     uint32_t last_window_id;
     dw_region_pin *pins;
     dw_dirty_state dirty;
 };
 
-/* For a change of [offset, +size): reserve before the system call, then one of the others, which cannot fail any more. */
+/* For a change of [offset, +size): reserve before the system call, then one of the others, which cannot fail any
+ * more. */
 dw_status dw_dirty_reserve(dw_region *region) DW_MUST_USE;
 void dw_dirty_mapped(dw_region *region, uint64_t offset, uint64_t size);
 void dw_dirty_unmapped(dw_region *region, uint64_t offset, uint64_t size);

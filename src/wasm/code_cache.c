@@ -5,10 +5,10 @@
  *      8 32 bytes  SHA-256 of: engine key, program hash, code
  *     40           code, as Wasmtime serialises it
  *
- * To load code is to run it. So it is taken only from a file that belongs to this user and that nobody else can write (the folder
- * is made with mode 0700, files with 0600), under a name that says what it must be, and with a hash that ties content to that
- * name: a file that was cut short, mixed up or flipped is not taken. Someone who can write as this user could as well replace
- * the runtime. */
+ * To load code is to run it. So it is taken only from a file that belongs to this user and that nobody else can write
+ * (the folder is made with mode 0700, files with 0600), under a name that says what it must be, and with a hash that
+ * ties content to that name: a file that was cut short, mixed up or flipped is not taken. Someone who can write as this
+ * user could as well replace the runtime. */
 #include "wasm/engine.h"
 
 #include <stdlib.h>
@@ -34,7 +34,8 @@ static char *path_of(const dw_wasm_engine *engine, const dw_hash *program) {
     return path;
 }
 
-static dw_status hash_code(const dw_wasm_engine *engine, const dw_hash *program, const void *code, size_t size, dw_hash *out) {
+static dw_status hash_code(const dw_wasm_engine *engine, const dw_hash *program, const void *code, size_t size,
+                           dw_hash *out) {
     dw_hasher *hasher;
     dw_status status = dw_hasher_create(&hasher);
     if (status != DW_OK) return status;

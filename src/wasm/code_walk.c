@@ -27,7 +27,8 @@ typedef enum immediate {
 
 static immediate immediate_of_control(uint8_t opcode) {
     switch (opcode) {
-    case 0x00: case 0x01: case 0x05: case 0x0B: case 0x0F: case 0x1A: case 0x1B: return IMM_NONE; /* unreachable nop else end return drop select */
+    /* Unreachable nop else end return drop select. */
+    case 0x00: case 0x01: case 0x05: case 0x0B: case 0x0F: case 0x1A: case 0x1B: return IMM_NONE;
     case 0x02: case 0x03: case 0x04: return IMM_BLOCK;               /* block loop if */
     case 0x0C: case 0x0D: case 0x10: case 0x12: return IMM_INDEX;    /* br br_if call return_call */
     case 0x0E: return IMM_BR_TABLE;
@@ -100,7 +101,8 @@ static void skip_memory(dw_reader *reader) {
     (void)dw_read_leb_u32(reader);
 }
 
-/* A vector of indices and one more index. The count is not trusted: each round reads, and a failed reader ends the loop. */
+/* A vector of indices and one more index. The count is not trusted: each round reads, and a failed reader ends the
+ * loop. */
 static void skip_br_table(dw_reader *reader) {
     uint64_t n = (uint64_t)dw_read_leb_u32(reader) + 1;
     for (uint64_t i = 0; i < n && reader->status == DW_OK; i++) (void)dw_read_leb_u32(reader);
@@ -141,14 +143,18 @@ static dw_status walk_one(dw_reader *reader, const dw_code_notes *notes, dw_erro
         opcode = dw_read_leb_u32(reader);
         kind = kind == IMM_PREFIX_FC ? immediate_of_fc(opcode) : immediate_of_fd(opcode);
     }
-    if (reader->status != DW_OK) return dw_fail_at(err, reader->status, reader->offset, "the code ends inside an instruction");
+    if (reader->status != DW_OK)
+        return dw_fail_at(err, reader->status, reader->offset, "the code ends inside an instruction");
     if (kind == IMM_REFUSED)
-        return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses %s, whose effect cannot be restored from a checkpoint",
+        return dw_fail_at(err, DW_E_UNSUPPORTED, at,
+                          "the code uses %s, whose effect cannot be restored from a checkpoint",
                           refusal_of(prefix, opcode));
     if (kind == IMM_UNKNOWN)
-        return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses an unknown instruction, 0x%02x 0x%x", (unsigned)prefix, (unsigned)opcode);
+        return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses an unknown instruction, 0x%02x 0x%x",
+                          (unsigned)prefix, (unsigned)opcode);
     read_immediate(reader, kind, notes);
-    if (reader->status != DW_OK) return dw_fail_at(err, reader->status, reader->offset, "the code ends inside an instruction");
+    if (reader->status != DW_OK)
+        return dw_fail_at(err, reader->status, reader->offset, "the code ends inside an instruction");
     return DW_OK;
 }
 
@@ -157,7 +163,8 @@ dw_status dw_code_walk(dw_reader *reader, uint64_t end, const dw_code_notes *not
         dw_status status = walk_one(reader, notes, err);
         if (status != DW_OK) return status;
     }
-    if (reader->offset != end) return dw_fail_at(err, DW_E_FORMAT, end, "an instruction reaches over the end of its function");
+    if (reader->offset != end)
+        return dw_fail_at(err, DW_E_FORMAT, end, "an instruction reaches over the end of its function");
     return DW_OK;
 }
 
@@ -192,7 +199,8 @@ static dw_constant constant_of_global(dw_constants globals, uint32_t index) {
     return index < globals.n ? globals.items[index] : (dw_constant){0};
 }
 
-dw_status dw_constant_expression(dw_reader *reader, dw_constants globals, const dw_code_notes *notes, dw_constant *out, dw_error *err) {
+dw_status dw_constant_expression(dw_reader *reader, dw_constants globals, const dw_code_notes *notes, dw_constant *out,
+                                 dw_error *err) {
     constant_stack stack = {.n = 0};
     uint64_t start = reader->offset;
     *out = (dw_constant){0};
@@ -216,12 +224,17 @@ dw_status dw_constant_expression(dw_reader *reader, dw_constants globals, const 
                 break;
             }
             /* fall through */
-        default: return dw_fail_at(err, DW_E_UNSUPPORTED, at, "a constant expression uses the instruction 0x%02x", (unsigned)opcode);
+        default:
+            return dw_fail_at(err, DW_E_UNSUPPORTED, at, "a constant expression uses the instruction 0x%02x",
+                              (unsigned)opcode);
         }
         if (!fits) return dw_fail_at(err, DW_E_LIMIT, at, "a constant expression is nested too deeply");
     }
-    if (reader->status != DW_OK) return dw_fail_at(err, reader->status, reader->offset, "a constant expression is cut short");
-    if (stack.n != 1) return dw_fail_at(err, DW_E_FORMAT, start, "a constant expression leaves %u values instead of one", (unsigned)stack.n);
+    if (reader->status != DW_OK)
+        return dw_fail_at(err, reader->status, reader->offset, "a constant expression is cut short");
+    if (stack.n != 1)
+        return dw_fail_at(err, DW_E_FORMAT, start, "a constant expression leaves %u values instead of one",
+                          (unsigned)stack.n);
     *out = stack.items[0];
     return DW_OK;
 }

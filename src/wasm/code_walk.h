@@ -1,9 +1,9 @@
-/* code_walk.h: walks WebAssembly instructions without executing them, to find those whose effect a restore could not repeat, and
- * those that it must know of: which tables the code changes, and to which functions it makes references.
+/* code_walk.h: walks WebAssembly instructions without executing them, to find those whose effect a restore could not
+ * repeat, and those that it must know of: which tables the code changes, and to which functions it makes references.
  *
  * Knows every instruction of WebAssembly 2.0 with SIMD, relaxed SIMD, tail calls and extended constant expressions
- * (https://webassembly.github.io/spec/core/binary/instructions.html). Anything else is refused: an instruction whose length
- * is unknown cannot be stepped over.
+ * (https://webassembly.github.io/spec/core/binary/instructions.html). Anything else is refused: an instruction whose
+ * length is unknown cannot be stepped over.
  *
  * Rules
  * 1. Safe on any bytes: reads only through the reader, allocates nothing, and ends.
@@ -17,7 +17,8 @@
 #include <stdint.h>
 #include "base/base.h"
 
-/* What was found out about the module's functions and tables. Indices that there are not are left to Wasmtime's validation. */
+/* What was found out about the module's functions and tables. Indices that there are not are left to Wasmtime's
+ * validation. */
 typedef struct dw_code_notes {
     bool *named;             /* [n_functions] a reference to the function can be made: ref.func, element segments */
     uint32_t n_functions;
@@ -36,8 +37,9 @@ typedef struct dw_constant { bool known; uint32_t value; } dw_constant;
 /* The globals that a constant expression may name. */
 typedef struct dw_constants { const dw_constant *items; uint32_t n; } dw_constants;
 
-/* Reads a constant expression up to and including its `end`. The result is known when the expression is of type i32 and made of
- * constants, additions, subtractions and multiplications. */
-dw_status dw_constant_expression(dw_reader *reader, dw_constants globals, const dw_code_notes *notes, dw_constant *out, dw_error *err) DW_MUST_USE;
+/* Reads a constant expression up to and including its `end`. The result is known when the expression is of type i32 and
+ * made of constants, additions, subtractions and multiplications. */
+dw_status dw_constant_expression(dw_reader *reader, dw_constants globals, const dw_code_notes *notes, dw_constant *out,
+                                 dw_error *err) DW_MUST_USE;
 
 #endif

@@ -11,7 +11,8 @@ enum { DW_ENGINE_KEY_BYTES = 17 };
 
 struct dw_wasm_engine {
     wasm_engine_t *engine;
-    wasmtime_linker_t *linker;       /* all host functions; not changed after creation, so any thread may link with it */
+    /* All host functions; not changed after creation, so any thread may link with it. */
+    wasmtime_linker_t *linker;
     dw_ticker *ticker;
     char *code_folder;               /* of compiled code; NULL = no cache */
     char key[DW_ENGINE_KEY_BYTES];   /* names what compiled code depends on beside the program, in hexadecimal */
@@ -25,7 +26,8 @@ dw_status dw_engine_fail(dw_error *err, dw_status status, const char *prefix, wa
 dw_status dw_host_define(wasmtime_linker_t *linker, dw_error *err) DW_MUST_USE;
 
 /* code_cache.c. Load: DW_E_NOT_FOUND when there is nothing usable; free *out with free(). */
-dw_status dw_code_cache_load(const dw_wasm_engine *engine, const dw_hash *program, uint8_t **out, size_t *size) DW_MUST_USE;
+dw_status dw_code_cache_load(const dw_wasm_engine *engine, const dw_hash *program, uint8_t **out,
+                             size_t *size) DW_MUST_USE;
 /* Best effort: a cache that cannot be written costs time, nothing else. */
 void dw_code_cache_store(const dw_wasm_engine *engine, const dw_hash *program, const void *code, size_t size);
 

@@ -1,7 +1,7 @@
 /* guest_memory.h: what a dw_guest_memory is, for the files of this module that make one. Its functions are in wasm.h.
  *
- * Rule: guest_memory.c is the only file that turns a guest pointer into a host pointer. A forgotten check elsewhere would be an
- * escape, so there is no elsewhere. */
+ * Rule: guest_memory.c is the only file that turns a guest pointer into a host pointer. A forgotten check elsewhere
+ * would be an escape, so there is no elsewhere. */
 #ifndef DW_WASM_GUEST_MEMORY_H
 #define DW_WASM_GUEST_MEMORY_H
 

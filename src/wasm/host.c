@@ -1,5 +1,5 @@
-/* host.c: the functions that a program may import, as Wasmtime calls them. Types are checked once, when the program is prepared
- * and linked; the calls themselves are the unchecked kind (about 5 ns instead of 50). */
+/* host.c: the functions that a program may import, as Wasmtime calls them. Types are checked once, when the program is
+ * prepared and linked; the calls themselves are the unchecked kind (about 5 ns instead of 50). */
 #include <string.h>
 
 #include "wasm/engine.h"
@@ -17,7 +17,8 @@ static wasm_trap_t *call_wasi(void *env, wasmtime_caller_t *caller, wasmtime_val
     const dw_wasi_function *function = env;
     dw_instance *instance = instance_of(caller);
     uint64_t args[DW_WASI_PARAMS_MAX] = {0};
-    for (size_t i = 0; function->params[i]; i++) args[i] = function->params[i] == 'i' ? u32_of(&values[i]) : (uint64_t)values[i].i64;
+    for (size_t i = 0; function->params[i]; i++)
+        args[i] = function->params[i] == 'i' ? u32_of(&values[i]) : (uint64_t)values[i].i64;
     dw_wasi_errno error = function->handler(&instance->wasi, &instance->memory, args);
     if (instance->wasi.ending != DW_OK) return dw_instance_stop(instance, instance->wasi.ending);
     if (function->results[0]) values[0].i32 = (int32_t)error;
@@ -48,15 +49,16 @@ static void make_types(const char *letters, wasm_valtype_vec_t *out) {
     wasm_valtype_vec_new(out, n, types); /* takes the types over */
 }
 
-static dw_status define(wasmtime_linker_t *linker, const char *module, const char *name, const char *params, const char *results,
-                        wasmtime_func_unchecked_callback_t callback, const void *env, dw_error *err) {
+static dw_status define(wasmtime_linker_t *linker, const char *module, const char *name, const char *params,
+                        const char *results, wasmtime_func_unchecked_callback_t callback, const void *env,
+                        dw_error *err) {
     wasm_valtype_vec_t param_types, result_types;
     make_types(params, &param_types);
     make_types(results, &result_types);
     wasm_functype_t *type = wasm_functype_new(&param_types, &result_types);
     /* The table of functions is constant; Wasmtime hands its address back as it got it. */
-    wasmtime_error_t *error = wasmtime_linker_define_func_unchecked(linker, module, strlen(module), name, strlen(name), type, callback,
-                                                                    (void *)(uintptr_t)env, NULL);
+    wasmtime_error_t *error = wasmtime_linker_define_func_unchecked(linker, module, strlen(module), name, strlen(name),
+                                                                    type, callback, (void *)(uintptr_t)env, NULL);
     wasm_functype_delete(type);
     return error ? dw_engine_fail(err, DW_E_INTERNAL, name, error) : DW_OK;
 }
@@ -64,8 +66,10 @@ static dw_status define(wasmtime_linker_t *linker, const char *module, const cha
 dw_status dw_host_define(wasmtime_linker_t *linker, dw_error *err) {
     size_t count;
     const dw_wasi_function *functions = dw_wasi_functions(&count);
-    dw_status status = define(linker, DW_ENTER_MODULE, DW_ENTER_NAME, DW_ENTER_PARAMS, DW_ENTER_RESULTS, call_enter, NULL, err);
+    dw_status status = define(linker, DW_ENTER_MODULE, DW_ENTER_NAME, DW_ENTER_PARAMS, DW_ENTER_RESULTS, call_enter,
+                              NULL, err);
     for (size_t i = 0; status == DW_OK && i < count; i++)
-        status = define(linker, DW_WASI_MODULE, functions[i].name, functions[i].params, functions[i].results, call_wasi, &functions[i], err);
+        status = define(linker, DW_WASI_MODULE, functions[i].name, functions[i].params, functions[i].results, call_wasi,
+                        &functions[i], err);
     return status;
 }

@@ -1,11 +1,11 @@
-/* memory_creator.c: see memory_creator.h. The callbacks' contract is in Wasmtime's config.h and in the documentation of its
- * traits MemoryCreator and LinearMemory. */
+/* memory_creator.c: see memory_creator.h. The callbacks' contract is in Wasmtime's config.h and in the documentation of
+ * its traits MemoryCreator and LinearMemory. */
 #include "wasm/memory_creator.h"
 
 #include <stddef.h>
 
-/* Wasmtime calls back on the thread that instantiates, during that call, so a thread-local is exact here, and the only way:
- * the callback gets no pointer that belongs to the instance. It is empty at all other times. */
+/* Wasmtime calls back on the thread that instantiates, during that call, so a thread-local is exact here, and the only
+ * way: the callback gets no pointer that belongs to the instance. It is empty at all other times. */
 static _Thread_local dw_guest_memory *offered;
 
 void dw_memory_creator_offer(dw_guest_memory *memory) { offered = memory; }
@@ -33,17 +33,19 @@ static wasmtime_error_t *grow_memory(void *env, size_t new_size) {
     return NULL;
 }
 
-/* Compiled code leaves out bounds checks because it counts on `reserved` plus `guard` bytes of addresses: a shorter region would
- * let a guest read the host, so the numbers are compared, not assumed. */
-static wasmtime_error_t *new_memory(void *env, const wasm_memorytype_t *type, size_t minimum, size_t maximum, size_t reserved, size_t guard,
-                                    wasmtime_linear_memory_t *out) {
+/* Compiled code leaves out bounds checks because it counts on `reserved` plus `guard` bytes of addresses: a shorter
+ * region would let a guest read the host, so the numbers are compared, not assumed. */
+static wasmtime_error_t *new_memory(void *env, const wasm_memorytype_t *type, size_t minimum, size_t maximum,
+                                    size_t reserved, size_t guard, wasmtime_linear_memory_t *out) {
     (void)env, (void)type, (void)maximum;
     dw_guest_memory *memory = offered;
     if (!memory) return wasmtime_error_new("a memory that nobody offered");
-    if (reserved > dw_region_reserved(memory->region) || guard > DW_GUEST_GUARD_BYTES || minimum > dw_region_size(memory->region))
+    if (reserved > dw_region_reserved(memory->region) || guard > DW_GUEST_GUARD_BYTES ||
+        minimum > dw_region_size(memory->region))
         return wasmtime_error_new("the offered memory is too small");
     offered = NULL;
-    *out = (wasmtime_linear_memory_t){.env = memory, .get_memory = get_memory, .grow_memory = grow_memory, .finalizer = NULL};
+    *out = (wasmtime_linear_memory_t){
+        .env = memory, .get_memory = get_memory, .grow_memory = grow_memory, .finalizer = NULL};
     return NULL;
 }
 

@@ -1,8 +1,8 @@
 /* memory_creator.h: gives Wasmtime our regions as linear memories (I1).
  *
- * Wasmtime asks for a memory while it instantiates a module, and says nothing about for whom. So whoever instantiates offers one
- * before, on the same thread. The region is complete by then (image mapped); Wasmtime only learns its address and size, and asks
- * for growth. It never owns it: dw_instance does.
+ * Wasmtime asks for a memory while it instantiates a module, and says nothing about for whom. So whoever instantiates
+ * offers one before, on the same thread. The region is complete by then (image mapped); Wasmtime only learns its
+ * address and size, and asks for growth. It never owns it: dw_instance does.
  * Threads: an offer is seen by its own thread only. */
 #ifndef DW_WASM_MEMORY_CREATOR_H
 #define DW_WASM_MEMORY_CREATOR_H

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The bound that engines agree on for the entries of one section (WebAssembly JavaScript interface, "implementation limits").
- * It keeps what a small entry costs us (at most 48 bytes) in proportion to the largest module. */
+/* The bound that engines agree on for the entries of one section (WebAssembly JavaScript interface, "implementation
+ * limits"). It keeps what a small entry costs us (at most 48 bytes) in proportion to the largest module. */
 enum { ENTRIES_MAX = 1000000 };
 
 static dw_status bad(const dw_reader *reader, const char *what, dw_error *err) {
@@ -19,19 +19,24 @@ static dw_span read_span(dw_reader *reader, uint64_t size) {
     return span;
 }
 
-static dw_span read_name(dw_reader *reader) {
+static dw_span read_module_name(dw_reader *reader) {
     uint32_t size = dw_read_leb_u32(reader);
     return read_span(reader, size);
 }
 
-/* Reads the number of entries of a section and allocates room for `extra` more than that. An entry is at least one byte, so a
- * count beyond the bytes left is damage and is found before anything is allocated. */
-static dw_status read_count(dw_reader *reader, uint32_t extra, size_t entry_bytes, uint32_t *count, void **entries, dw_error *err) {
+/* Reads the number of entries of a section and allocates room for `extra` more than that. An entry is at least one
+ * byte, so a count beyond the bytes left is damage and is found before anything is allocated. */
+static dw_status read_item_count(dw_reader *reader, uint32_t extra, size_t entry_bytes, uint32_t *count, void **entries,
+                                 dw_error *err) {
     uint64_t at = reader->offset;
     uint32_t n = dw_read_leb_u32(reader);
     if (reader->status != DW_OK) return bad(reader, "a section has no length", err);
-    if (n > dw_reader_left(reader)) return dw_fail_at(err, DW_E_TRUNCATED, at, "the module is damaged: a section says %u entries and is shorter", (unsigned)n);
-    if (n > ENTRIES_MAX) return dw_fail_at(err, DW_E_LIMIT, at, "a section has %u entries, more than %u", (unsigned)n, (unsigned)ENTRIES_MAX);
+    if (n > dw_reader_left(reader))
+        return dw_fail_at(err, DW_E_TRUNCATED, at, "the module is damaged: a section says %u entries and is shorter",
+                          (unsigned)n);
+    if (n > ENTRIES_MAX)
+        return dw_fail_at(err, DW_E_LIMIT, at, "a section has %u entries, more than %u", (unsigned)n,
+                          (unsigned)ENTRIES_MAX);
     *count = n;
     if (!entries) return DW_OK;
     *entries = calloc((size_t)n + extra + 1, entry_bytes);
@@ -50,17 +55,21 @@ static dw_status read_value_types(dw_reader *reader, dw_span *out, dw_error *err
     if (reader->status != DW_OK) return bad(reader, "a function type is cut short", err);
     for (uint64_t i = 0; i < out->size; i++)
         if (!is_value_type(out->data[i]))
-            return dw_fail_at(err, DW_E_UNSUPPORTED, out->offset + i, "the module uses the value type 0x%02x", (unsigned)out->data[i]);
+            return dw_fail_at(err, DW_E_UNSUPPORTED, out->offset + i, "the module uses the value type 0x%02x",
+                              (unsigned)out->data[i]);
     return DW_OK;
 }
 
 static dw_status read_types(dw_reader *reader, dw_module *module, dw_error *err) {
-    dw_status status = read_count(reader, 0, sizeof *module->types, &module->n_types, (void **)&module->types, err);
+    dw_status status = read_item_count(reader, 0, sizeof *module->types, &module->n_types, (void **)&module->types,
+                                       err);
     for (uint32_t i = 0; status == DW_OK && i < module->n_types; i++) {
         uint64_t at = reader->offset;
         uint8_t form = dw_read_u8(reader);
         if (reader->status != DW_OK) return bad(reader, "a type is cut short", err);
-        if (form != 0x60) return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the module defines a type of the form 0x%02x (garbage collection)", (unsigned)form);
+        if (form != 0x60)
+            return dw_fail_at(err, DW_E_UNSUPPORTED, at,
+                              "the module defines a type of the form 0x%02x (garbage collection)", (unsigned)form);
         status = read_value_types(reader, &module->types[i].params, err);
         if (status == DW_OK) status = read_value_types(reader, &module->types[i].results, err);
     }
@@ -70,18 +79,21 @@ static dw_status read_types(dw_reader *reader, dw_module *module, dw_error *err)
 /* Only functions: an imported memory, table or global would be state that belongs to somebody else. */
 static dw_status read_imports(dw_reader *reader, dw_module *module, dw_error *err) {
     static const char *const kinds[] = {"function", "table", "memory", "global"};
-    dw_status status = read_count(reader, 0, sizeof *module->imports, &module->n_imports, (void **)&module->imports, err);
+    dw_status status = read_item_count(reader, 0, sizeof *module->imports, &module->n_imports,
+                                       (void **)&module->imports, err);
     for (uint32_t i = 0; status == DW_OK && i < module->n_imports; i++) {
         dw_import *import = &module->imports[i];
-        import->module = read_name(reader);
-        import->name = read_name(reader);
+        import->module = read_module_name(reader);
+        import->name = read_module_name(reader);
         uint64_t at = reader->offset;
         uint8_t kind = dw_read_u8(reader);
         if (reader->status != DW_OK) return bad(reader, "an import is cut short", err);
         if (kind != DW_KIND_FUNCTION) {
             char a[DW_NAME_TEXT_BYTES], b[DW_NAME_TEXT_BYTES];
-            return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the module imports the %s %s.%s; only functions can be imported",
-                              kind < 4 ? kinds[kind] : "object", dw_span_text(&import->module, a), dw_span_text(&import->name, b));
+            return dw_fail_at(err, DW_E_UNSUPPORTED, at,
+                              "the module imports the %s %s.%s; only functions can be imported",
+                              kind < 4 ? kinds[kind] : "object", dw_span_text(&import->module, a),
+                              dw_span_text(&import->name, b));
         }
         import->type = dw_read_leb_u32(reader);
         if (reader->status != DW_OK) return bad(reader, "an import is cut short", err);
@@ -92,7 +104,8 @@ static dw_status read_imports(dw_reader *reader, dw_module *module, dw_error *er
 /* Called also for a module without own functions, so that imported ones have their place. */
 static dw_status read_functions(dw_reader *reader, dw_module *module, dw_error *err) {
     uint32_t n = 0;
-    dw_status status = read_count(reader, module->n_imports, sizeof *module->functions, &n, (void **)&module->functions, err);
+    dw_status status = read_item_count(reader, module->n_imports, sizeof *module->functions, &n,
+                                       (void **)&module->functions, err);
     if (status != DW_OK) return status;
     module->named = calloc((size_t)n + module->n_imports + 1, sizeof *module->named);
     if (!module->named) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u functions", (unsigned)n);
@@ -130,8 +143,9 @@ static limits read_limits(dw_reader *reader) {
     return l;
 }
 
-static dw_status read_tables(dw_reader *reader, dw_module *module, dw_error *err) {
-    dw_status status = read_count(reader, 0, sizeof *module->tables, &module->n_tables, (void **)&module->tables, err);
+static dw_status read_table_section(dw_reader *reader, dw_module *module, dw_error *err) {
+    dw_status status = read_item_count(reader, 0, sizeof *module->tables, &module->n_tables, (void **)&module->tables,
+                                       err);
     if (status != DW_OK) return status;
     module->changed = calloc((size_t)module->n_tables + 1, sizeof *module->changed);
     if (!module->changed) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u tables", (unsigned)module->n_tables);
@@ -139,7 +153,8 @@ static dw_status read_tables(dw_reader *reader, dw_module *module, dw_error *err
         uint64_t at = reader->offset;
         uint8_t type = dw_read_u8(reader);
         if (reader->status == DW_OK && type != DW_TYPE_FUNCREF && type != DW_TYPE_EXTERNREF)
-            return dw_fail_at(err, DW_E_UNSUPPORTED, at, "table %u is of a kind that cannot be restored (0x%02x)", (unsigned)i, (unsigned)type);
+            return dw_fail_at(err, DW_E_UNSUPPORTED, at, "table %u is of a kind that cannot be restored (0x%02x)",
+                              (unsigned)i, (unsigned)type);
         limits l = read_limits(reader);
         if (reader->status != DW_OK) return bad(reader, "a table is cut short", err);
         if (l.flags & ~1u) return dw_fail_at(err, DW_E_UNSUPPORTED, at, "table %u is shared or 64-bit", (unsigned)i);
@@ -149,14 +164,19 @@ static dw_status read_tables(dw_reader *reader, dw_module *module, dw_error *err
 }
 
 static dw_status read_memories(dw_reader *reader, dw_module *module, dw_error *err) {
-    dw_status status = read_count(reader, 0, 0, &module->n_memories, NULL, err);
+    dw_status status = read_item_count(reader, 0, 0, &module->n_memories, NULL, err);
     for (uint32_t i = 0; status == DW_OK && i < module->n_memories; i++) {
         uint64_t at = reader->offset;
         limits l = read_limits(reader);
         if (reader->status != DW_OK) return bad(reader, "a memory is cut short", err);
-        if (l.flags & 2u) return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the memory is shared (threads), which cannot be checkpointed");
-        if (l.flags & 4u) return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the memory is 64-bit (memory64), which is not supported");
-        if (l.flags & ~7u) return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the memory has pages of its own size, which is not supported");
+        if (l.flags & 2u)
+            return dw_fail_at(err, DW_E_UNSUPPORTED, at,
+                              "the memory is shared (threads), which cannot be checkpointed");
+        if (l.flags & 4u)
+            return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the memory is 64-bit (memory64), which is not supported");
+        if (l.flags & ~7u)
+            return dw_fail_at(err, DW_E_UNSUPPORTED, at,
+                              "the memory has pages of its own size, which is not supported");
         module->memory_pages_min = l.min;
         module->memory_pages_max = l.max;
     }
@@ -164,10 +184,12 @@ static dw_status read_memories(dw_reader *reader, dw_module *module, dw_error *e
 }
 
 static dw_status read_globals(dw_reader *reader, dw_module *module, dw_error *err) {
-    dw_status status = read_count(reader, 0, sizeof *module->globals, &module->n_globals, (void **)&module->globals, err);
+    dw_status status = read_item_count(reader, 0, sizeof *module->globals, &module->n_globals,
+                                       (void **)&module->globals, err);
     if (status != DW_OK) return status;
     module->constants = calloc((size_t)module->n_globals + 1, sizeof *module->constants);
-    if (!module->constants) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u globals", (unsigned)module->n_globals);
+    if (!module->constants)
+        return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u globals", (unsigned)module->n_globals);
     const dw_code_notes notes = notes_of(module);
     for (uint32_t i = 0; status == DW_OK && i < module->n_globals; i++) {
         dw_global *global = &module->globals[i];
@@ -176,19 +198,22 @@ static dw_status read_globals(dw_reader *reader, dw_module *module, dw_error *er
         uint8_t is_mutable = dw_read_u8(reader);
         if (reader->status != DW_OK) return bad(reader, "a global is cut short", err);
         if (!is_value_type(global->type) || is_mutable > 1)
-            return dw_fail_at(err, DW_E_UNSUPPORTED, global->offset, "global %u has the type 0x%02x", (unsigned)i, (unsigned)global->type);
+            return dw_fail_at(err, DW_E_UNSUPPORTED, global->offset, "global %u has the type 0x%02x", (unsigned)i,
+                              (unsigned)global->type);
         global->is_mutable = is_mutable != 0;
-        status = dw_constant_expression(reader, (dw_constants){module->constants, i}, &notes, &module->constants[i], err);
+        status = dw_constant_expression(reader, (dw_constants){module->constants, i}, &notes, &module->constants[i],
+                                        err);
         if (global->is_mutable) module->constants[i].known = false; /* not a constant for those after it */
     }
     return status;
 }
 
 static dw_status read_exports(dw_reader *reader, dw_module *module, dw_error *err) {
-    dw_status status = read_count(reader, 0, sizeof *module->exports, &module->n_exports, (void **)&module->exports, err);
+    dw_status status = read_item_count(reader, 0, sizeof *module->exports, &module->n_exports,
+                                       (void **)&module->exports, err);
     for (uint32_t i = 0; status == DW_OK && i < module->n_exports; i++) {
         dw_export *export = &module->exports[i];
-        export->name = read_name(reader);
+        export->name = read_module_name(reader);
         export->kind = dw_read_u8(reader);
         export->index = dw_read_leb_u32(reader);
         if (reader->status != DW_OK) return bad(reader, "an export is cut short", err);
@@ -228,12 +253,14 @@ static dw_status read_element_items(dw_reader *reader, dw_module *module, bool e
     return reader->status == DW_OK ? DW_OK : bad(reader, "an element segment is cut short", err);
 }
 
-/* Flags: 1 = passive or declared, 2 = names its table (declared), 4 = expressions. The segment itself is copied as it is; only the
- * functions that it can put into a table are noted. */
+/* Flags: 1 = passive or declared, 2 = names its table (declared), 4 = expressions. The segment itself is copied as it
+ * is; only the functions that it can put into a table are noted. */
 static dw_status read_one_element(dw_reader *reader, dw_module *module, uint32_t i, dw_error *err) {
     uint64_t at = reader->offset;
     uint32_t flags = dw_read_leb_u32(reader);
-    if (reader->status == DW_OK && flags > 7) return dw_fail_at(err, DW_E_UNSUPPORTED, at, "element segment %u is of the unknown kind %u", (unsigned)i, (unsigned)flags);
+    if (reader->status == DW_OK && flags > 7)
+        return dw_fail_at(err, DW_E_UNSUPPORTED, at, "element segment %u is of the unknown kind %u", (unsigned)i,
+                          (unsigned)flags);
     bool active = (flags & 1u) == 0, expressions = (flags & 4u) != 0;
     if (active && (flags & 2u)) (void)dw_read_leb_u32(reader);
     if (active && reader->status == DW_OK) {
@@ -246,7 +273,8 @@ static dw_status read_one_element(dw_reader *reader, dw_module *module, uint32_t
         at = reader->offset;
         uint8_t type = dw_read_u8(reader), expected = expressions ? DW_TYPE_FUNCREF : 0;
         if (reader->status == DW_OK && type != expected && !(expressions && type == DW_TYPE_EXTERNREF))
-            return dw_fail_at(err, DW_E_UNSUPPORTED, at, "element segment %u is of the type 0x%02x", (unsigned)i, (unsigned)type);
+            return dw_fail_at(err, DW_E_UNSUPPORTED, at, "element segment %u is of the type 0x%02x", (unsigned)i,
+                              (unsigned)type);
     }
     if (reader->status != DW_OK) return bad(reader, "an element segment is cut short", err);
     return read_element_items(reader, module, expressions, err);
@@ -254,7 +282,7 @@ static dw_status read_one_element(dw_reader *reader, dw_module *module, uint32_t
 
 static dw_status read_elements(dw_reader *reader, dw_module *module, dw_error *err) {
     uint32_t n = 0;
-    dw_status status = read_count(reader, 0, 0, &n, NULL, err);
+    dw_status status = read_item_count(reader, 0, 0, &n, NULL, err);
     for (uint32_t i = 0; status == DW_OK && i < n; i++) status = read_one_element(reader, module, i, err);
     return status;
 }
@@ -263,11 +291,12 @@ static dw_status read_elements(dw_reader *reader, dw_module *module, dw_error *e
 static dw_status read_code(dw_reader *reader, dw_module *module, dw_error *err) {
     const dw_code_notes notes = notes_of(module);
     uint32_t n = 0;
-    dw_status status = read_count(reader, 0, 0, &n, NULL, err);
+    dw_status status = read_item_count(reader, 0, 0, &n, NULL, err);
     for (uint32_t i = 0; status == DW_OK && i < n; i++) {
         uint32_t size = dw_read_leb_u32(reader);
         if (reader->status != DW_OK || !dw_in_range(reader->offset, size, reader->size))
-            return dw_fail_at(err, DW_E_TRUNCATED, reader->offset, "the module is damaged: function %u is cut short", (unsigned)i);
+            return dw_fail_at(err, DW_E_TRUNCATED, reader->offset, "the module is damaged: function %u is cut short",
+                              (unsigned)i);
         uint64_t end = reader->offset + size;
         status = read_locals(reader, err);
         if (status == DW_OK) status = dw_code_walk(reader, end, &notes, err);
@@ -281,14 +310,18 @@ static dw_status read_one_data(dw_reader *reader, dw_module *module, uint32_t i,
     uint32_t flags = dw_read_leb_u32(reader);
     uint32_t memory = flags == 2 ? dw_read_leb_u32(reader) : 0;
     if (reader->status != DW_OK) return bad(reader, "a data segment is cut short", err);
-    if (flags > 2 || memory != 0) return dw_fail_at(err, DW_E_UNSUPPORTED, at, "data segment %u is for another memory than the first", (unsigned)i);
+    if (flags > 2 || memory != 0)
+        return dw_fail_at(err, DW_E_UNSUPPORTED, at, "data segment %u is for another memory than the first",
+                          (unsigned)i);
     data->active = flags != 1;
     if (data->active) {
         const dw_code_notes notes = notes_of(module);
         dw_constant offset;
         dw_status status = dw_constant_expression(reader, constants_of(module), &notes, &offset, err);
         if (status != DW_OK) return status;
-        if (!offset.known) return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the address of data segment %u is not a constant", (unsigned)i);
+        if (!offset.known)
+            return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the address of data segment %u is not a constant",
+                              (unsigned)i);
         data->at = offset.value;
     }
     uint32_t size = dw_read_leb_u32(reader);
@@ -297,7 +330,7 @@ static dw_status read_one_data(dw_reader *reader, dw_module *module, uint32_t i,
 }
 
 static dw_status read_data(dw_reader *reader, dw_module *module, dw_error *err) {
-    dw_status status = read_count(reader, 0, sizeof *module->data, &module->n_data, (void **)&module->data, err);
+    dw_status status = read_item_count(reader, 0, sizeof *module->data, &module->n_data, (void **)&module->data, err);
     for (uint32_t i = 0; status == DW_OK && i < module->n_data; i++) status = read_one_data(reader, module, i, err);
     return status;
 }
@@ -326,10 +359,12 @@ static int rank_of(uint8_t id) {
 
 static section_reader reader_of(uint8_t id) {
     static const section_reader readers[DW_SECTIONS] = {
-        [DW_SECTION_TYPE] = read_types, [DW_SECTION_IMPORT] = read_imports, [DW_SECTION_FUNCTION] = read_functions,
-        [DW_SECTION_TABLE] = read_tables, [DW_SECTION_MEMORY] = read_memories, [DW_SECTION_GLOBAL] = read_globals,
-        [DW_SECTION_EXPORT] = read_exports, [DW_SECTION_START] = read_start, [DW_SECTION_ELEMENT] = read_elements,
-        [DW_SECTION_CODE] = read_code, [DW_SECTION_DATA] = read_data, [DW_SECTION_DATA_COUNT] = read_opaque,
+        [DW_SECTION_TYPE] = read_types,         [DW_SECTION_IMPORT] = read_imports,
+        [DW_SECTION_FUNCTION] = read_functions, [DW_SECTION_TABLE] = read_table_section,
+        [DW_SECTION_MEMORY] = read_memories,    [DW_SECTION_GLOBAL] = read_globals,
+        [DW_SECTION_EXPORT] = read_exports,     [DW_SECTION_START] = read_start,
+        [DW_SECTION_ELEMENT] = read_elements,   [DW_SECTION_CODE] = read_code,
+        [DW_SECTION_DATA] = read_data,          [DW_SECTION_DATA_COUNT] = read_opaque,
     };
     return id < DW_SECTIONS ? readers[id] : NULL;
 }
@@ -338,7 +373,7 @@ static section_reader reader_of(uint8_t id) {
 static void read_custom(const dw_span *body, dw_module *module) {
     dw_reader reader;
     dw_reader_init(&reader, body->data, body->size);
-    dw_span name = read_name(&reader);
+    dw_span name = read_module_name(&reader);
     if (dw_span_is(&name, "name")) module->sections[DW_SECTION_CUSTOM] = *body;
 }
 
@@ -348,7 +383,9 @@ static dw_status read_section(const dw_span *wasm, uint8_t id, const dw_span *bo
         return DW_OK;
     }
     section_reader read = reader_of(id);
-    if (!read) return dw_fail_at(err, DW_E_UNSUPPORTED, body->offset, "the module has a section of the unknown kind %u", (unsigned)id);
+    if (!read)
+        return dw_fail_at(err, DW_E_UNSUPPORTED, body->offset, "the module has a section of the unknown kind %u",
+                          (unsigned)id);
     /* A reader that ends where the section ends but counts from the module's start, so that offsets mean the file. */
     dw_reader reader;
     dw_reader_init(&reader, wasm->data, body->offset + body->size);
@@ -356,7 +393,9 @@ static dw_status read_section(const dw_span *wasm, uint8_t id, const dw_span *bo
     dw_status status = rank_of(id) > rank_of(DW_SECTION_FUNCTION) ? complete_functions(module, err) : DW_OK;
     if (status == DW_OK) status = read(&reader, module, err);
     if (status != DW_OK) return status;
-    if (reader.offset != reader.size) return dw_fail_at(err, DW_E_FORMAT, reader.offset, "the module is damaged: section %u is longer than its entries", (unsigned)id);
+    if (reader.offset != reader.size)
+        return dw_fail_at(err, DW_E_FORMAT, reader.offset,
+                          "the module is damaged: section %u is longer than its entries", (unsigned)id);
     module->sections[id] = *body;
     return DW_OK;
 }
@@ -370,7 +409,9 @@ static dw_status read_sections(dw_reader *reader, const dw_span *wasm, dw_module
         dw_span body = read_span(reader, size);
         if (reader->status != DW_OK) return bad(reader, "a section is cut short", err);
         if (id != DW_SECTION_CUSTOM) {
-            if (rank_of(id) <= last_rank) return dw_fail_at(err, DW_E_FORMAT, at, "the module is damaged: section %u is out of order", (unsigned)id);
+            if (rank_of(id) <= last_rank)
+                return dw_fail_at(err, DW_E_FORMAT, at, "the module is damaged: section %u is out of order",
+                                  (unsigned)id);
             last_rank = rank_of(id);
         }
         dw_status status = read_section(wasm, id, &body, module, err);
@@ -386,7 +427,8 @@ static dw_status read_module(const dw_span *wasm, dw_module *module, dw_error *e
     const uint8_t *found = dw_read_bytes(&reader, sizeof header);
     if (!found || memcmp(found, header, 4) != 0) return dw_fail_at(err, DW_E_FORMAT, 0, "not a WebAssembly binary");
     if (memcmp(found, header, sizeof header) != 0)
-        return dw_fail_at(err, DW_E_UNSUPPORTED, 4, "not a core WebAssembly module of version 1 (components are not supported)");
+        return dw_fail_at(err, DW_E_UNSUPPORTED, 4,
+                          "not a core WebAssembly module of version 1 (components are not supported)");
     dw_status status = read_sections(&reader, wasm, module, err);
     return status == DW_OK ? complete_functions(module, err) : status;
 }
@@ -421,7 +463,10 @@ const dw_signature *dw_module_signature(const dw_module *module, uint32_t functi
 static bool types_are(const dw_span *types, const char *letters) {
     if (types->size != strlen(letters)) return false;
     for (uint64_t i = 0; i < types->size; i++) {
-        uint8_t expected = letters[i] == 'i' ? DW_TYPE_I32 : letters[i] == 'I' ? DW_TYPE_I64 : letters[i] == 'f' ? DW_TYPE_F32 : DW_TYPE_F64;
+        uint8_t expected = letters[i] == 'i'   ? DW_TYPE_I32
+                           : letters[i] == 'I' ? DW_TYPE_I64
+                           : letters[i] == 'f' ? DW_TYPE_F32
+                                               : DW_TYPE_F64;
         if (types->data[i] != expected) return false;
     }
     return true;

@@ -29,14 +29,22 @@ enum {
 enum { DW_KIND_FUNCTION = 0, DW_KIND_TABLE = 1, DW_KIND_MEMORY = 2, DW_KIND_GLOBAL = 3 };
 
 /* Value types as in the binary. */
-enum { DW_TYPE_I32 = 0x7F, DW_TYPE_I64 = 0x7E, DW_TYPE_F32 = 0x7D, DW_TYPE_F64 = 0x7C, DW_TYPE_V128 = 0x7B, DW_TYPE_FUNCREF = 0x70,
-       DW_TYPE_EXTERNREF = 0x6F };
+enum {
+    DW_TYPE_I32 = 0x7F,
+    DW_TYPE_I64 = 0x7E,
+    DW_TYPE_F32 = 0x7D,
+    DW_TYPE_F64 = 0x7C,
+    DW_TYPE_V128 = 0x7B,
+    DW_TYPE_FUNCREF = 0x70,
+    DW_TYPE_EXTERNREF = 0x6F
+};
 
 typedef struct dw_signature { dw_span params, results; } dw_signature; /* one byte per value type */
 typedef struct dw_import { dw_span module, name; uint32_t type; } dw_import; /* a function */
 typedef struct dw_global { uint8_t type; bool is_mutable; uint64_t offset; } dw_global;
 typedef struct dw_export { dw_span name; uint8_t kind; uint32_t index; } dw_export;
-typedef struct dw_table { uint8_t type; uint64_t min, max; uint64_t offset; } dw_table; /* elements; max UINT64_MAX where none is declared */
+/* Elements; max UINT64_MAX where none is declared. */
+typedef struct dw_table { uint8_t type; uint64_t min, max; uint64_t offset; } dw_table;
 typedef struct dw_data { bool active; uint32_t at; dw_span bytes; } dw_data; /* `at`: address, of an active one */
 
 typedef struct dw_module {

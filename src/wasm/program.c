@@ -7,22 +7,24 @@
 #include "wasm/engine.h"
 #include "wasm/tables.h"
 
-/* Wasmtime calls a module invalid that uses what is switched off (threads, 64-bit memories). Then our own reason says more than
- * the name of a proposal, so it is asked for; it reads damaged modules safely. */
+/* Wasmtime calls a module invalid that uses what is switched off (threads, 64-bit memories). Then our own reason says
+ * more than the name of a proposal, so it is asked for; it reads damaged modules safely. */
 static dw_status validate(dw_wasm_engine *engine, const void *wasm, size_t size, dw_error *err) {
     wasmtime_error_t *error = wasmtime_module_validate(engine->engine, wasm, size);
     if (!error) return DW_OK;
     dw_prepared unused = {0};
     dw_status status = dw_prepare(wasm, size, &unused, err);
     dw_prepared_deinit(&unused);
-    if (status != DW_E_UNSUPPORTED && status != DW_E_LIMIT) return dw_engine_fail(err, DW_E_INVALID, "not a valid WebAssembly module", error);
+    if (status != DW_E_UNSUPPORTED && status != DW_E_LIMIT)
+        return dw_engine_fail(err, DW_E_INVALID, "not a valid WebAssembly module", error);
     wasmtime_error_delete(error);
     return status;
 }
 
 static dw_status compile(dw_program *program, const dw_prepared *prepared, dw_error *err) {
     wasm_byte_vec_t code;
-    wasmtime_error_t *error = wasmtime_module_new(program->engine->engine, prepared->wasm, prepared->wasm_size, &program->module);
+    wasmtime_error_t *error = wasmtime_module_new(program->engine->engine, prepared->wasm, prepared->wasm_size,
+                                                  &program->module);
     if (error) return dw_engine_fail(err, DW_E_INVALID, "the module cannot be compiled", error);
     error = wasmtime_module_serialize(program->module, &code);
     if (error) {
@@ -36,7 +38,7 @@ static dw_status compile(dw_program *program, const dw_prepared *prepared, dw_er
 }
 
 /* Code that Wasmtime does not take (another processor, for one) is compiled again. */
-static void load(dw_program *program, const uint8_t *code, size_t size) {
+static void load_cached_code(dw_program *program, const uint8_t *code, size_t size) {
     wasmtime_error_t *error = wasmtime_module_deserialize(program->engine->engine, code, size, &program->module);
     program->info.from_cache = error == NULL;
     if (!error) return;
@@ -45,7 +47,7 @@ static void load(dw_program *program, const uint8_t *code, size_t size) {
     program->module = NULL;
 }
 
-static void describe(dw_program *program, dw_prepared *prepared, size_t source_size) {
+static void describe_program(dw_program *program, dw_prepared *prepared, size_t source_size) {
     dw_program_info *info = &program->info;
     info->source_bytes = source_size;
     info->image_bytes = prepared->memory_bytes;
@@ -72,7 +74,8 @@ static dw_status link_program(dw_program *program, dw_error *err) {
     return error ? dw_engine_fail(err, DW_E_UNSUPPORTED, "the module cannot be linked", error) : DW_OK;
 }
 
-/* The last condition can only be tried: that element segments fit their tables. Found now, not when the first actor is made. */
+/* The last condition can only be tried: that element segments fit their tables. Found now, not when the first actor is
+ * made. */
 static dw_status try_out(dw_program *program, dw_error *err) {
     dw_instance *instance = NULL;
     const dw_instance_options options = {0};
@@ -81,9 +84,9 @@ static dw_status try_out(dw_program *program, dw_error *err) {
     return status;
 }
 
-/* What is in the cache was valid when it was compiled; anything else Wasmtime validates first, as its messages are about the
- * module that the user has, not about the rewritten one. */
-static dw_status build(dw_program *program, const void *wasm, size_t size, dw_error *err) {
+/* What is in the cache was valid when it was compiled; anything else Wasmtime validates first, as its messages are
+ * about the module that the user has, not about the rewritten one. */
+static dw_status build_program(dw_program *program, const void *wasm, size_t size, dw_error *err) {
     uint8_t *code = NULL;
     size_t code_size = 0;
     dw_prepared prepared = {0};
@@ -92,14 +95,14 @@ static dw_status build(dw_program *program, const void *wasm, size_t size, dw_er
     if (status != DW_OK) goto out;
     status = dw_prepare(wasm, size, &prepared, err);
     if (status != DW_OK) goto out;
-    if (cached == DW_OK) load(program, code, code_size);
+    if (cached == DW_OK) load_cached_code(program, code, code_size);
     if (!program->module) status = compile(program, &prepared, err);
     if (status != DW_OK) goto out;
     status = link_program(program, err);
     if (status != DW_OK) goto out;
     status = dw_image0_build(&prepared, &program->image0, err);
     if (status != DW_OK) goto out;
-    describe(program, &prepared, size);
+    describe_program(program, &prepared, size);
     if (program->info.n_tables > 0) status = dw_tables_compile(program->engine, &program->table_accessor, err);
     if (status != DW_OK) goto out;
     status = try_out(program, err);
@@ -112,7 +115,8 @@ out:
 dw_status dw_program_prepare(dw_wasm_engine *engine, const void *wasm, size_t size, dw_program **out, dw_error *err) {
     *out = NULL;
     if (size > DW_PROGRAM_BYTES_MAX)
-        return dw_fail(err, DW_E_LIMIT, "the module has %llu bytes, more than %llu", (unsigned long long)size, (unsigned long long)DW_PROGRAM_BYTES_MAX);
+        return dw_fail(err, DW_E_LIMIT, "the module has %llu bytes, more than %llu", (unsigned long long)size,
+                       (unsigned long long)DW_PROGRAM_BYTES_MAX);
     dw_program *program = calloc(1, sizeof *program);
     if (!program) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a program");
     atomic_init(&program->references, 1);
@@ -120,7 +124,7 @@ dw_status dw_program_prepare(dw_wasm_engine *engine, const void *wasm, size_t si
     atomic_fetch_add(&engine->users, 1);
     dw_status status = dw_hash_of(wasm, size, &program->info.hash);
     if (status != DW_OK) (void)dw_fail(err, status, "the module cannot be hashed");
-    else status = build(program, wasm, size, err);
+    else status = build_program(program, wasm, size, err);
     if (status == DW_OK) *out = program;
     else dw_program_release(program);
     return status;

@@ -10,7 +10,8 @@
 /* Image 0 as far as it has content; the memory behind and between is zero. */
 typedef struct dw_image0 {
     dw_backing *backing;    /* NULL when there are no data segments */
-    dw_extent *extents;     /* [n_extents] ascending, without gaps from 0: runs of the backing, and anonymous ones between them */
+    /* [n_extents] ascending, without gaps from 0: runs of the backing, and anonymous ones between them. */
+    dw_extent *extents;
     size_t n_extents;
 } dw_image0;
 

@@ -1,17 +1,20 @@
 /* tables.h: tables of functions that the code of a program changes, as numbers and back. Internal to src/wasm.
  *
- *   record     what Wasmtime keeps for each function of an instance that can be referred to. A reference is the record's address,
- *              and a null reference is NULL
- *   accessor   a module of a few instructions that imports a table and exports table.get, table.set and table.grow for it
+ *   record     what Wasmtime keeps for each function of an instance that can be referred to. A reference is the
+ *              record's address, and a null reference is NULL
+ *   accessor   a module of a few instructions that imports a table and exports table.get, table.set and table.grow for
+ *              it
  *
- * A reference means nothing outside its instance; in an image it is the index of the function in the module. prepare.c exports all
- * functions that tables can come to hold, so their records can be found, and the record tells which function a reference is of.
- * Wasmtime's C API moves references only where it is built with its garbage collector (else its wasmtime_table_get and _set end the
- * process); calls, however, pass them as what they are, so an accessor per table reads and writes it.
+ * A reference means nothing outside its instance; in an image it is the index of the function in the module. prepare.c
+ * exports all functions that tables can come to hold, so their records can be found, and the record tells which
+ * function a reference is of. Wasmtime's C API moves references only where it is built with its garbage collector (else
+ * its wasmtime_table_get and _set end the process); calls, however, pass them as what they are, so an accessor per
+ * table reads and writes it.
  *
  * Rules
  * 1. A program whose code changes no table has nothing here: its tables are what its element segments make of them.
- * 2. A restore begins with what the element segments made, grows to the image's size and sets what differs, before anything runs.
+ * 2. A restore begins with what the element segments made, grows to the image's size and sets what differs, before
+ *    anything runs.
  */
 #ifndef DW_WASM_TABLES_H
 #define DW_WASM_TABLES_H

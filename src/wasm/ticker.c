@@ -21,8 +21,8 @@ struct dw_ticker {
     bool stop;            /* under the mutex */
 };
 
-/* Sleeps until there is something to do. The order "asleep, then look at running" here and "running, then look at asleep" in
- * begin (both sequentially consistent) is what makes a lost wake-up impossible. */
+/* Sleeps until there is something to do. The order "asleep, then look at running" here and "running, then look at
+ * asleep" in begin (both sequentially consistent) is what makes a lost wake-up impossible. */
 static void wait_for_work(dw_ticker *ticker) {
     atomic_store(&ticker->asleep, true);
     while (!ticker->stop && atomic_load(&ticker->running) == 0) dw_os_condition_wait(ticker->condition, ticker->mutex);
@@ -41,7 +41,8 @@ static void run(void *argument) {
     dw_os_mutex_unlock(ticker->mutex);
 }
 
-dw_status dw_ticker_create(uint32_t tick_ms, void (*tick)(void *context), void *context, dw_ticker **out, dw_error *err) {
+dw_status dw_ticker_create(uint32_t tick_ms, void (*tick)(void *context), void *context, dw_ticker **out,
+                           dw_error *err) {
     *out = NULL;
     dw_ticker *ticker = calloc(1, sizeof *ticker);
     if (!ticker) return dw_fail(err, DW_E_NO_MEMORY, "no memory for the interruption clock");
@@ -52,7 +53,8 @@ dw_status dw_ticker_create(uint32_t tick_ms, void (*tick)(void *context), void *
     atomic_init(&ticker->asleep, false);
     dw_status status = dw_os_mutex_create(&ticker->mutex, err);
     if (status == DW_OK) status = dw_os_condition_create(&ticker->condition, err);
-    if (status == DW_OK) status = dw_os_thread_create("dw-ticker", TICKER_STACK_BYTES, run, ticker, &ticker->thread, err);
+    if (status == DW_OK)
+        status = dw_os_thread_create("dw-ticker", TICKER_STACK_BYTES, run, ticker, &ticker->thread, err);
     if (status == DW_OK) *out = ticker;
     else dw_ticker_destroy(ticker);
     return status;

@@ -1,5 +1,5 @@
-/* wasi.c: the table of WASI preview 1, and its arguments, clocks, random bytes and process functions. Descriptors: wasi_io.c.
- * Signatures: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/witx/wasi_snapshot_preview1.witx */
+/* wasi.c: the table of WASI preview 1, and its arguments, clocks, random bytes and process functions. Descriptors:
+ * wasi_io.c. Signatures: https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/witx/wasi_snapshot_preview1.witx */
 #include "wasm/wasi.h"
 
 #include <stdlib.h>
@@ -12,7 +12,8 @@
 static dw_status copy_strings(const char *const *strings, dw_wasi_strings *out, dw_error *err) {
     uint64_t size = 0, count = 0;
     for (; strings && strings[count]; count++) size += strlen(strings[count]) + 1;
-    if (size > UINT32_MAX / 2 || count > UINT32_MAX / 8) return dw_fail(err, DW_E_LIMIT, "arguments or environment are too long");
+    if (size > UINT32_MAX / 2 || count > UINT32_MAX / 8)
+        return dw_fail(err, DW_E_LIMIT, "arguments or environment are too long");
     out->bytes = malloc((size_t)size + 1);
     if (!out->bytes) return dw_fail(err, DW_E_NO_MEMORY, "no memory for arguments and environment");
     char *to = out->bytes;
@@ -42,28 +43,29 @@ void dw_wasi_deinit(dw_wasi *wasi) {
 
 /* --- helpers --------------------------------------------------------------------------------------------------- */
 
-static dw_wasi_errno put(const dw_guest_memory *memory, uint64_t pointer, const void *data, uint64_t size) {
+static dw_wasi_errno put_bytes(const dw_guest_memory *memory, uint64_t pointer, const void *data, uint64_t size) {
     return dw_guest_write(memory, (uint32_t)pointer, data, size) == DW_OK ? WASI_OK : WASI_EFAULT;
 }
 
 dw_wasi_errno dw_wasi_put_u32(const dw_guest_memory *memory, uint64_t pointer, uint32_t value) {
     uint8_t bytes[4];
     for (unsigned i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(value >> (8 * i));
-    return put(memory, pointer, bytes, sizeof bytes);
+    return put_bytes(memory, pointer, bytes, sizeof bytes);
 }
 
 dw_wasi_errno dw_wasi_put_u64(const dw_guest_memory *memory, uint64_t pointer, uint64_t value) {
     uint8_t bytes[8];
     for (unsigned i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(value >> (8 * i));
-    return put(memory, pointer, bytes, sizeof bytes);
+    return put_bytes(memory, pointer, bytes, sizeof bytes);
 }
 
 /* --- arguments and environment --------------------------------------------------------------------------------- */
 
-static dw_wasi_errno put_strings(const dw_guest_memory *memory, const dw_wasi_strings *strings, uint32_t pointers, uint32_t bytes) {
+static dw_wasi_errno put_strings(const dw_guest_memory *memory, const dw_wasi_strings *strings, uint32_t pointers,
+                                 uint32_t bytes) {
     void *view;
     if (dw_guest_view(memory, pointers, (uint64_t)strings->count * 4, 1, &view) != DW_OK) return WASI_EFAULT;
-    if (put(memory, bytes, strings->bytes, strings->size) != WASI_OK) return WASI_EFAULT;
+    if (put_bytes(memory, bytes, strings->bytes, strings->size) != WASI_OK) return WASI_EFAULT;
     uint32_t at = 0;
     for (uint32_t i = 0; i < strings->count; i++) {
         dw_wasi_errno error = dw_wasi_put_u32(memory, pointers + 4 * i, bytes + at); /* both in range: checked above */

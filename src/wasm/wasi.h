@@ -1,8 +1,9 @@
 /* wasi.h: WASI preview 1 (`wasi_snapshot_preview1`), virtual and serialisable. Internal to src/wasm.
  *
- * A program sees a world without files: standard input, output and error are descriptors 0, 1 and 2, like a terminal that cannot
- * be closed, and there are no others. Time and random depend on dw_wasi_state alone (wasm.h), so a turn that is run again does
- * the same again. All functions of the standard exist; those that need files, sockets or processes return an errno.
+ * A program sees a world without files: standard input, output and error are descriptors 0, 1 and 2, like a terminal
+ * that cannot be closed, and there are no others. Time and random depend on dw_wasi_state alone (wasm.h), so a turn
+ * that is run again does the same again. All functions of the standard exist; those that need files, sockets or
+ * processes return an errno.
  *
  * Rules
  * 1. A handler never traps, whatever it is given: it returns a WASI errno. Only proc_exit and proc_raise end the call.
@@ -45,7 +46,8 @@ typedef struct dw_wasi {
     int32_t exit_code;
 } dw_wasi;
 
-dw_status dw_wasi_init(dw_wasi *wasi, const dw_wasi_options *options, const dw_wasi_state *state, dw_error *err) DW_MUST_USE;
+dw_status dw_wasi_init(dw_wasi *wasi, const dw_wasi_options *options, const dw_wasi_state *state,
+                       dw_error *err) DW_MUST_USE;
 void dw_wasi_deinit(dw_wasi *wasi);
 
 /* Arguments as they come, i32 ones zero-extended. */

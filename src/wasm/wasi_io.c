@@ -61,7 +61,8 @@ dw_wasi_errno dw_wasi_fd_no_preopen(dw_wasi *wasi, const dw_guest_memory *memory
     return WASI_EBADF;
 }
 
-/* A stream stays open, so that there is nothing about it to remember in a checkpoint; a C library closes all at exit. */
+/* A stream stays open, so that there is nothing about it to remember in a checkpoint; a C library closes all at
+ * exit. */
 dw_wasi_errno dw_wasi_fd_close(dw_wasi *wasi, const dw_guest_memory *memory, const uint64_t *args) {
     (void)wasi, (void)memory;
     return if_open(args[0], WASI_OK);
@@ -171,8 +172,8 @@ static subscription read_subscription(const dw_wasi_state *state, const uint8_t 
     return s;
 }
 
-/* Nobody waits in virtual time: when nothing is ready, the clock jumps to the first moment that was asked for. False when that
- * is never: nothing could ever wake this guest. */
+/* Nobody waits in virtual time: when nothing is ready, the clock jumps to the first moment that was asked for. False
+ * when that is never: nothing could ever wake this guest. */
 static bool pass_time(dw_wasi_state *state, const uint8_t *raw, uint64_t count) {
     uint64_t first = UINT64_MAX;
     for (uint64_t i = 0; i < count; i++) {
@@ -186,7 +187,8 @@ static bool pass_time(dw_wasi_state *state, const uint8_t *raw, uint64_t count) 
 }
 
 /* Events are laid out in a buffer of our own first: the guest may have put them over its subscriptions. */
-static uint32_t collect(const dw_wasi_state *before, const dw_wasi_state *now, const uint8_t *raw, uint64_t count, uint8_t *events) {
+static uint32_t collect_events(const dw_wasi_state *before, const dw_wasi_state *now, const uint8_t *raw,
+                               uint64_t count, uint8_t *events) {
     uint32_t n = 0;
     for (uint64_t i = 0; i < count; i++) {
         const uint8_t *from = raw + i * SUBSCRIPTION_BYTES;
@@ -213,7 +215,7 @@ dw_wasi_errno dw_wasi_poll_oneoff(dw_wasi *wasi, const dw_guest_memory *memory, 
     if (dw_guest_view(memory, (uint32_t)args[3], 4, 1, &view) != DW_OK) return WASI_EFAULT;
     dw_wasi_state before = wasi->state;
     if (!pass_time(&wasi->state, raw, count)) return WASI_ENOTSUP;
-    uint32_t n = collect(&before, &wasi->state, raw, count, events);
+    uint32_t n = collect_events(&before, &wasi->state, raw, count, events);
     if (dw_guest_write(memory, (uint32_t)args[1], events, (uint64_t)n * EVENT_BYTES) != DW_OK) return WASI_EFAULT;
     return dw_wasi_put_u32(memory, args[3], n);
 }

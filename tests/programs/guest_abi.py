@@ -16,6 +16,15 @@ def without_comments(text):
     return re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
 
 
+# A comment on the lines of its own above a field or a limit, and one behind it: they say what it is.
+ABOVE, BEHIND = r"(?:^[ \t]*/\*((?:(?!\*/).)*)\*/[ \t]*\n)?", r"[ \t]*(?:/\*((?:(?!\*/).)*)\*/)?"
+
+
+def words_of(*comments):
+    """What comments say, in one line, as the beginning of a table's cell."""
+    return "; ".join(" ".join(re.sub(r"\n\s*\* ?", " ", comment).split()) for comment in comments if comment)
+
+
 def table(rows, head):
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows])
@@ -34,7 +43,7 @@ class Header:
     def read_operations(self):
         body = self.text.split("#define DW_OP_TABLE(X)")[1].split("typedef enum dw_op")[0]
         operations = []
-        for name, number, window, rest in re.findall(r'X\((\w+), (\d+), ([01]),((?:\s*"(?:[^"\\]|\\.)*"\s*\\?)+)', body):
+        for name, number, window, rest in re.findall(r'X\((\w+), (\d+), ([01]),((?:[\s\\]*"(?:[^"\\]|\\.)*")+)', body):
             words = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', rest))
             operations.append((name, int(number), int(window), words))
         return operations
@@ -48,16 +57,17 @@ class Header:
 
     def read_structs(self):
         structs = {}
-        # Comments say what a field is; they stay in the body and belong to the last field before them.
         for body, name in re.findall(r"typedef struct \w+ \{(.*?)\} (\w+);", self.text, flags=re.S):
             fields, offset, biggest = [], 0, 1
-            for types, names, comment in re.findall(r"(\w+) ([\w, \[\]]+);[ \t]*(?:/\*(.*?)\*/)?", body, flags=re.S):
+            field_of = ABOVE + r"[ \t]*(\w+) ([\w, \[\]]+);" + BEHIND
+            for above, types, names, behind in re.findall(field_of, body, flags=re.S | re.M):
+                comment = words_of(above, behind)
                 size = self.sizes[types]
                 align = min(size, 8) if types in SIZES else 4
                 for one in names.split(","):
                     field, _, count = one.strip().partition("[")
                     offset = -(-offset // align) * align
-                    fields.append((offset, types, one.strip(), " ".join(comment.split())))
+                    fields.append((offset, types, one.strip(), comment))
                     comment = ""  # belongs to the whole line: shown once
                     offset += size * (int(count.rstrip("]")) if count else 1)
                     biggest = max(biggest, align)
@@ -79,9 +89,10 @@ def limits(text):
     rows = []
     for section in ("Guest ABI", "Actors"):
         body = text.split(f"/* {section} */")[1].split("\n\n")[0]
-        for name, value, comment in re.findall(r"#define (\w+) (.*?)[ \t]*(?:/\*(.*?)\*/)?\n", body + "\n"):
+        limit_of = ABOVE + r"^#define (\w+) ([^\n]*?)" + BEHIND + "\n"
+        for above, name, value, behind in re.findall(limit_of, body + "\n", flags=re.S | re.M):
             number = re.sub(r"UINT64_C\((\d+)\)", r"\1", value).rstrip("u")
-            rows.append((f"`{name}`", eval(number, {"__builtins__": {}}), (comment or "").strip()))
+            rows.append((f"`{name}`", eval(number, {"__builtins__": {}}), words_of(above, behind)))
     return rows
 
 

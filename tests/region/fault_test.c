@@ -1,6 +1,7 @@
 /* For every system call of every operation of a region: when it fails, nothing has changed, nothing leaks, and a retry succeeds. */
 #include <string.h>
 
+#include "base/vec.h"
 #include "os/fault_loop.h"
 #include "os/scratch.h"
 #include "region/region.h"
@@ -169,6 +170,47 @@ static void failed_question_can_be_asked_again(void **state) {
     assert_status(dw_region_destroy(region), DW_OK);
 }
 
+/* Every growth of a region's lists: of extents, windows, and ranges that are tracked. */
+static void a_list_without_memory_keeps_what_was(void **state) {
+    (void)state;
+    bool met = true;
+    uint64_t k = 1;
+    for (; met; k++) {
+        dw_window windows[40];
+        size_t count;
+        dw_vec_fault_arm(k);
+        dw_region *region;
+        dw_status status = dw_region_create(&(dw_region_options){.reserve_bytes = 64 * page}, &region, &err);
+        if (status != DW_OK) assert_ok(dw_region_create(&(dw_region_options){.reserve_bytes = 64 * page}, &region, &err), err);
+        uint32_t refused = status != DW_OK;
+        while ((status = dw_region_grow(region, 64 * page, &err)) != DW_OK) {
+            assert_status(status, DW_E_NO_MEMORY);
+            assert_int_equal(dw_region_size(region), 0);
+            refused++;
+        }
+        for (uint64_t i = 0; i < 32; i++) {
+            while ((status = dw_region_unmap(region, 2 * i * page, page, &err)) != DW_OK) {
+                assert_status(status, DW_E_NO_MEMORY);
+                (void)dw_region_extents(region, &count);
+                assert_int_equal(count, i + (i == 0));
+                refused++;
+            }
+        }
+        for (uint32_t i = 0; i < 40; i++) {
+            while ((status = dw_region_lend(region, page, page, &windows[i], &err)) != DW_OK) {
+                assert_status(status, DW_E_NO_MEMORY);
+                assert_int_equal(dw_region_lent(region), i);
+                refused++;
+            }
+        }
+        met = dw_vec_fault_disarm();
+        assert_int_equal(refused, met);
+        for (uint32_t i = 0; i < 40; i++) assert_status(dw_region_return(region, windows[i]), DW_OK);
+        assert_status(dw_region_destroy(region), DW_OK);
+    }
+    assert_in_range(k, 8, 40); /* lists of three kinds grew, each more than once */
+}
+
 int main(void) {
     page = dw_os_page_bytes();
     const struct CMUnitTest tests[] = {
@@ -179,6 +221,7 @@ int main(void) {
         cmocka_unit_test(failed_unmap_keeps_the_pages),
         cmocka_unit_test(failed_mark_loses_no_write),
         cmocka_unit_test(failed_question_can_be_asked_again),
+        cmocka_unit_test(a_list_without_memory_keeps_what_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -111,11 +111,11 @@ static void check_restore(const memory *m, size_t maps_max) {
     dw_page_layout layout;
     dw_region *region;
     assert_ok(dw_page_layout_make(&m->map, maps_max, &layout, &err), err);
-    assert_true(layout.n_extents <= maps_max + FILE_PAGES);
+    assert_true(layout.extents.count <= maps_max + FILE_PAGES);
     assert_ok(dw_region_create(&(dw_region_options){.reserve_bytes = PAGES_MAX * page}, &region, &err), err);
-    for (size_t i = 0; i < layout.n_extents; i++)
-        assert_ok(dw_region_map(region, &layout.extents[i], false, &err), err);
-    for (size_t i = 0; i < layout.n_fills; i++) assert_ok(dw_region_fill_in(region, &layout.fills[i], &err), err);
+    for (size_t i = 0; i < layout.extents.count; i++)
+        assert_ok(dw_region_map(region, &layout.extents.items[i], false, &err), err);
+    for (size_t i = 0; i < layout.fills.count; i++) assert_ok(dw_region_fill_in(region, &layout.fills.items[i], &err), err);
     assert_int_equal(dw_region_size(region), m->map.n_pages * page);
     for (uint64_t i = 0; i < m->map.n_pages; i++) {
         uint64_t tag;
@@ -387,8 +387,8 @@ static void a_changed_file_is_mapped_once(void **state) {
     assert_ok(dw_page_map_set_file(&m->map, 100, 1, NULL, 0, &err), err);
     m->tags[100] = 0; /* has to be zeroed in the file's map */
     assert_ok(dw_page_layout_make(&m->map, 16, &layout, &err), err);
-    assert_int_equal(layout.n_extents, 1);
-    assert_int_equal(layout.n_fills, (FILE_PAGES - 1) / 2 + 1);
+    assert_int_equal(layout.extents.count, 1);
+    assert_int_equal(layout.fills.count, (FILE_PAGES - 1) / 2 + 1);
     dw_page_layout_deinit(&layout);
     check_restore(m, 16);
     check_restore(m, PAGES_MAX);
@@ -405,14 +405,39 @@ static void few_pieces_are_mapped_and_nothing_is_copied(void **state) {
     assert_ok(dw_page_map_resize(&m->map, PAGES_MAX, &err), err);
     for (uint64_t i = 0; i < 100; i++) write_pages(&w, &m->map, m->tags, i * 50, 1 + i % 3);
     assert_ok(dw_page_layout_make(&m->map, 256, &layout, &err), err);
-    assert_int_equal(layout.n_fills, 0);
+    assert_int_equal(layout.fills.count, 0);
     dw_page_layout_deinit(&layout);
     assert_ok(dw_page_layout_make(&m->map, 100, &layout, &err), err);
-    assert_true(layout.n_extents <= 100 && layout.n_fills > 0);
+    assert_true(layout.extents.count <= 100 && layout.fills.count > 0);
     dw_page_layout_deinit(&layout);
     check_restore(m, 100);
     world_deinit(&w);
 }
+
+#ifdef DW_FAULTS
+static void a_layout_without_memory_leaves_nothing(void **state) {
+    (void)state;
+    static world w;
+    bool met = true;
+    uint64_t k = 1;
+    world_init(&w, test_seed(18));
+    memory *m = &w.memories[0];
+    m->used = true;
+    assert_ok(dw_page_map_resize(&m->map, PAGES_MAX, &err), err);
+    for (uint64_t i = 0; i < 100; i++) write_pages(&w, &m->map, m->tags, i * 50, 1 + i % 3);
+    for (; met; k++) {
+        dw_page_layout layout;
+        dw_vec_fault_arm(k);
+        dw_status status = dw_page_layout_make(&m->map, 100, &layout, &err);
+        met = dw_vec_fault_disarm();
+        assert_status(status, met ? DW_E_NO_MEMORY : DW_OK);
+        if (met) assert_true(layout.extents.items == NULL && layout.fills.items == NULL);
+        dw_page_layout_deinit(&layout);
+    }
+    assert_in_range(k, 5, 40);
+    world_deinit(&w);
+}
+#endif
 
 /* Committed one by one, in any order: many pieces. Compacted they are few, and say the same; the pages from before come
  * back. */
@@ -430,8 +455,8 @@ static void a_map_in_pieces_is_compacted(void **state) {
     assert_ok(dw_page_map_compact(&m->map, w.store, 256, &err), err);
     assert_true(dw_page_store_use_now(w.store).taken <= PAGES_MAX);
     assert_ok(dw_page_layout_make(&m->map, 16, &layout, &err), err);
-    assert_true(layout.n_extents <= PAGES_MAX / DW_PAGE_SEGMENT_PAGES + 1);
-    assert_int_equal(layout.n_fills, 0);
+    assert_true(layout.extents.count <= PAGES_MAX / DW_PAGE_SEGMENT_PAGES + 1);
+    assert_int_equal(layout.fills.count, 0);
     dw_page_layout_deinit(&layout);
     check_memory(m);
     check_store(&w);
@@ -475,7 +500,7 @@ static void a_small_map_is_compacted_early(void **state) {
     for (uint64_t i = 0; i < 60; i++) write_pages(&w, &m->map, m->tags, i * 7 % 200, 1);
     assert_ok(dw_page_map_compact(&m->map, w.store, 1024, &err), err);
     assert_ok(dw_page_layout_make(&m->map, 1024, &layout, &err), err);
-    assert_int_equal(layout.n_extents, 1);
+    assert_int_equal(layout.extents.count, 1);
     dw_page_layout_deinit(&layout);
     check_memory(m);
     check_restore(m, 1024);
@@ -514,6 +539,9 @@ int main(void) {
         cmocka_unit_test(bad_ranges_are_refused),
         cmocka_unit_test(a_changed_file_is_mapped_once),
         cmocka_unit_test(few_pieces_are_mapped_and_nothing_is_copied),
+#ifdef DW_FAULTS
+        cmocka_unit_test(a_layout_without_memory_leaves_nothing),
+#endif
         cmocka_unit_test(a_map_in_pieces_is_compacted),
         cmocka_unit_test(a_changed_file_is_not_compacted),
         cmocka_unit_test(a_small_map_is_compacted_early),

@@ -37,8 +37,7 @@ struct dw_engine {
     dw_os_condition *changed;
     _Atomic bool stop;        /* the evaluation under way is to be given up */
     /* under the mutex */
-    dw_job **waiting;
-    uint32_t n_waiting, capacity; /* room for all that wait, are stepped or are being submitted */
+    DW_VEC(dw_job *) waiting; /* room for all that wait, are stepped or are being submitted */
     dw_batch_job stepped[DW_BATCH_PARTS_MAX]; /* out of `waiting`, in the hands of the thread */
     uint32_t n_stepped;
     dw_priority stepped_class; /* the highest in it */
@@ -49,9 +48,8 @@ struct dw_engine {
     dw_engine_counts counts;
     /* the thread's */
     dw_schedule schedule;
-    dw_job_look *looks;       /* [looks_capacity] */
-    uint32_t *ready;          /* [looks_capacity] */
-    uint32_t looks_capacity;
+    DW_VEC(dw_job_look) looks; /* of those that are ready: filled and read within one step */
+    DW_VEC(uint32_t) ready;   /* their places in `waiting` */
 };
 
 /* What the thread does with the jobs that it has taken. */
@@ -70,8 +68,8 @@ static bool holds_job(const dw_engine *engine, const dw_job *job) {
     for (uint32_t i = 0; i < engine->n_stepped; i++) {
         if (engine->stepped[i].job == job) return true;
     }
-    for (uint32_t i = 0; i < engine->n_waiting; i++) {
-        if (engine->waiting[i] == job) return true;
+    for (uint32_t i = 0; i < engine->waiting.count; i++) {
+        if (engine->waiting.items[i] == job) return true;
     }
     return false;
 }
@@ -86,24 +84,16 @@ static bool any_cancelled(const dw_engine *engine) {
 
 static dw_status make_room_for_job(dw_engine *engine, dw_error *err) {
     assert(dw_os_mutex_held(engine->mutex));
-    uint32_t needed = engine->n_waiting + engine->n_stepped + engine->submitting + 1;
-    if (needed <= engine->capacity) return DW_OK;
-    dw_job **larger = realloc(engine->waiting, 2 * (size_t)needed * sizeof *larger);
-    if (!larger) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u jobs", needed);
-    engine->waiting = larger;
-    engine->capacity = 2 * needed;
-    return DW_OK;
+    uint32_t more = engine->n_stepped + engine->submitting + 1;
+    dw_status status = DW_VEC_RESERVE(&engine->waiting, more, UINT32_MAX);
+    return status == DW_OK ? DW_OK
+                           : dw_fail(err, status, "no memory for %zu jobs", engine->waiting.count + more);
 }
 
 static bool make_room_for_looks(dw_engine *engine) {
-    if (engine->n_waiting <= engine->looks_capacity) return true;
-    dw_job_look *looks = realloc(engine->looks, engine->capacity * sizeof *looks);
-    if (looks != NULL) engine->looks = looks;
-    uint32_t *ready = realloc(engine->ready, engine->capacity * sizeof *ready);
-    if (ready != NULL) engine->ready = ready;
-    if (looks == NULL || ready == NULL) return false;
-    engine->looks_capacity = engine->capacity;
-    return true;
+    size_t n = engine->waiting.count;
+    return DW_VEC_RESERVE(&engine->looks, n, DW_VEC_ITEMS_MAX) == DW_OK &&
+           DW_VEC_RESERVE(&engine->ready, n, DW_VEC_ITEMS_MAX) == DW_OK;
 }
 
 /* Moves waiting[picked[0..n)] into `stepped`. */
@@ -111,22 +101,22 @@ static void take_out(dw_engine *engine, const uint32_t picked[], uint32_t n, dw_
     assert(dw_os_mutex_held(engine->mutex) && engine->n_stepped == 0);
     engine->n_stepped = n;
     for (uint32_t i = 0; i < n; i++) {
-        engine->stepped[i] = (dw_batch_job){.job = engine->waiting[picked[i]], .progress = progress};
-        engine->waiting[picked[i]] = NULL;
+        engine->stepped[i] = (dw_batch_job){.job = engine->waiting.items[picked[i]], .progress = progress};
+        engine->waiting.items[picked[i]] = NULL;
     }
     uint32_t kept = 0;
-    for (uint32_t i = 0; i < engine->n_waiting; i++) {
-        if (engine->waiting[i] != NULL) engine->waiting[kept++] = engine->waiting[i];
+    for (uint32_t i = 0; i < engine->waiting.count; i++) {
+        if (engine->waiting.items[i] != NULL) engine->waiting.items[kept++] = engine->waiting.items[i];
     }
-    assert(kept + n == engine->n_waiting);
-    engine->n_waiting = kept;
+    assert(kept + n == engine->waiting.count);
+    engine->waiting.count = kept;
 }
 
 /* Takes jobs that are to end without another step: cancelled ones, or all of them when the engine is closing. */
 static bool take_ending(dw_engine *engine) {
     uint32_t picked[DW_BATCH_PARTS_MAX], n = 0;
-    for (uint32_t i = 0; i < engine->n_waiting && n < DW_BATCH_PARTS_MAX; i++) {
-        if (engine->closing || atomic_load(&engine->waiting[i]->cancel)) picked[n++] = i;
+    for (uint32_t i = 0; i < engine->waiting.count && n < DW_BATCH_PARTS_MAX; i++) {
+        if (engine->closing || atomic_load(&engine->waiting.items[i]->cancel)) picked[n++] = i;
     }
     if (n > 0) take_out(engine, picked, n, DW_JOB_DONE);
     return n > 0;
@@ -137,31 +127,34 @@ static void take_next(dw_engine *engine) {
     uint32_t picked[DW_BATCH_PARTS_MAX] = {0}, n = 1, n_ready = 0;
     engine->stepped_class = DW_PRIORITY_BACKGROUND;
     if (make_room_for_looks(engine)) {
-        n_ready = dw_batch_look_all(engine->waiting, engine->n_waiting, engine->looks, engine->ready);
+        n_ready = dw_batch_look_all(engine->waiting.items, (uint32_t)engine->waiting.count, engine->looks.items,
+                                    engine->ready.items);
     }
-    if (n_ready > 0) n = dw_schedule_pick(&engine->schedule, engine->looks, n_ready, picked);
+    if (n_ready > 0) n = dw_schedule_pick(&engine->schedule, engine->looks.items, n_ready, picked);
     for (uint32_t i = 0; i < n && n_ready > 0; i++) {
-        dw_priority class = engine->looks[picked[i]].priority;
+        dw_priority class = engine->looks.items[picked[i]].priority;
         if (class < engine->stepped_class) engine->stepped_class = class;
-        picked[i] = engine->ready[picked[i]];
+        picked[i] = engine->ready.items[picked[i]];
     }
     take_out(engine, picked, n, DW_JOB_MORE);
     atomic_store(&engine->stop, false);
 }
 
-/* Puts back what goes on: at the end, or in front when its step was given up. The others stay in `stepped`, to be ended:
- * jobs that are done, also those that were done before their batch was given up. */
+/* Puts back what goes on: at the end, or in front when its step was given up. The others stay in `stepped`, to be
+ * ended: jobs that are done, also those that were done before their batch was given up. */
 static void put_back(dw_engine *engine, bool gave_up) {
-    assert(dw_os_mutex_held(engine->mutex) && engine->n_waiting + engine->n_stepped <= engine->capacity);
+    assert(dw_os_mutex_held(engine->mutex) && engine->waiting.count + engine->n_stepped <= engine->waiting.capacity);
     dw_job *going_on[DW_BATCH_PARTS_MAX];
     uint32_t done = 0, n = 0;
     for (uint32_t i = 0; i < engine->n_stepped; i++) {
         if (engine->stepped[i].progress == DW_JOB_MORE) going_on[n++] = engine->stepped[i].job;
         else engine->stepped[done++] = engine->stepped[i];
     }
-    if (gave_up) memmove(engine->waiting + n, engine->waiting, engine->n_waiting * sizeof engine->waiting[0]);
-    if (n > 0) memcpy(engine->waiting + (gave_up ? 0 : engine->n_waiting), going_on, n * sizeof going_on[0]);
-    engine->n_waiting += n;
+    if (gave_up)
+        memmove(engine->waiting.items + n, engine->waiting.items,
+                engine->waiting.count * sizeof engine->waiting.items[0]);
+    if (n > 0) memcpy(engine->waiting.items + (gave_up ? 0 : engine->waiting.count), going_on, n * sizeof going_on[0]);
+    engine->waiting.count += n;
     engine->n_stepped = done;
 }
 
@@ -181,10 +174,10 @@ static void end_one(dw_engine *engine) {
 static engine_task take_task(dw_engine *engine, dw_batch_options *options) {
     engine_task task = TASK_NONE;
     dw_os_mutex_lock(engine->mutex);
-    while (engine->n_waiting == 0 && !(engine->closing && engine->submitting == 0)) {
+    while (engine->waiting.count == 0 && !(engine->closing && engine->submitting == 0)) {
         dw_os_condition_wait(engine->changed, engine->mutex);
     }
-    if (engine->n_waiting > 0) {
+    if (engine->waiting.count > 0) {
         task = take_ending(engine) ? TASK_END : TASK_STEP;
         if (task == TASK_STEP) take_next(engine);
     }
@@ -245,19 +238,19 @@ void dw_engine_destroy(dw_engine *engine) {
     }
     if (engine->changed) dw_os_condition_destroy(engine->changed);
     if (engine->mutex) dw_os_mutex_destroy(engine->mutex);
-    free(engine->waiting);
-    free(engine->looks);
-    free(engine->ready);
+    DW_VEC_DEINIT(&engine->waiting);
+    DW_VEC_DEINIT(&engine->looks);
+    DW_VEC_DEINIT(&engine->ready);
     free(engine);
 }
 
 /* A job that has been begun, in its place. The mutex is held. */
 static void admit_job(dw_engine *engine, dw_job *job) {
     dw_job_look look;
-    assert(dw_os_mutex_held(engine->mutex) && engine->n_waiting + engine->n_stepped < engine->capacity);
+    assert(dw_os_mutex_held(engine->mutex) && engine->waiting.count + engine->n_stepped < engine->waiting.capacity);
     atomic_store(&job->cancel, false); /* what a job of the same memory was told before does not count */
     dw_batch_look(job, &look);
-    engine->waiting[engine->n_waiting++] = job;
+    engine->waiting.items[engine->waiting.count++] = job;
     if (look.priority == DW_PRIORITY_REALTIME) engine->hurry_until_ns = dw_os_monotonic_ns() + hurry_ns;
     bool under_way = engine->n_stepped > 0 && !*owed_to(engine, engine->stepped_class);
     if (under_way && look.priority < engine->stepped_class) atomic_store(&engine->stop, true);

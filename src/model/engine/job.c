@@ -29,9 +29,8 @@ typedef struct job_state {
     bool tracks_text;           /* somebody wants text, or stops are looked for */
     bool context_is_full;         /* no token can follow */
     dw_stop_text text;
-    uint64_t *text_ends;        /* [n_generated] bytes of text up to and with each drawn token */
+    DW_VEC(uint64_t) text_ends; /* [n_generated] bytes of text up to and with each drawn token */
     uint64_t text_begin;        /* bytes of a character that the log before had begun: they come first */
-    uint32_t text_ends_capacity;
     char *piece;
     size_t piece_capacity;
 } job_state;
@@ -193,7 +192,7 @@ static dw_job_progress finish_job(dw_job *job, dw_status status) {
 
 /* Bytes of text before drawn token number n. */
 static uint64_t text_before(const job_state *state, uint32_t n) {
-    return n == 0 ? state->text_begin : state->text_ends[n - 1];
+    return n == 0 ? state->text_begin : state->text_ends.items[n - 1];
 }
 
 /* Cuts the log to the text that was delivered. A token that holds more is replaced by the tokens of its part. */
@@ -203,7 +202,7 @@ static void cut_to_delivered(dw_job *job) {
     if (!state->tracks_text) return;
     uint32_t n = 0;
     while (n < job->n_generated && text_before(state, n) < state->text.taken &&
-           state->text_ends[n] <= state->text.taken)
+           state->text_ends.items[n] <= state->text.taken)
         n++;
     int32_t part[DW_VOCAB_TOKEN_BYTES_MAX];
     size_t n_stay = n, n_part = 0;
@@ -254,7 +253,7 @@ static dw_job_progress end_generation(dw_job *job, dw_end_reason reason) {
     job_state *state = job->state;
     job->end_reason = reason;
     if (reason == DW_END_STOP) return finish_job(job, DW_OK);
-    size_t size = state->text.size;
+    size_t size = state->text.held.count;
     return finish_job(job, hand_out_text(job, reason == DW_END_TOKEN ? size : dw_stop_whole(&state->text, size)));
 }
 
@@ -281,7 +280,7 @@ static dw_job_progress add_token_text(dw_job *job, int32_t token) {
     if (status == DW_OK) status = piece_of_token(job, token, is_control, &size);
     if (status == DW_OK) status = dw_stop_feed(&state->text, state->piece, size, is_control, &ready, &stop);
     if (status != DW_OK) return finish_job(job, dw_fail(&job->error, status, "no text for token %d", token));
-    state->text_ends[job->n_generated - 1] = text_before(state, job->n_generated - 1) + size;
+    state->text_ends.items[job->n_generated - 1] = text_before(state, job->n_generated - 1) + size;
     status = hand_out_text(job, ready);
     if (status != DW_OK) return finish_job(job, status);
     if (stop == DW_STOP_NONE) return DW_JOB_MORE;
@@ -292,13 +291,10 @@ static dw_job_progress add_token_text(dw_job *job, int32_t token) {
 
 static dw_status room_for_ends(dw_job *job) {
     job_state *state = job->state;
-    if (!state->tracks_text || job->n_generated < state->text_ends_capacity) return DW_OK;
-    uint32_t capacity = state->text_ends_capacity * 2 + 64;
-    uint64_t *larger = realloc(state->text_ends, capacity * sizeof larger[0]);
-    if (larger == NULL) return dw_fail(&job->error, DW_E_NO_MEMORY, "no memory for %u tokens", capacity);
-    state->text_ends = larger;
-    state->text_ends_capacity = capacity;
-    return DW_OK;
+    if (!state->tracks_text) return DW_OK;
+    state->text_ends.count = job->n_generated;
+    dw_status status = DW_VEC_RESERVE(&state->text_ends, 1, DW_CONTEXT_TOKENS_MAX);
+    return status == DW_OK ? DW_OK : dw_fail(&job->error, status, "no memory for %u tokens", job->n_generated + 1);
 }
 
 /* Draws a token from the logits and decides what follows. */
@@ -406,7 +402,7 @@ dw_status dw_job_end(dw_job *job) {
         undo_job(job);
     }
     dw_stop_deinit(&state->text);
-    free(state->text_ends);
+    DW_VEC_DEINIT(&state->text_ends);
     free(state->piece);
     free(state);
     job->state = NULL;

@@ -3,13 +3,13 @@
 
 #include <assert.h>
 
-/* What a pick looks at: jobs of one model. One of the class `lead` goes first; those of `lowest` and above may join
- * it. */
+/* What a pick looks at: jobs of one model. One of the class `lead` goes first. Jobs of that class and of higher ones
+ * may join it. */
 typedef struct pick_view {
     const dw_job_look *looks;
     uint32_t n;
     const void *model;
-    dw_priority lead, lowest;
+    dw_priority lead;
     bool open;
 } pick_view;
 
@@ -39,7 +39,7 @@ static void choose_lead(dw_schedule *s, pick_view *v) {
         if (v->looks[i].priority < highest) highest = v->looks[i].priority;
     }
     v->open = contest && s->streak >= DW_CLASS_STREAK_MAX;
-    v->lead = v->lowest = v->open ? next_to_open(s, v, highest) : highest;
+    v->lead = v->open ? next_to_open(s, v, highest) : highest;
     if (v->open) *opened_by(s, v->lead) = s->picks;
     s->streak = v->open ? 0 : s->streak + contest;
 }
@@ -75,13 +75,17 @@ static void end_turn(const dw_schedule *s, dw_turn *turn) { *turn = (dw_turn){.e
 
 /* --- jobs ---------------------------------------------------------------------------------------------------- */
 
+/* Whether a job may go in this pick: by its model and its class. Outside of open picks none has a higher class than
+ * `lead`. */
+static bool may_join(const pick_view *v, const dw_job_look *look, dw_step_group group) {
+    return look->model == v->model && look->priority <= v->lead && look->group == group;
+}
+
 /* The job of the leading class that has waited longest for a prefill chunk, or for a small step. */
 static uint32_t longest_waiting(const pick_view *v, bool prefill) {
     for (uint32_t i = 0; i < v->n; i++) {
-        const dw_job_look *look = &v->looks[i];
-        if (look->priority == v->lead && look->model == v->model && (look->group == DW_STEP_PREFILL) == prefill) {
-            return i;
-        }
+        dw_step_group group = v->looks[i].group;
+        if ((group == DW_STEP_PREFILL) == prefill && may_join(v, &v->looks[i], group)) return i;
     }
     return nobody;
 }
@@ -118,10 +122,7 @@ static uint32_t pick_small(const pick_view *v, uint32_t first, uint32_t picked[]
         return 1;
     }
     for (uint32_t i = 0; i < v->n; i++) {
-        const dw_job_look *look = &v->looks[i];
-        if (look->priority <= v->lowest && look->model == v->model && look->group == group) {
-            n = insert_pick(v, i, picked, n);
-        }
+        if (may_join(v, &v->looks[i], group)) n = insert_pick(v, i, picked, n);
     }
     bool holds_first = false;
     for (uint32_t k = 0; k < n; k++) holds_first = holds_first || picked[k] == first;
@@ -137,9 +138,7 @@ static uint32_t pick_prefill(const pick_view *v, uint32_t first, uint32_t picked
     if (!v->looks[first].packs) return 1;
     for (uint32_t i = 0; i < v->n && n < DW_BATCH_PARTS_MAX; i++) {
         const dw_job_look *look = &v->looks[i];
-        bool may =
-            i != first && look->priority == v->lead && look->model == v->model && look->group == DW_STEP_PREFILL &&
-            look->packs;
+        bool may = i != first && look->packs && may_join(v, look, DW_STEP_PREFILL);
         if (!may || *tokens + look->n_tokens > DW_PREFILL_TURN_TOKENS) continue;
         picked[n++] = i;
         *tokens += look->n_tokens;

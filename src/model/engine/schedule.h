@@ -7,15 +7,15 @@
  *   contest  a pick while jobs of more than one class wait
  *
  * Rules
- * 1. The highest class that waits leads. Every DW_CLASS_STREAK_MAX + 1 contests one pick is open: a lower class leads
- *    it, that of the waiting ones whose last open pick is longest ago, with the job of it that has waited longest.
- *    Higher classes may join its step.
+ * 1. The highest class that waits leads. In every DW_CLASS_STREAK_MAX + 1 contests one pick is open: a lower class
+ *    leads it. Of the lower classes that wait, it is the one whose last open pick is longest ago. Its job that has
+ *    waited longest goes first. Higher classes may join that step.
  * 2. Models take turns in each class. A model's turn is one batch of small steps, then prefill chunks until they have
  *    DW_PREFILL_TURN_TOKENS tokens, as far as such jobs wait. A turn has more than one chunk because a session that
  *    still reads its prompt cannot join the batches.
- * 3. A batch takes the small step that has waited longest and all that may go with it; when these are too many, those
- *    that have waited longest. A prefill chunk is that of the job that has waited longest. Others that may go with it
- *    fill it up to DW_PREFILL_TURN_TOKENS.
+ * 3. A batch takes the small step that has waited longest, and all small steps that may go with it. When these are too
+ *    many, it takes those that have waited longest. A prefill chunk is taken from the job that has waited longest.
+ *    Other chunks that may go with it fill the step up to DW_PREFILL_TURN_TOKENS.
  * 4. Nobody waits for ever. While n jobs of m models wait, a job is stepped at the latest with pick
  *    dw_schedule_wait_max(n, m) after it came or was stepped last.
  */
@@ -47,8 +47,8 @@ enum { DW_SCHEDULE_MODELS = 32, DW_CLASSES = DW_PRIORITY_BACKGROUND - DW_PRIORIT
 enum { DW_TURN_PICKS = 1 + DW_PREFILL_TURN_TOKENS / DW_BATCH_SMALL_TOKENS_MAX };
 enum { DW_TURN_PICKS_MAX = DW_TURN_PICKS * (DW_CLASS_STREAK_MAX + 1) / DW_CLASS_STREAK_MAX + 1 };
 
-/* Rule 4. Those before a job are never more than n. One goes in each turn of the model while the class leads, and one
- * in each open pick of the class, which is every other one at least while it does not lead. */
+/* Rule 4. Never more than n jobs stand before a job. While the class leads, one of them goes in each turn of the model.
+ * While the class does not lead, at least every other open pick is its own, and one of them goes in each. */
 static inline uint64_t dw_schedule_wait_max(uint32_t n_jobs, uint32_t n_models) {
     uint64_t leads = (uint64_t)n_models * DW_TURN_PICKS_MAX, open = (DW_CLASSES - 1) * (DW_CLASS_STREAK_MAX + 1);
     return ((uint64_t)n_jobs + 1) * (leads + open);

@@ -9,12 +9,14 @@ typedef struct ggml_tensor tensor;
 
 /* --- rows ---------------------------------------------------------------------------------------------------- */
 
-/* Writes n columns of x [head_dim, heads, tokens] from `first` on as rows of a store. Only the graph's order says that attention
- * reads later. */
-static void write_rows(dw_graph *g, dw_graph_store *store, const char *name, uint32_t layer, tensor *x, uint32_t first, uint32_t n) {
+/* Writes n columns of x [head_dim, heads, tokens] from `first` on as rows of a store. Only the graph's order says that
+ * attention reads later. */
+static void write_rows(dw_graph *g, dw_graph_store *store, const char *name, uint32_t layer, tensor *x, uint32_t first,
+                       uint32_t n) {
     const dw_hyperparameters *hp = g->model.hp;
     int64_t row = (int64_t)hp->n_heads_kv * hp->head_dim;
-    store->rows = ggml_new_tensor_2d(g->context, (enum ggml_type)dw_kv_type_ggml(g->model.kv_type), row, (int64_t)g->kv_rows);
+    store->rows = ggml_new_tensor_2d(g->context, (enum ggml_type)dw_kv_type_ggml(g->model.kv_type), row,
+                                     (int64_t)g->kv_rows);
     store->rows->nb[1] = (size_t)g->model.kv_row_step;
     store->rows->nb[2] = store->rows->nb[3] = store->rows->nb[1] * g->kv_rows;
     ggml_format_name(store->rows, "kv.%s.%u", name, layer);
@@ -32,12 +34,13 @@ static void write_kv(dw_graph *g, uint32_t layer, int which, tensor *x) {
         return;
     }
     for (uint32_t r = 0; r < g->shape.n_runs; r++) { /* else each run is one part with a store of its own */
-        write_rows(g, dw_graph_store_of(g, layer, which, g->places[r].first_part), name, layer, x, g->places[r].first_column,
-                   g->shape.runs[r].n_columns);
+        write_rows(g, dw_graph_store_of(g, layer, which, g->places[r].first_part), name, layer, x,
+                   g->places[r].first_column, g->shape.runs[r].n_columns);
     }
 }
 
-/* A view of one sequence more, at the same place as the first one; ggml would count its bytes twice and refuse it. */
+/* A view with one sequence more, which lies where the first one lies. ggml's own function would count its bytes twice
+ * and refuse. */
 static tensor *again(tensor *view) {
     view->ne[3] = 2;
     view->nb[3] = 0;
@@ -51,8 +54,9 @@ static tensor *read_kv(dw_graph *g, uint32_t layer, int which, uint32_t r) {
     const dw_graph_run_place *place = &g->places[r];
     tensor *rows = dw_graph_store_of(g, layer, which, dw_graph_one_store(g) ? 0 : place->first_part)->rows;
     size_t head_bytes = (size_t)dw_kv_row_bytes(g->model.kv_type, 1, hp->head_dim);
-    tensor *seen = ggml_view_4d(g->context, rows, hp->head_dim, run->n_kv, hp->n_heads_kv, run->n_parts, rows->nb[1], head_bytes,
-                                (size_t)place->step_rows * rows->nb[1], (size_t)place->first_row * rows->nb[1]);
+    tensor *seen = ggml_view_4d(g->context, rows, hp->head_dim, run->n_kv, hp->n_heads_kv, run->n_parts, rows->nb[1],
+                                head_bytes, (size_t)place->step_rows * rows->nb[1],
+                                (size_t)place->first_row * rows->nb[1]);
     if (run->n_sequences > run->n_parts) seen = again(seen);
     *dw_graph_seen_of(g, layer, which, r) = seen;
     return seen;
@@ -70,20 +74,22 @@ static tensor *queries_of(dw_graph *g, tensor *q, uint32_t r) {
     const dw_graph_run_shape *run = &g->shape.runs[r];
     size_t at = g->places[r].first_column * q->nb[2];
     int64_t queries = run->n_columns / run->n_parts;
-    tensor *view = ggml_view_4d(g->context, q, q->ne[0], queries, q->ne[1], run->n_parts, q->nb[2], q->nb[1], (size_t)queries * q->nb[2], at);
-    /* A second sequence beside a lone part asks the same, and sees nothing. */
+    tensor *view = ggml_view_4d(g->context, q, q->ne[0], queries, q->ne[1], run->n_parts, q->nb[2], q->nb[1],
+                                (size_t)queries * q->nb[2], at);
+    /* A second sequence stands beside a lone part. It asks the same and sees nothing. */
     return run->n_sequences > run->n_parts ? again(view) : view;
 }
 
 static tensor *attend_run(dw_graph *g, uint32_t layer, uint32_t r, tensor *q, float scale, float softcap) {
     tensor *mask = dw_layer_is_windowed(g->model.hp, layer) ? g->inputs.mask_window[r] : g->inputs.mask[r];
-    tensor *y = ggml_flash_attn_ext(g->context, queries_of(g, q, r), read_kv(g, layer, 0, r), read_kv(g, layer, 1, r), mask, scale, 0.0f, softcap);
+    tensor *y = ggml_flash_attn_ext(g->context, queries_of(g, q, r), read_kv(g, layer, 0, r), read_kv(g, layer, 1, r),
+                                    mask, scale, 0.0f, softcap);
     ggml_prec_set_acc(y, GGML_PREC_F32);
     return y;
 }
 
-/* Several runs leave their columns side by side in one tensor: each result is made a view of it, so nothing is joined by copying. All
- * layers use the same one, because a layer has read it before the next one writes (nodes run in their order). */
+/* Several runs leave their columns side by side in one tensor. Each result is made a view of it, so no copy joins them.
+ * All layers use the same tensor: nodes run in their order, so a layer has read it before the next one writes. */
 static void place_columns(dw_graph *g, tensor *y, uint32_t first_column) {
     y->view_src = g->attended;
     y->view_offs = first_column * g->attended->nb[1];
@@ -103,7 +109,7 @@ tensor *dw_graph_attend(dw_graph *g, uint32_t layer, tensor *q, tensor *k, tenso
         return y;
     }
     if (g->attended == NULL || g->attended->ne[0] != width) {
-        /* One column more: a sequence that sees nothing leaves one behind its own, which the next run overwrites. */
+        /* The sequence that sees nothing leaves one column behind the run's own. The next run overwrites it. */
         g->attended = ggml_new_tensor_2d(g->context, GGML_TYPE_F32, width, shape->n_tokens + 1);
         ggml_set_name(g->attended, "attended");
         ggml_set_input(g->attended); /* keeps its memory from being given to others */

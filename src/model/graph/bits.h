@@ -1,7 +1,7 @@
-/* bits.h: on what the bits of a result depend, on this device, for this model's weights: found out when a model is
- * opened.
+/* bits.h: what the bits of a result depend on, on this device and with this model's weights. Opening a model finds it
+ * out.
  *
- * A device picks its kernel by the number of columns that come at once, and another kernel rounds otherwise. On the
+ * A device picks its kernel by the number of columns that come at once, and different kernels round differently. On the
  * CPU, measured (ggml 0.26): products with F32, F16, BF16 and IQ4_NL weights take another path from 2 columns on,
  * K-quants (Q2_K ... Q6_K, IQ4_XS) from 8 on; Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, MXFP4 and ternary ones round the same at
  * every width. (The other path is llamafile's product, and ggml's tiled product for K-quants.) A column that is a
@@ -26,8 +26,8 @@ typedef struct dw_bits {
     /* products with weights of this type have the bits of single columns at every width */
     bool wide[DW_BITS_TYPES];
     uint32_t experts_columns;     /* tokens at a time that products with experts may take for the same to hold */
-    /* attention of one token is one pass over all rows, not one part a thread: bits do not depend on the number of
-     * threads */
+    /* the attention of one token is one pass over all rows, and is not cut between threads: bits do not depend on their
+     * number */
     bool attention_by_rows;
     /* a narrow batch of single tokens gives each the bits it has alone: exact sessions may be batched */
     bool batches;

@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 
-/* Graphs of few columns cost little memory and are met again and again; a prefill graph's memory grows with its columns. */
+/* Graphs of few columns cost little memory and come again and again. A prefill graph's memory grows with its
+ * columns. */
 enum { SMALL_GRAPHS = 4, SMALL_COLUMNS = DW_BATCH_PARTS_MAX };
 
 typedef struct kept_graph {
@@ -22,7 +23,8 @@ dw_status dw_decoder_create(const dw_graph_model *model, dw_decoder **out, dw_er
     dw_decoder *decoder = calloc(1, sizeof *decoder);
     if (decoder == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a decoder");
     dw_status status = dw_graph_create(model, &decoder->large, err);
-    for (int i = 0; status == DW_OK && i < SMALL_GRAPHS; i++) status = dw_graph_create(model, &decoder->small[i].graph, err);
+    for (int i = 0; status == DW_OK && i < SMALL_GRAPHS; i++)
+        status = dw_graph_create(model, &decoder->small[i].graph, err);
     if (status == DW_OK) status = dw_graph_create(model, &decoder->head, err);
     if (status != DW_OK) dw_decoder_destroy(decoder);
     else *out = decoder;
@@ -74,7 +76,8 @@ dw_status dw_decoder_evaluate(dw_decoder *decoder, const dw_graph_batch *batch, 
     return status == DW_OK ? dw_graph_run(graph, batch, output, err) : status;
 }
 
-dw_status dw_decoder_head(dw_decoder *decoder, const float *hidden, uint32_t n_rows, bool narrow, float *logits, dw_error *err) {
+dw_status dw_decoder_head(dw_decoder *decoder, const float *hidden, uint32_t n_rows, bool narrow, float *logits,
+                          dw_error *err) {
     dw_status status = dw_graph_prepare_head(decoder->head, n_rows, narrow, err);
     return status == DW_OK ? dw_graph_run_head(decoder->head, hidden, logits, err) : status;
 }

@@ -1,6 +1,7 @@
 /* encoder.c: builds, feeds and runs the graph of an encoder. See encoder.h.
  *
- * BERT: Devlin et al. 2018; pooling to sentence vectors: Reimers and Gurevych 2019; attention by tiles: Dao et al. 2022.
+ * BERT: Devlin et al. 2018; pooling to sentence vectors: Reimers and Gurevych 2019; attention by tiles: Dao et al.
+ * 2022.
  */
 #include "model/graph/encoder.h"
 
@@ -15,7 +16,8 @@
 enum {
     NODES_OUTSIDE = 32,         /* inputs, embeddings */
     NODES_PER_LAYER = 40,       /* without attention: 28 */
-    NODES_PER_LAYER_TEXT = 10,  /* attention: three views, each permuted, the operation, a reshape, its place among the others */
+    /* Attention: three views, each permuted, the operation, a reshape, its place among the others. */
+    NODES_PER_LAYER_TEXT = 10,
     NODES_PER_TEXT = 8,         /* pooling */
     CHECKED_TOKENS = 8,
 };
@@ -54,7 +56,7 @@ typedef struct pass {
 
 /* --- operations ---------------------------------------------------------------------------------------------- */
 
-static tensor *input_of(tensor *t, const char *name) {
+static tensor *mark_encoder_input(tensor *t, const char *name) {
     ggml_set_name(t, name);
     ggml_set_input(t);
     return t;
@@ -76,7 +78,8 @@ static tensor *rows_of(pass *p, tensor *x, uint32_t first, uint32_t n) {
     return ggml_permute(p->context, rows, 0, 2, 1, 3);
 }
 
-/* q, k, v [head_dim, n_heads, N] -> [width, N]. What several texts give is put into one tensor, each row copied once. */
+/* q, k, v [head_dim, n_heads, N] -> [width, N]. What several texts give is put into one tensor, each row copied
+ * once. */
 static tensor *attend(pass *p, tensor *q, tensor *k, tensor *v) {
     const dw_encoder_hyperparameters *hp = &p->encoder->hp;
     ggml_build_forward_expand(p->graph, q);
@@ -88,8 +91,8 @@ static tensor *attend(pass *p, tensor *q, tensor *k, tensor *v) {
     uint32_t first = 0;
     for (uint32_t i = 0; i < p->n_texts; i++) {
         uint32_t n = p->texts[i].n_tokens;
-        tensor *y = ggml_flash_attn_ext(p->context, rows_of(p, q, first, n), rows_of(p, k, first, n), rows_of(p, v, first, n), NULL,
-                                        1.0f / sqrtf((float)hp->head_dim), 0.0f, 0.0f);
+        tensor *y = ggml_flash_attn_ext(p->context, rows_of(p, q, first, n), rows_of(p, k, first, n),
+                                        rows_of(p, v, first, n), NULL, 1.0f / sqrtf((float)hp->head_dim), 0.0f, 0.0f);
         ggml_prec_set_acc(y, GGML_PREC_F32);
         y = ggml_reshape_2d(p->context, y, hp->n_embedding, n);
         all = all != NULL ? ggml_set_2d_inplace(p->context, all, y, all->nb[1], first * all->nb[1]) : y;
@@ -116,11 +119,12 @@ static tensor *embed_tokens(pass *p) {
     struct ggml_context *c = p->context;
     int64_t n = p->n_tokens;
     tensor *x = NULL;
-    p->positions = input_of(ggml_new_tensor_1d(c, GGML_TYPE_I32, n), "positions");
+    p->positions = mark_encoder_input(ggml_new_tensor_1d(c, GGML_TYPE_I32, n), "positions");
     if (ggml_nbytes(w->embedding) > dw_device_info_view(p->encoder->device)->tensor_bytes_max) {
-        x = p->embedding = input_of(ggml_new_tensor_2d(c, GGML_TYPE_F32, w->embedding->ne[0], n), "embedding");
+        x = p->embedding = mark_encoder_input(ggml_new_tensor_2d(c, GGML_TYPE_F32, w->embedding->ne[0], n),
+                                              "embedding");
     } else {
-        p->tokens = input_of(ggml_new_tensor_1d(c, GGML_TYPE_I32, n), "tokens");
+        p->tokens = mark_encoder_input(ggml_new_tensor_1d(c, GGML_TYPE_I32, n), "tokens");
         x = ggml_get_rows(c, w->embedding, p->tokens);
     }
     /* One text is one sentence: all its tokens have type 0. */
@@ -135,7 +139,7 @@ static tensor *pool(pass *p, tensor *x, uint32_t i, uint32_t first) {
     uint32_t n = p->texts[i].n_tokens;
     tensor *y;
     if (p->pooling == DW_POOLING_MEAN) {
-        p->means[i] = input_of(ggml_new_tensor_2d(c, GGML_TYPE_F32, n, 1), "mean");
+        p->means[i] = mark_encoder_input(ggml_new_tensor_2d(c, GGML_TYPE_F32, n, 1), "mean");
         tensor *rows = ggml_view_2d(c, x, x->ne[0], n, x->nb[1], first * x->nb[1]);
         y = ggml_mul_mat(c, ggml_cont(c, ggml_transpose(c, rows)), p->means[i]);
     } else {
@@ -146,7 +150,7 @@ static tensor *pool(pass *p, tensor *x, uint32_t i, uint32_t first) {
     return p->normalize ? ggml_l2_norm(c, y, l2_epsilon) : y;
 }
 
-static void build(pass *p) {
+static void build_encoder_graph(pass *p) {
     const dw_encoder_weights *w = &p->encoder->weights;
     tensor *x = embed_tokens(p);
     for (uint32_t i = 0; i < p->encoder->hp.n_layers; i++) x = layer(p, &w->layers[i], x);
@@ -163,7 +167,7 @@ static void build(pass *p) {
 
 static bool on_host(const dw_encoder *encoder) { return dw_device_info_view(encoder->device)->addresses_are_host; }
 
-static dw_status grow(void **memory, size_t *have, size_t need, dw_error *err) {
+static dw_status grow_encoder_memory(void **memory, size_t *have, size_t need, dw_error *err) {
     if (need <= *have) return DW_OK;
     free(*memory);
     *have = 0;
@@ -174,18 +178,21 @@ static dw_status grow(void **memory, size_t *have, size_t need, dw_error *err) {
 }
 
 /* Builds the graph, checks every node, and gives memory to all tensors but the vectors that lie in the caller's. */
-static dw_status prepare(pass *p) {
+static dw_status prepare_encoder_graph(pass *p) {
     dw_encoder *e = p->encoder;
-    size_t nodes = NODES_OUTSIDE + e->hp.n_layers * (size_t)(NODES_PER_LAYER + NODES_PER_LAYER_TEXT * p->n_texts) + NODES_PER_TEXT * (size_t)p->n_texts;
+    size_t nodes = NODES_OUTSIDE + e->hp.n_layers * (size_t)(NODES_PER_LAYER + NODES_PER_LAYER_TEXT * p->n_texts) +
+                   NODES_PER_TEXT * (size_t)p->n_texts;
     size_t bytes = nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(nodes, false);
-    dw_status status = grow(&e->memory, &e->memory_bytes, bytes, p->err);
+    dw_status status = grow_encoder_memory(&e->memory, &e->memory_bytes, bytes, p->err);
     if (status != DW_OK) return status;
-    p->context = ggml_init((struct ggml_init_params){.mem_size = e->memory_bytes, .mem_buffer = e->memory, .no_alloc = true});
+    p->context = ggml_init(
+        (struct ggml_init_params){.mem_size = e->memory_bytes, .mem_buffer = e->memory, .no_alloc = true});
     p->means = calloc(p->n_texts, sizeof(tensor *));
     p->vectors = calloc(p->n_texts, sizeof(tensor *));
-    if (p->context == NULL || p->means == NULL || p->vectors == NULL) return dw_fail(p->err, DW_E_NO_MEMORY, "no memory for an encoder's graph");
+    if (p->context == NULL || p->means == NULL || p->vectors == NULL)
+        return dw_fail(p->err, DW_E_NO_MEMORY, "no memory for an encoder's graph");
     p->graph = ggml_new_graph_custom(p->context, nodes, false);
-    build(p);
+    build_encoder_graph(p);
     status = dw_device_supports(e->device, p->graph, p->err);
     if (status != DW_OK) return status;
     /* An address keeps the allocator from giving a vector memory of its own. */
@@ -200,7 +207,7 @@ static dw_status prepare(pass *p) {
     return DW_OK;
 }
 
-static void drop(pass *p) {
+static void drop_encoder_graph(pass *p) {
     if (p->context != NULL) ggml_free(p->context);
     free(p->means);
     free(p->vectors);
@@ -209,81 +216,86 @@ static void drop(pass *p) {
 /* --- feeding ------------------------------------------------------------------------------------------------- */
 
 /* Memory to make an input in: the tensor itself where it is host memory, else scratch that `send` copies. */
-static void *input_memory(pass *p, const tensor *t) {
+static void *encoder_input_memory(pass *p, const tensor *t) {
     if (on_host(p->encoder)) return t->data;
     dw_encoder *e = p->encoder;
-    return grow(&e->scratch, &e->scratch_bytes, ggml_nbytes(t), p->err) == DW_OK ? e->scratch : NULL;
+    return grow_encoder_memory(&e->scratch, &e->scratch_bytes, ggml_nbytes(t), p->err) == DW_OK ? e->scratch : NULL;
 }
 
-static dw_status send(pass *p, tensor *t, const void *memory) {
+static dw_status send_encoder_input(pass *p, tensor *t, const void *memory) {
     return memory == t->data ? DW_OK : dw_tensor_write(p->encoder->device, t, memory, 0, ggml_nbytes(t));
 }
 
 /* Token numbers, or positions that start again with each text. */
 static dw_status set_numbers(pass *p, tensor *t, bool positions) {
-    int32_t *to = input_memory(p, t);
+    int32_t *to = encoder_input_memory(p, t);
     if (to == NULL) return DW_E_NO_MEMORY;
     size_t at = 0;
     for (uint32_t i = 0; i < p->n_texts; i++) {
         for (uint32_t k = 0; k < p->texts[i].n_tokens; k++) to[at++] = positions ? (int32_t)k : p->texts[i].tokens[k];
     }
-    return send(p, t, to);
+    return send_encoder_input(p, t, to);
 }
 
 static dw_status set_embedding(pass *p) {
     const tensor *table = p->encoder->weights.embedding;
     const struct ggml_type_traits *traits = ggml_get_type_traits(table->type);
-    float *to = input_memory(p, p->embedding);
+    float *to = encoder_input_memory(p, p->embedding);
     if (to == NULL) return DW_E_NO_MEMORY;
     float *row = to;
     for (uint32_t i = 0; i < p->n_texts; i++) {
         for (uint32_t k = 0; k < p->texts[i].n_tokens; k++, row += table->ne[0]) {
-            const uint8_t *from = (const uint8_t *)p->encoder->weights.embedding_host + (size_t)p->texts[i].tokens[k] * table->nb[1];
+            const uint8_t *from = (const uint8_t *)p->encoder->weights.embedding_host +
+                                  (size_t)p->texts[i].tokens[k] * table->nb[1];
             if (table->type == GGML_TYPE_F32) memcpy(row, from, table->nb[1]);
             else traits->to_float(from, row, table->ne[0]);
         }
     }
-    return send(p, p->embedding, to);
+    return send_encoder_input(p, p->embedding, to);
 }
 
 static dw_status set_mean(pass *p, uint32_t i) {
     uint32_t n = p->texts[i].n_tokens;
-    float *to = input_memory(p, p->means[i]);
+    float *to = encoder_input_memory(p, p->means[i]);
     if (to == NULL) return DW_E_NO_MEMORY;
     for (uint32_t k = 0; k < n; k++) to[k] = 1.0f / (float)n;
-    return send(p, p->means[i], to);
+    return send_encoder_input(p, p->means[i], to);
 }
 
 static dw_status feed(pass *p) {
     dw_status status = p->tokens != NULL ? set_numbers(p, p->tokens, false) : set_embedding(p);
     if (status == DW_OK) status = set_numbers(p, p->positions, true);
-    for (uint32_t i = 0; status == DW_OK && p->pooling == DW_POOLING_MEAN && i < p->n_texts; i++) status = set_mean(p, i);
+    for (uint32_t i = 0; status == DW_OK && p->pooling == DW_POOLING_MEAN && i < p->n_texts; i++)
+        status = set_mean(p, i);
     return status;
 }
 
 /* --- the module's face --------------------------------------------------------------------------------------- */
 
-dw_status dw_encoder_run(dw_encoder *encoder, const dw_embed_text *texts, uint32_t n_texts, dw_pooling pooling, bool normalize, dw_error *err) {
-    pass p = {.encoder = encoder, .texts = texts, .n_texts = n_texts, .pooling = pooling, .normalize = normalize, .err = err};
+dw_status dw_encoder_run(dw_encoder *encoder, const dw_embed_text *texts, uint32_t n_texts, dw_pooling pooling,
+                         bool normalize, dw_error *err) {
+    pass p = {
+        .encoder = encoder, .texts = texts, .n_texts = n_texts, .pooling = pooling, .normalize = normalize, .err = err};
     for (uint32_t i = 0; i < n_texts; i++) p.n_tokens += texts[i].n_tokens;
-    dw_status status = prepare(&p);
+    dw_status status = prepare_encoder_graph(&p);
     if (status == DW_OK) status = feed(&p);
     if (status == DW_OK) status = dw_device_compute(encoder->device, p.graph, err);
     for (uint32_t i = 0; status == DW_OK && !on_host(encoder) && i < n_texts; i++) {
         status = dw_tensor_read(encoder->device, p.vectors[i], texts[i].vector, 0, ggml_nbytes(p.vectors[i]));
     }
-    drop(&p);
+    drop_encoder_graph(&p);
     return status;
 }
 
 /* A graph of two texts that is never run. */
-static dw_status check(dw_encoder *encoder, dw_error *err) {
+static dw_status check_encoder_graph(dw_encoder *encoder, dw_error *err) {
     uint32_t n = encoder->hp.context < CHECKED_TOKENS ? encoder->hp.context : CHECKED_TOKENS;
     float nowhere = 0;
     const dw_embed_text texts[2] = {{.n_tokens = n, .vector = &nowhere}, {.n_tokens = 1, .vector = &nowhere}};
-    pass p = {.encoder = encoder, .texts = texts, .n_texts = 2, .n_tokens = n + 1, .pooling = encoder->hp.pooling, .normalize = true, .err = err};
-    dw_status status = prepare(&p);
-    drop(&p);
+    pass p = {.encoder = encoder, .texts = texts, .n_texts = 2, .n_tokens = n + 1, .pooling = encoder->hp.pooling,
+              .normalize = true, .err = err};
+    dw_status status = prepare_encoder_graph(&p);
+    drop_encoder_graph(&p);
     return status;
 }
 
@@ -298,7 +310,7 @@ dw_status dw_encoder_open(const dw_gguf *gguf, dw_device *device, dw_encoder **o
         encoder->allocator = dw_device_allocator_create(device);
         if (encoder->allocator == NULL) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for an encoder");
     }
-    if (status == DW_OK) status = check(encoder, err);
+    if (status == DW_OK) status = check_encoder_graph(encoder, err);
     if (status != DW_OK) dw_encoder_close(encoder);
     else *out = encoder;
     return status;

@@ -1,7 +1,9 @@
-/* experts.c: feed-forward by experts: a router chooses some for each token, whose results are weighed and added.
+/* experts.c: feed-forward by experts. A router chooses some experts for each token. Their results are weighed and
+ * added.
  *
- * Shazeer et al. 2017; Jiang et al. 2024 (Mixtral). The weights of the chosen ones are made to sum to 1. Kind and order of operations follow
- * llama.cpp's graphs; expanding the weights before the products lets devices fuse the choice.
+ * Shazeer et al. 2017; Jiang et al. 2024 (Mixtral). The weights of the chosen experts are scaled to a sum of 1. Kind
+ * and order of operations follow llama.cpp's graphs. The weights are expanded before the products, so that devices can
+ * fuse the choice.
  */
 #include <math.h>
 

@@ -84,7 +84,7 @@ void dw_graph_find_runs(const dw_graph_model *model, const dw_graph_batch *batch
     }
 }
 
-static bool same_shape(const dw_graph_shape *a, const dw_graph_shape *b) {
+static bool same_graph_shape(const dw_graph_shape *a, const dw_graph_shape *b) {
     if (a->n_tokens != b->n_tokens || a->n_wanted != b->n_wanted || a->n_layers != b->n_layers ||
         a->n_parts != b->n_parts ||
         a->n_runs != b->n_runs || a->narrow != b->narrow || a->result != b->result || a->n_chosen != b->n_chosen) {
@@ -273,7 +273,7 @@ bool dw_graph_holds(const dw_graph *graph, const dw_graph_batch *batch) {
     dw_graph_run_place places[DW_BATCH_PARTS_MAX];
     if (graph->graph == NULL || graph->is_head) return false;
     dw_graph_find_runs(&graph->model, batch, &shape, places);
-    return same_shape(&graph->shape, &shape);
+    return same_graph_shape(&graph->shape, &shape);
 }
 
 dw_status dw_graph_prepare(dw_graph *graph, const dw_graph_batch *batch, dw_error *err) {
@@ -283,7 +283,7 @@ dw_status dw_graph_prepare(dw_graph *graph, const dw_graph_batch *batch, dw_erro
     assert(batch->n_layers <= DW_GRAPH_CHOSEN_MAX);
     dw_graph_shape shape;
     dw_graph_find_runs(&graph->model, batch, &shape, graph->places);
-    if (graph->graph != NULL && !graph->is_head && same_shape(&graph->shape, &shape)) {
+    if (graph->graph != NULL && !graph->is_head && same_graph_shape(&graph->shape, &shape)) {
         return bind_graph(graph, batch, err);
     }
     forget_graph(graph);

@@ -15,8 +15,8 @@
  *            wanted rows gives. A head graph turns some of its rows into logits, so that memory does not grow with rows
  *            x vocabulary
  *   narrow   products of single tokens in the form whose bits do not depend on how many columns come at once (bits.h):
- *            a token then gets the bits that it would get alone. Of parts with more tokens that concerns what follows
- *            their wanted rows
+ *            a token then gets the bits that it would get alone. In a part of more tokens this concerns the operations
+ *            behind the choice of its wanted rows
  *
  * The order and kind of operations is llama.cpp's, so that the bits are (tests/model/graph/oracle_test.c).
  * Threads: the evaluating thread.
@@ -71,8 +71,8 @@ typedef struct dw_graph_batch {
     uint32_t n_wanted;
     bool narrow;
     dw_graph_result result;
-    /* [n_layers] ascending, at most DW_GRAPH_CHOSEN_MAX: these alone are evaluated, each on what the one before it
-     * gives */
+    /* [n_layers] ascending, at most DW_GRAPH_CHOSEN_MAX: only these layers are evaluated, and each takes what the one
+     * before it gives */
     const uint16_t *layers;
     uint32_t n_layers;          /* 0 = all of the model's */
     const _Atomic bool *stop;   /* once true the run is given up (DW_E_CANCELLED) where the device can; NULL = never */

@@ -5,8 +5,10 @@
 
 #include "ggml.h"
 
-static const struct { const char *name; enum ggml_type ggml; uint32_t block, block_bytes; } types[DW_KV_TYPES] = {
-    [DW_KV_F16] = {"F16", GGML_TYPE_F16, 1, 2}, [DW_KV_BF16] = {"BF16", GGML_TYPE_BF16, 1, 2}, [DW_KV_Q8_0] = {"Q8_0", GGML_TYPE_Q8_0, 32, 34}};
+static const struct { const char *name; enum ggml_type ggml; uint32_t block, block_bytes;
+} types[DW_KV_TYPES] = {[DW_KV_F16] = {"F16", GGML_TYPE_F16, 1, 2},
+                        [DW_KV_BF16] = {"BF16", GGML_TYPE_BF16, 1, 2},
+                        [DW_KV_Q8_0] = {"Q8_0", GGML_TYPE_Q8_0, 32, 34}};
 
 const char *dw_kv_type_name(dw_kv_type type) { return types[type].name; }
 uint32_t dw_kv_type_ggml(dw_kv_type type) { return types[type].ggml; }

@@ -1,7 +1,7 @@
 /* kv_type.h: what KV rows are made of.
  *
- *   row   K (or V) of one token in one layer: n_heads_kv x head_dim elements, as ggml lays out a row of that type. Q8_0 packs 32 elements into a
- *         block of 34 bytes (an F16 scale, then 32 int8), so a head must be whole blocks
+ *   row   K (or V) of one token in one layer: n_heads_kv x head_dim elements, as ggml lays out a row of that type. Q8_0
+ *         packs 32 elements into a block of 34 bytes (an F16 scale, then 32 int8), so a head must be whole blocks
  *
  * Threads: constant.
  */

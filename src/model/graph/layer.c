@@ -54,7 +54,7 @@ static tensor *norm_heads(dw_graph *g, tensor *x, tensor *w) {
     return ggml_reshape_3d(g->context, x, head_dim, n_heads, n);
 }
 
-/* Returns NULL after the last layer's rows are written when no row of output is wanted. */
+/* Returns NULL when no row of output is wanted: the last layer only writes its KV rows then. */
 static tensor *attention(dw_graph *g, uint32_t layer, tensor *x, bool only_rows) {
     const dw_hyperparameters *hp = g->model.hp;
     const dw_layer_weights *w = &g->model.weights->layers[layer];

@@ -4,9 +4,9 @@
  * from the one that holds row f's first byte up to the one where the next extent begins. Its object holds that first
  * granule whole, with the rows before f in it (copied when the extent was made).
  *
- * Order of changes. Every function changes maps first and its notes last, and repeats nothing that a half-done
- * predecessor could have spoilt: after a failure the rows of the slot are where the notes say, and the operation can be
- * tried again.
+ * Order of changes. Every function changes maps first and its notes last. It can be called again after a call that
+ * stopped half-way. So after a failure the rows of the slot are where the notes say, and the operation can be tried
+ * again.
  */
 #include "model/kv/kv.h"
 

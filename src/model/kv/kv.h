@@ -13,12 +13,12 @@
  *
  * Why it looks like this: a fork is one map per extent of the parent, and copies nothing (0.04 ms at 4,090 tokens where
  * a copy takes 35 ms: reference measurement); a thaw maps the checkpoint's areas. The first row behind a fork or a thaw
- * makes a tail: an object of the slot's own, into which the one granule per run is copied that the rows end in. So
+ * makes a tail: an object of the slot's own. The granule of each run in which the rows end is copied into it. So
  * whatever a slot has written can be mapped by others at once, and the pool's lock is never held for a copy that grows
  * with the rows.
  *
- * The order of rows is the device's (rows.h). A run costs each fork one granule, of memory and of copying, and a longer
- * row step costs the device when it reads one layer. On the host an area is a run: with pages of 4 KiB a fork's tail
+ * The order of rows is the device's (rows.h). Each run costs a fork one granule of memory and of copying. A longer row
+ * step costs the device time when it reads one layer. On the host an area is a run: with pages of 4 KiB a fork's tail
  * takes 128, 256 and 640 KiB (16, 32, 80 layers), a layer's rows lie side by side, and a checkpoint's areas are mapped
  * as they are. With granules of 2 MiB that would be 64, 128 and 320 MiB for each fork that writes a token, so there a
  * run holds several layers: docs/architecture.md has the numbers.
@@ -31,10 +31,10 @@
  * 3. Rows behind the row count are finite numbers at all times (zero, or rows of another branch): attention may
  *    multiply masked rows by 0. What a checkpoint holds behind its last row is as good as its hash: at worst that
  *    session's own logits become NaN.
- * 4. A slot with DW_KV_EXTENTS_MAX extents that needs a new tail is folded; so is one for which no more maps are to be
- *    had. Whoever holds a lock copies before (dw_kv_fold_begin).
- * 5. Held bytes are counted per granule that rows were written to, and given back with the object: a rewind keeps its
- *    granules for the rows to come, a fold may for a while hold what others still hold too.
+ * 4. A slot with DW_KV_EXTENTS_MAX extents is folded when it needs a new tail. So is a slot for which the process has
+ *    no maps left. A caller who holds a lock copies beforehand (dw_kv_fold_begin).
+ * 5. Held bytes are counted per granule that rows were written to, and given back with the object. A rewind keeps its
+ *    granules for the rows to come. A fold may hold, for a while, what others still hold too.
  * Threads: one at a time (the pool's lock), except where a function says otherwise.
  */
 #ifndef DW_MODEL_KV_KV_H
@@ -79,8 +79,8 @@ void dw_kv_close(dw_kv_arena *arena, dw_kv_slot slot);
  * parent is as before. */
 dw_status dw_kv_fork(dw_kv_arena *arena, dw_kv_slot parent, uint32_t n_rows, dw_kv_slot *out,
                      dw_error *err) DW_MUST_USE;
-/* Replaces a slot's rows by the donor's first n_rows, as a fork would have them. *slot changes its number where it had
- * rows of its own, which a failure leaves as they were. DW_E_LIMIT: no slot is free for that. */
+/* Replaces a slot's rows by the donor's first n_rows, as a fork would. A slot with rows of its own gets another number
+ * in *slot. A failure leaves those rows as they were. DW_E_LIMIT: no slot is free for that. */
 dw_status dw_kv_share(dw_kv_arena *arena, dw_kv_slot *slot, dw_kv_slot donor, uint32_t n_rows,
                       dw_error *err) DW_MUST_USE;
 /* A slot with n_rows rows from `backing`: offsets[2 * n_layers], in area order, page-aligned. */

@@ -109,7 +109,7 @@ static const float *block_at(const dw_sampler *sampler, const float *logits, uin
 }
 
 /* Fills block_max and finds the maximum. DW_E_DEVICE when these are not logits. */
-static dw_status scan(dw_sampler *sampler, const float *logits, float *max) {
+static dw_status scan_logits(dw_sampler *sampler, const float *logits, float *max) {
     float spare[BLOCK], all = -INFINITY;
     int32_t nan_seen = 0;
     for (uint32_t b = 0; b < sampler->n_blocks; b++) {
@@ -197,7 +197,7 @@ static double log_mass(dw_sampler *sampler, const float *logits, float max) {
 
 /* --- candidates ------------------------------------------------------------------------------------------------- */
 
-static uint32_t key_of(float logit) {
+static uint32_t sort_key_of(float logit) {
     float positive_zero = logit + 0.0f; /* -0 ties with +0 */
     uint32_t bits;
     memcpy(&bits, &positive_zero, sizeof bits);
@@ -212,7 +212,7 @@ static uint32_t gather(dw_sampler *sampler, const float *logits, float low) {
         uint32_t end = b * BLOCK + BLOCK < sampler->n_vocab ? b * BLOCK + BLOCK : sampler->n_vocab;
         for (uint32_t id = b * BLOCK; id < end; id++) {
             /* Written without a branch: most tokens of a block that is not skipped fail, but nobody knows which. */
-            sampler->candidates[n] = (candidate){key_of(logits[id]), (int32_t)id, logits[id], 1.0f};
+            sampler->candidates[n] = (candidate){sort_key_of(logits[id]), (int32_t)id, logits[id], 1.0f};
             n += logits[id] >= low;
         }
     }
@@ -268,7 +268,8 @@ static uint32_t keep_likeliest(dw_sampler *sampler, uint32_t n, double target) {
 static float reached_by(dw_sampler *sampler, uint32_t k) {
     if (k > sampler->n_blocks) return -FLT_MAX;
     for (uint32_t b = 0; b < sampler->n_blocks; b++)
-        sampler->candidates[b] = (candidate){key_of(sampler->block_max[b]), (int32_t)b, sampler->block_max[b], 1.0f};
+        sampler->candidates[b] = (candidate){sort_key_of(sampler->block_max[b]), (int32_t)b, sampler->block_max[b],
+                                             1.0f};
     uint32_t n = keep_likeliest(sampler, sampler->n_blocks, (double)k);
     float low = INFINITY;
     for (uint32_t i = 0; i < n; i++) low = sampler->candidates[i].logit < low ? sampler->candidates[i].logit : low;
@@ -393,7 +394,7 @@ static int32_t first_of(const dw_sampler *sampler, const float *logits, float ma
 
 dw_status dw_sampler_check(dw_sampler *sampler, const float *logits) {
     float max;
-    return scan(sampler, logits, &max);
+    return scan_logits(sampler, logits, &max);
 }
 
 /* A log-probability as it leaves: minus infinity for an excluded token, else a number. */
@@ -406,7 +407,7 @@ static dw_status pick(dw_sampler *sampler, const float *logits, const dw_samplin
                       int32_t *token,
                       float *max) {
     dw_status status = dw_sampling_check(sampling, NULL);
-    if (status == DW_OK) status = scan(sampler, logits, max);
+    if (status == DW_OK) status = scan_logits(sampler, logits, max);
     if (status != DW_OK) return status;
     *token = sampling->temperature > 0.0f ? draw(sampler, logits, sampling, *max, state) : first_of(sampler, logits,
         *max);
@@ -438,7 +439,7 @@ dw_status dw_sampler_top(dw_sampler *sampler, const float *logits, uint32_t k, d
     float max;
     if (k > DW_TOP_K_MAX) return DW_E_LIMIT;
     if (k > sampler->n_vocab) return DW_E_RANGE;
-    dw_status status = scan(sampler, logits, &max);
+    dw_status status = scan_logits(sampler, logits, &max);
     if (status != DW_OK || k == 0) return status;
     double log_sum = log_mass(sampler, logits, max);
     uint32_t n = gather_top(sampler, logits, k);
@@ -460,7 +461,7 @@ dw_status dw_sampler_scores(dw_sampler *sampler, const float *logits, const int3
     for (uint32_t i = 0; i < n; i++) {
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= sampler->n_vocab) return DW_E_RANGE;
     }
-    dw_status status = scan(sampler, logits, &max);
+    dw_status status = scan_logits(sampler, logits, &max);
     if (status != DW_OK) return status;
     double log_sum = log_mass(sampler, logits, max);
     for (uint32_t i = 0; status == DW_OK && i < n; i++) {
@@ -472,7 +473,7 @@ dw_status dw_sampler_scores(dw_sampler *sampler, const float *logits, const int3
 
 dw_status dw_sampler_entropy(dw_sampler *sampler, const float *logits, float *out) {
     float max, spare[BLOCK];
-    dw_status status = scan(sampler, logits, &max);
+    dw_status status = scan_logits(sampler, logits, &max);
     if (status != DW_OK) return status;
     double sum = 0, weighted = 0;
     for (uint32_t b = 0; b < sampler->n_blocks; b++) {

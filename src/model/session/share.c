@@ -1,16 +1,18 @@
 /* share.c: a session takes the rows of a common prefix from another one instead of computing them (session.h rule 4).
  *
- * Why an exact session computes the same bits with and without. A row of a prefill chunk has the same bits in any chunk of at least
- * DW_PREFILL_CHUNK_TOKENS_MIN tokens (bits.h has tried that). So rows may come from any session that prefilled them, and what remains may be cut anywhere, as long as both the
- * rows and what remains are whole chunks. Rows of its own that were decoded, or are a checkpoint's, have other bits: a session with such
- * rows goes on from them itself. Where several rows of one job are wanted, their logits depend on which of them are in one chunk: then whole
- * chunks of the session's own schedule are taken, and the cuts that remain are its own.
+ * Why an exact session computes the same bits with shared rows as without. A row of a prefill chunk has the same bits
+ * in any chunk of at least DW_PREFILL_CHUNK_TOKENS_MIN tokens (bits.h has tried that). So rows may come from any
+ * session that prefilled them. The tokens that remain may be cut anywhere, as long as no chunk is shorter than that.
+ * Rows that a session decoded, or took from a checkpoint, have other bits: a session with such rows keeps them and goes
+ * on from them. Where a job wants several rows, their logits depend on which of them are in one chunk. Then whole
+ * chunks of the session's own schedule are taken, so that its cuts stay where they were.
  *
- * Why a job's beginning. Rows taken earlier could be seen (length, checkpoint) and a rewind between would leave less pending than without,
- * hence smaller chunks. A job evaluates everything pending, or is undone.
+ * Why rows are taken at the beginning of a job. Rows that were taken earlier could be seen, in the session's length and
+ * in a checkpoint. A rewind before the job would then leave fewer tokens pending than in a session that took none, and
+ * its chunks would be shorter. A job has no such gap: it evaluates everything pending, or it is undone.
  *
- * A donor's slot may be with a graph on the engine's thread, or somebody may look at its rows. Only maps are made of its committed rows, which
- * change neither it nor them.
+ * A graph on the engine's thread may be running on the donor's slot, or somebody may read its rows. Sharing only makes
+ * maps of committed rows. It changes neither the slot nor the rows.
  */
 #include "model/session/session_internal.h"
 

@@ -20,30 +20,32 @@ dw_status dw_stop_check(const char *const *stops, uint32_t n_stops, dw_error *er
 }
 
 void dw_stop_deinit(dw_stop_text *text) {
-    free(text->held);
-    free(text->hidden);
+    DW_VEC_DEINIT(&text->held);
+    DW_VEC_DEINIT(&text->hidden);
     memset(text, 0, sizeof *text);
 }
 
 enum { VISIBLE, HIDDEN_FIRST, HIDDEN_LATER }; /* of each byte held: of text, first of a control token, or a later one */
 
-/* Whether a stop and held[at..] agree as far as both reach. A control token is named whole or not at all: ">" names none. */
-static bool agrees(const dw_stop_text *text, size_t at, const char *stop, bool *whole) {
-    size_t length = strlen(stop), left = text->size - at;
+/* Whether a stop and held[at..] agree as far as both reach. A control token is named whole or not at all: ">" names
+ * none. */
+static bool stop_agrees(const dw_stop_text *text, size_t at, const char *stop, bool *whole) {
+    size_t length = strlen(stop), left = text->held.count - at;
     *whole = left >= length;
-    if (text->hidden[at] == HIDDEN_LATER || (left > length && text->hidden[at + length] == HIDDEN_LATER)) return false;
-    return memcmp(text->held + at, stop, *whole ? length : left) == 0;
+    if (text->hidden.items[at] == HIDDEN_LATER || (left > length && text->hidden.items[at + length] == HIDDEN_LATER))
+        return false;
+    return memcmp(text->held.items + at, stop, *whole ? length : left) == 0;
 }
 
 /* The first place where a stop stands or may yet come to stand. */
-static void scan(const dw_stop_text *text, size_t *ready, uint32_t *stop) {
+static void scan_for_stops(const dw_stop_text *text, size_t *ready, uint32_t *stop) {
     *stop = DW_STOP_NONE;
-    *ready = text->size;
+    *ready = text->held.count;
     bool may = false;
-    for (size_t at = 0; at < text->size; at++) {
+    for (size_t at = 0; at < text->held.count; at++) {
         for (uint32_t i = 0; i < text->n_stops; i++) {
             bool whole;
-            if (!agrees(text, at, text->stops[i], &whole)) continue;
+            if (!stop_agrees(text, at, text->stops[i], &whole)) continue;
             if (whole) {
                 /* A longer one that began earlier and is not complete yet loses to this one: nobody waits for a stop
                  * that may never come when another is there. */
@@ -58,15 +60,8 @@ static void scan(const dw_stop_text *text, size_t *ready, uint32_t *stop) {
 }
 
 static dw_status make_room_to_hold(dw_stop_text *text, size_t size) {
-    if (size <= text->capacity - text->size) return DW_OK;
-    size_t capacity = (text->size + size) * 2;
-    char *held = realloc(text->held, capacity);
-    if (held != NULL) text->held = held;
-    uint8_t *hidden = held != NULL ? realloc(text->hidden, capacity) : NULL;
-    if (hidden == NULL) return DW_E_NO_MEMORY;
-    text->hidden = hidden;
-    text->capacity = capacity;
-    return DW_OK;
+    dw_status status = DW_VEC_RESERVE(&text->held, size, DW_VEC_ITEMS_MAX);
+    return status == DW_OK ? DW_VEC_RESERVE(&text->hidden, size, DW_VEC_ITEMS_MAX) : status;
 }
 
 dw_status dw_stop_feed(dw_stop_text *text, const char *piece, size_t size, bool hidden, size_t *ready, uint32_t *stop) {
@@ -75,18 +70,19 @@ dw_status dw_stop_feed(dw_stop_text *text, const char *piece, size_t size, bool 
     dw_status status = make_room_to_hold(text, size);
     if (status != DW_OK) return status;
     if (size > 0) {
-        memcpy(text->held + text->size, piece, size);
-        memset(text->hidden + text->size, hidden ? HIDDEN_LATER : VISIBLE, size);
-        if (hidden) text->hidden[text->size] = HIDDEN_FIRST;
+        memcpy(text->held.items + text->held.count, piece, size);
+        memset(text->hidden.items + text->held.count, hidden ? HIDDEN_LATER : VISIBLE, size);
+        if (hidden) text->hidden.items[text->held.count] = HIDDEN_FIRST;
     }
-    text->size += size;
-    scan(text, ready, stop);
+    text->held.count += size;
+    text->hidden.count += size;
+    scan_for_stops(text, ready, stop);
     if (*stop == DW_STOP_NONE) *ready = dw_stop_whole(text, *ready);
     return DW_OK;
 }
 
 size_t dw_stop_whole(const dw_stop_text *text, size_t size) {
-    return size > 0 && text->hidden[size - 1] ? size : dw_utf8_settled(text->held, size);
+    return size > 0 && text->hidden.items[size - 1] ? size : dw_utf8_settled(text->held.items, size);
 }
 
 static dw_status show_repaired(const char *text, size_t size, dw_stop_show show, void *context) {
@@ -106,8 +102,8 @@ static dw_status show_repaired(const char *text, size_t size, dw_stop_show show,
 dw_status dw_stop_hand_out(dw_stop_text *text, size_t size, dw_stop_show show, void *context) {
     dw_status status = DW_OK;
     for (size_t at = 0, end; show != NULL && status == DW_OK && at < size; at = end) {
-        for (end = at + 1; end < size && !text->hidden[end] == !text->hidden[at]; end++) {}
-        if (!text->hidden[at]) status = show_repaired(text->held + at, end - at, show, context);
+        for (end = at + 1; end < size && !text->hidden.items[end] == !text->hidden.items[at]; end++) {}
+        if (!text->hidden.items[at]) status = show_repaired(text->held.items + at, end - at, show, context);
     }
     dw_stop_take(text, size);
     return status;
@@ -115,8 +111,9 @@ dw_status dw_stop_hand_out(dw_stop_text *text, size_t size, dw_stop_show show, v
 
 void dw_stop_take(dw_stop_text *text, size_t size) {
     if (size == 0) return;
-    memmove(text->held, text->held + size, text->size - size);
-    memmove(text->hidden, text->hidden + size, text->size - size);
-    text->size -= size;
+    memmove(text->held.items, text->held.items + size, text->held.count - size);
+    memmove(text->hidden.items, text->hidden.items + size, text->held.count - size);
+    text->held.count -= size;
+    text->hidden.count -= size;
     text->taken += size;
 }

@@ -17,9 +17,8 @@
 typedef struct dw_stop_text {
     const char *const *stops;   /* borrowed; checked by dw_stop_check */
     uint32_t n_stops;
-    char *held;
-    uint8_t *hidden;            /* [capacity] of each byte */
-    size_t size, capacity;
+    DW_VEC(char) held;
+    DW_VEC(uint8_t) hidden;     /* of each byte of held */
     uint64_t taken;             /* bytes that left through dw_stop_take, hidden ones too */
 } dw_stop_text;
 

@@ -21,7 +21,7 @@ static size_t shape_of(uint8_t first, uint8_t *low, uint8_t *high) {
 }
 
 /* Bytes of the character that begins at text, or of the part of one before it breaks; *whole tells which. */
-static size_t measure(const char *text, size_t left, bool *whole) {
+static size_t measure_character(const char *text, size_t left, bool *whole) {
     uint8_t low, high;
     size_t size = shape_of((uint8_t)text[0], &low, &high), have = 1;
     while (have < size && have < left) {
@@ -37,7 +37,7 @@ static size_t measure(const char *text, size_t left, bool *whole) {
 
 size_t dw_utf8_step(const char *text, size_t left, uint32_t *point) {
     bool whole;
-    size_t size = measure(text, left, &whole);
+    size_t size = measure_character(text, left, &whole);
     *point = DW_UTF8_REPLACEMENT;
     if (!whole) return size;
     uint32_t value = (uint8_t)text[0];
@@ -65,7 +65,7 @@ size_t dw_utf8_repaired_bytes(const char *text, size_t length) {
     size_t bytes = 0;
     for (size_t at = 0, size; at < length; at += size) {
         bool whole;
-        size = measure(text + at, length - at, &whole);
+        size = measure_character(text + at, length - at, &whole);
         bytes += whole ? size : 3;
     }
     return bytes;
@@ -74,7 +74,7 @@ size_t dw_utf8_repaired_bytes(const char *text, size_t length) {
 void dw_utf8_repair(const char *text, size_t length, char *out) {
     for (size_t at = 0, size; at < length; at += size) {
         bool whole;
-        size = measure(text + at, length - at, &whole);
+        size = measure_character(text + at, length - at, &whole);
         if (whole) memcpy(out, text + at, size);
         else (void)dw_utf8_put(DW_UTF8_REPLACEMENT, out);
         out += whole ? size : 3;
@@ -87,7 +87,8 @@ size_t dw_utf8_settled(const char *text, size_t length) {
         uint8_t first = (uint8_t)text[length - back];
         if ((first & 0xc0) == 0x80) continue; /* not a first byte */
         bool whole;
-        bool begins = shape_of(first, &low, &high) > back && measure(text + length - back, back, &whole) == back;
+        bool begins = shape_of(first, &low, &high) > back &&
+                      measure_character(text + length - back, back, &whole) == back;
         return begins ? length - back : length;
     }
     return length;

@@ -41,8 +41,7 @@ struct dw_vocab {
     char lead;
     size_t n_lead;            /* tokens cut off; 0: none are needed */
     dw_bert_rules bert;
-    special_token *specials;  /* of WordPiece, longest first; texts are libllama's */
-    size_t n_specials;
+    DW_VEC(special_token) specials; /* of WordPiece, longest first; texts are libllama's */
     dw_vocab_cost cost;
 };
 
@@ -83,12 +82,9 @@ static int longest_first(const void *a, const void *b) {
 static dw_status note_special_token(dw_vocab *vocab, const char *text, unsigned flags, dw_error *err) {
     unsigned special = DW_LLAMA_TOKEN_CONTROL | DW_LLAMA_TOKEN_UNKNOWN | DW_LLAMA_TOKEN_WHOLE;
     if (vocab->made.kind != DW_LLAMA_WORD_PIECES || (flags & special) == 0 || text[0] == 0) return DW_OK;
-    if ((vocab->n_specials & (vocab->n_specials - 1)) == 0) { /* a power of two is full */
-        special_token *larger = realloc(vocab->specials, (vocab->n_specials * 2 + 1) * sizeof *larger);
-        if (!larger) return dw_fail(err, DW_E_NO_MEMORY, "vocabulary: no memory for its special tokens");
-        vocab->specials = larger;
-    }
-    vocab->specials[vocab->n_specials++] =
+    if (DW_VEC_RESERVE(&vocab->specials, 1, DW_VOCAB_TOKENS_MAX) != DW_OK)
+        return dw_fail(err, DW_E_NO_MEMORY, "vocabulary: no memory for its special tokens");
+    vocab->specials.items[vocab->specials.count++] =
         (special_token){text, (uint32_t)strlen(text), (flags & DW_LLAMA_TOKEN_WHOLE) == 0};
     return DW_OK;
 }
@@ -111,7 +107,8 @@ static dw_status look_at_tokens(dw_vocab *vocab, uint32_t *used, dw_error *err) 
             if (*c >= FIRST_LEAD && *c <= LAST_LEAD) *used |= UINT32_C(1) << *c;
         }
     }
-    if (vocab->n_specials > 0) qsort(vocab->specials, vocab->n_specials, sizeof vocab->specials[0], longest_first);
+    if (vocab->specials.count > 0)
+        qsort(vocab->specials.items, vocab->specials.count, sizeof vocab->specials.items[0], longest_first);
     return DW_OK;
 }
 
@@ -129,7 +126,7 @@ static dw_status find_lead(dw_vocab *vocab, uint32_t used, dw_error *err) {
     return DW_OK;
 }
 
-static dw_status load(dw_vocab *vocab, dw_error *err) {
+static dw_status load_vocab(dw_vocab *vocab, dw_error *err) {
     const dw_gguf_part first = dw_gguf_part_at(vocab->gguf, 0);
     bool word_pieces = vocab->facts.kind == DW_LLAMA_WORD_PIECES;
     uint32_t used = 0;
@@ -146,7 +143,7 @@ static dw_status load(dw_vocab *vocab, dw_error *err) {
 static void run_loader(void *argument) {
     dw_vocab *vocab = argument;
     uint64_t begin_ns = dw_os_monotonic_ns();
-    vocab->status = load(vocab, &vocab->error);
+    vocab->status = load_vocab(vocab, &vocab->error);
     dw_log(DW_LOG_DEBUG, "vocabulary", "tokens=%u status=%s ms=%" PRIu64, vocab->facts.n_tokens,
            dw_status_name(vocab->status), (dw_os_monotonic_ns() - begin_ns) / 1000000);
     dw_gate_lock(vocab->gate);
@@ -177,7 +174,7 @@ void dw_vocab_destroy(dw_vocab *vocab) {
     dw_os_thread_join(vocab->thread);
     dw_llama_close(vocab->llama);
     dw_gate_destroy(vocab->gate);
-    free(vocab->specials);
+    DW_VEC_DEINIT(&vocab->specials);
     free(vocab->flags);
     free(vocab);
 }
@@ -205,7 +202,7 @@ dw_status dw_vocab_wait(dw_vocab *vocab, dw_error *err) { return dw_vocab_wait_i
 /* The text as it is tokenized; `owned` where it is not the caller's. */
 typedef struct prepared_text { const char *text; char *owned; size_t length; } prepared_text;
 
-static dw_status take_text(prepared_text *p, char *text, size_t length, dw_error *err) {
+static dw_status take_prepared_text(prepared_text *p, char *text, size_t length, dw_error *err) {
     if (!text) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a text of %zu bytes", length);
     free(p->owned);
     *p = (prepared_text){text, text, length};
@@ -221,13 +218,13 @@ static dw_status repair_text(prepared_text *p, dw_error *err) {
     size_t bytes = dw_utf8_repaired_bytes(p->text, p->length);
     char *repaired = malloc(bytes);
     if (repaired) dw_utf8_repair(p->text, p->length, repaired);
-    return take_text(p, repaired, bytes, err);
+    return take_prepared_text(p, repaired, bytes, err);
 }
 
 /* Bytes of the special token at text, or 0. */
 static size_t special_at(const dw_vocab *vocab, const char *text, size_t left, bool parse_special) {
-    for (size_t i = 0; i < vocab->n_specials; i++) {
-        const special_token *special = &vocab->specials[i];
+    for (size_t i = 0; i < vocab->specials.count; i++) {
+        const special_token *special = &vocab->specials.items[i];
         if (special->is_control && !parse_special) continue;
         if (special->size <= left && memcmp(special->text, text, special->size) == 0) return special->size;
     }
@@ -257,7 +254,7 @@ static dw_status prepare_text(const dw_vocab *vocab, dw_text_place place, bool p
         size_t bytes = normalize_between(vocab, p->text, p->length, parse_special, NULL);
         char *normal = malloc(bytes + 1);
         if (normal) (void)normalize_between(vocab, p->text, p->length, parse_special, normal);
-        status = take_text(p, normal, bytes, err);
+        status = take_prepared_text(p, normal, bytes, err);
     }
     if (status == DW_OK && place == DW_TEXT_GOES_ON && vocab->n_lead > 0) {
         char *led = malloc(p->length + 1);
@@ -265,7 +262,7 @@ static dw_status prepare_text(const dw_vocab *vocab, dw_text_place place, bool p
             led[0] = vocab->lead;
             memcpy(led + 1, p->text, p->length);
         }
-        status = take_text(p, led, p->length + 1, err);
+        status = take_prepared_text(p, led, p->length + 1, err);
     }
     return status;
 }

@@ -7,8 +7,8 @@
  *    part, as long as it could still have become a character, by one U+FFFD (utf8.h). A text in parts is cut between
  *    characters, then.
  * 2. A text that begins a log gets what the model wants at the beginning: its BOS, and for SentencePiece mostly a
- *    space. A text that goes on gets nothing, so that the pieces of all tokens are all texts, one behind the other. Only a
- *    text that is all there is gets an end, too.
+ *    space. A text that goes on gets nothing, so that the pieces of all tokens are all texts, one behind the other.
+ *    Only a text that is all there is gets an end, too.
  * 3. Loading takes 0.4-0.5 s for a 262k vocabulary, so it is done on a thread of its own from dw_vocab_create on; the
  *    first function that needs it waits.
  * 4. A text does not change while it is tokenized: it is looked at more than once. What lies in a guest's memory is

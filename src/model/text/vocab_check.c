@@ -45,7 +45,7 @@ static dw_status check_model(const dw_gguf *gguf, dw_vocab_facts *facts, dw_erro
 
 /* The number of tokens, as the array has it, and as the model's matrix does. What the file may say beside that
  * (vocab_size) nobody reads. */
-static dw_status check_count(const dw_gguf *gguf, uint64_t *n_tokens, dw_error *err) {
+static dw_status check_vocab_count(const dw_gguf *gguf, uint64_t *n_tokens, dw_error *err) {
     dw_gguf_type type = DW_GGUF_U8;
     uint64_t n = 0;
     bool found;
@@ -161,7 +161,7 @@ dw_status dw_vocab_check_keys(const dw_gguf *gguf, dw_vocab_facts *facts, dw_err
     uint64_t n = 0;
     *facts = (dw_vocab_facts){0};
     dw_status status = check_model(gguf, facts, err);
-    if (status == DW_OK) status = check_count(gguf, &n, err);
+    if (status == DW_OK) status = check_vocab_count(gguf, &n, err);
     if (status == DW_OK) status = check_array(gguf, key_scores, n, DW_GGUF_F32, DW_GGUF_I32, err);
     if (status == DW_OK) status = check_array(gguf, key_types, n, DW_GGUF_I32, DW_GGUF_I32, err);
     if (status == DW_OK && facts->kind == DW_LLAMA_BYTE_PAIRS) status = check_merges(gguf, err);

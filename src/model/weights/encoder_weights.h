@@ -1,7 +1,7 @@
 /* encoder_weights.h: hyperparameters and tensors of an encoder, read from a GGUF file and checked.
  *
- * One architecture: "bert" (Devlin et al. 2018), as llama.cpp's converters write it. Bidirectional attention, learned positions, LayerNorm
- * behind each sublayer.
+ * One architecture: "bert" (Devlin et al. 2018), as llama.cpp's converters write it. Bidirectional attention, learned
+ * positions, LayerNorm behind each sublayer.
  * Threads: immutable after opening.
  */
 #ifndef DW_MODEL_WEIGHTS_ENCODER_WEIGHTS_H
@@ -39,9 +39,10 @@ typedef struct dw_encoder_weights {
 
 /* True for a file whose general.architecture is an encoder's. */
 bool dw_encoder_is_one(const dw_gguf *gguf);
-dw_status dw_encoder_hyperparameters_read(const dw_gguf *gguf, dw_encoder_hyperparameters *out, dw_error *err) DW_MUST_USE;
-dw_status dw_encoder_weights_open(const dw_gguf *gguf, const dw_encoder_hyperparameters *hp, dw_device *device, dw_encoder_weights *out,
-                                  dw_error *err) DW_MUST_USE;
+dw_status dw_encoder_hyperparameters_read(const dw_gguf *gguf, dw_encoder_hyperparameters *out,
+                                          dw_error *err) DW_MUST_USE;
+dw_status dw_encoder_weights_open(const dw_gguf *gguf, const dw_encoder_hyperparameters *hp, dw_device *device,
+                                  dw_encoder_weights *out, dw_error *err) DW_MUST_USE;
 void dw_encoder_weights_close(dw_encoder_weights *weights); /* also of one that failed to open */
 
 #endif

@@ -1,8 +1,9 @@
-/* family.h: the model families that the decoder builds graphs for, as a table of traits, and the hyperparameters of one model.
+/* family.h: the model families that the decoder builds graphs for, as a table of traits, and the hyperparameters of one
+ * model.
  *
- * A decoder-only family is a row of the table (family.c). The decoder asks for traits, never for names; what a file says for itself
- * (biases, one matrix for Q, K and V, an output matrix of its own, experts) is no trait: it is read from the file.
- * Keys and tensor names: github.com/ggml-org/ggml docs/gguf.md and llama.cpp's converters.
+ * A decoder-only family is a row of the table (family.c). The decoder asks for traits, never for names; what a file
+ * says for itself (biases, one matrix for Q, K and V, an output matrix of its own, experts) is no trait: it is read
+ * from the file. Keys and tensor names: github.com/ggml-org/ggml docs/gguf.md and llama.cpp's converters.
  * Threads: immutable.
  */
 #ifndef DW_MODEL_WEIGHTS_FAMILY_H
@@ -22,7 +23,8 @@ typedef enum dw_qk_norm {
 typedef enum dw_experts {
     DW_EXPERTS_NONE,         /* a file with experts is refused */
     DW_EXPERTS_MAY,          /* each as wide as feed_forward_length */
-    DW_EXPERTS_ALWAYS,       /* as wide as expert_feed_forward_length; without that key the used ones share feed_forward_length */
+    /* As wide as expert_feed_forward_length; without that key the used ones share feed_forward_length. */
+    DW_EXPERTS_ALWAYS,
 } dw_experts;
 /* How windowed layers place their tokens. */
 typedef enum dw_window_rope {
@@ -44,15 +46,20 @@ typedef struct dw_family {
     dw_experts experts;
     bool embedding_scale;    /* embeddings times sqrt(n_embedding) */
     bool scales;             /* has the keys embedding_scale, residual_scale, attention.scale and logit_scale */
-    bool scale_q;            /* attention's scale is multiplied into Q (else given to the attention operation; same value, other rounding) */
+    /* attention's scale is multiplied into Q (else given to the attention operation; same value, other rounding). */
+    bool scale_q;
     float attention_softcap, final_softcap; /* where the file has no key for it; 0 = none */
-    uint32_t wide_scale_layers; /* models with this many layers scale attention by the head count's share of the width instead of the head's */
+    /* Models with this many layers scale attention by the head count's share of the width instead of the head's. */
+    uint32_t wide_scale_layers;
     bool rope_neox;          /* pairs are (i, i + n/2), else (2i, 2i+1) */
     bool rope_factors;       /* optional tensor rope_freqs.weight */
-    bool rope_long;          /* optional tensors rope_factors_short.weight and _long.weight, whatever rope.scaling.type says */
+    /* Optional tensors rope_factors_short.weight and _long.weight, whatever rope.scaling.type says. */
+    bool rope_long;
     bool rope_switch;        /* rope.scaling.finetuned = false turns rope off */
     uint32_t no_rope_step;   /* every n-th layer does without rope; 0 = none */
-    uint32_t window_pattern; /* every n-th layer attends to everything, the others to a sliding window; 0 = no windows, whatever the file says */
+    /* Every n-th layer attends to everything, the others to a sliding window; 0 = no windows, whatever the file
+     * says. */
+    uint32_t window_pattern;
     uint32_t window;         /* where the file has no key for it */
     dw_window_rope window_rope;
 } dw_family;
@@ -88,7 +95,8 @@ dw_status dw_family_of(const dw_gguf *gguf, const dw_family **out, dw_error *err
 /* Rows of the table, in its order; NULL behind the last. */
 const dw_family *dw_family_at(size_t index);
 /* Reads and checks; what this decoder cannot do is refused by key. */
-dw_status dw_hyperparameters_read(const dw_gguf *gguf, const dw_family *family, dw_hyperparameters *out, dw_error *err) DW_MUST_USE;
+dw_status dw_hyperparameters_read(const dw_gguf *gguf, const dw_family *family, dw_hyperparameters *out,
+                                  dw_error *err) DW_MUST_USE;
 /* Whether a layer sees only the window. */
 bool dw_layer_is_windowed(const dw_hyperparameters *hp, uint32_t layer);
 

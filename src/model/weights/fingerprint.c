@@ -1,8 +1,8 @@
 /* fingerprint.c: what a model is, as hashes of its file (docs/drift-format.md).
  *
- * Hashing a large model at each start would cost seconds, so the hash of its weights is kept in the cache folder, under a name made from
- * each part's path, device, inode, size and time of change: another file, or a changed one, has another name. A note is trusted like
- * compiled code: one that others could have written is not read.
+ * Hashing a large model at each start would cost seconds, so the hash of its weights is kept in the cache folder, under
+ * a name made from each part's path, device, inode, size and time of change: another file, or a changed one, has
+ * another name. A note is trusted like compiled code: one that others could have written is not read.
  */
 #include "model/weights/fingerprint.h"
 
@@ -68,7 +68,8 @@ static void write_hash_note(const char *path, const dw_hash *hash) {
     dw_error why;
     if (path[0] == 0) return;
     dw_hash_hex(hash, hex);
-    if (dw_os_write_file(path, hex, strlen(hex), &why) != DW_OK) dw_log(DW_LOG_DEBUG, "fingerprint", "note=no reason=\"%s\"", why.text);
+    if (dw_os_write_file(path, hex, strlen(hex), &why) != DW_OK)
+        dw_log(DW_LOG_DEBUG, "fingerprint", "note=no reason=\"%s\"", why.text);
 }
 
 /* --- hashes -------------------------------------------------------------------------------------------------- */
@@ -94,7 +95,8 @@ static dw_status hash_weights(const dw_gguf *gguf, dw_fingerprint_kind kind, dw_
 }
 
 /* The context chooses between short and long rope factors, and rows of one are not rows of the other. */
-static dw_status hash_hyperparameters(const dw_gguf *gguf, const char *architecture, bool rope_is_long, dw_hash *out, dw_error *err) {
+static dw_status hash_hyperparameters(const dw_gguf *gguf, const char *architecture, bool rope_is_long, dw_hash *out,
+                                      dw_error *err) {
     char prefix[40];
     struct { dw_hash keys; uint8_t rope_is_long; } both;
     memset(&both, 0, sizeof both);
@@ -106,10 +108,11 @@ static dw_status hash_hyperparameters(const dw_gguf *gguf, const char *architect
     return dw_hash_of(&both, sizeof both, out);
 }
 
-dw_status dw_fingerprint_find(const dw_gguf *gguf, const char *architecture, bool rope_is_long, dw_fingerprint_kind kind,
-                              dw_model_fingerprint *out, dw_error *err) {
+dw_status dw_fingerprint_find(const dw_gguf *gguf, const char *architecture, bool rope_is_long,
+                              dw_fingerprint_kind kind, dw_model_fingerprint *out, dw_error *err) {
     const char *except = kind == DW_FINGERPRINT_FILES ? NULL : "tokenizer.chat_template";
     dw_status status = hash_weights(gguf, kind, &out->weights, err);
     if (status == DW_OK) status = dw_gguf_hash_keys(gguf, "tokenizer.", except, &out->tokenizer, err);
-    return status == DW_OK ? hash_hyperparameters(gguf, architecture, rope_is_long, &out->hyperparameters, err) : status;
+    return status == DW_OK ? hash_hyperparameters(gguf, architecture, rope_is_long, &out->hyperparameters, err)
+                           : status;
 }

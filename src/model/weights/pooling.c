@@ -16,7 +16,8 @@ dw_status dw_pooling_read(const dw_gguf *gguf, const char *of, dw_pooling otherw
     dw_status status = dw_gguf_u64(gguf, key, &number, &found, err);
     if (status != DW_OK) return status;
     if (number > DW_POOLING_LAST) {
-        return dw_fail(err, DW_E_UNSUPPORTED, "key %s is %llu; mean (1), CLS (2) and last (3) are supported", key, (unsigned long long)number);
+        return dw_fail(err, DW_E_UNSUPPORTED, "key %s is %llu; mean (1), CLS (2) and last (3) are supported", key,
+                       (unsigned long long)number);
     }
     *out = !found || number == 0 ? otherwise : (dw_pooling)number;
     return DW_OK;

@@ -15,7 +15,9 @@ typedef enum dw_pooling {
 } dw_pooling;
 
 const char *dw_pooling_name(dw_pooling pooling); /* "mean"; static */
-/* ARCHITECTURE.pooling_type of any file. 0 (none) and an absent key give `otherwise`; what is not mean, CLS or last is refused. */
-dw_status dw_pooling_read(const dw_gguf *gguf, const char *architecture, dw_pooling otherwise, dw_pooling *out, dw_error *err) DW_MUST_USE;
+/* ARCHITECTURE.pooling_type of any file. 0 (none) and an absent key give `otherwise`; what is not mean, CLS or last is
+ * refused. */
+dw_status dw_pooling_read(const dw_gguf *gguf, const char *architecture, dw_pooling otherwise, dw_pooling *out,
+                          dw_error *err) DW_MUST_USE;
 
 #endif

@@ -13,12 +13,15 @@ static bool advance(uint64_t align, layout *type, const struct ggml_tensor *weig
     return dw_add_u64(*offset, dw_repacked_bytes(type, weight), offset) && dw_round_up_u64(*offset, align, offset);
 }
 
-static dw_status fill(dw_device *device, layout *type, const dw_repack_weight *weights, layout *const *layouts, size_t n, dw_repacked *out, dw_error *err) {
+static dw_status fill_layout(dw_device *device, layout *type, const dw_repack_weight *weights, layout *const *layouts,
+                             size_t n, dw_repacked *out, dw_error *err) {
     uint64_t align = dw_device_info_view(device)->tensor_align_bytes, total = 0, offset = 0;
     for (size_t i = 0; i < n; i++) {
-        if (layouts[i] == type && !advance(align, type, weights[i].tensor, &total)) return dw_fail(err, DW_E_RANGE, "weights too large to repack");
+        if (layouts[i] == type && !advance(align, type, weights[i].tensor, &total))
+            return dw_fail(err, DW_E_RANGE, "weights too large to repack");
     }
-    if (out->n_buffers == DW_REPACK_LAYOUTS_MAX) return dw_fail(err, DW_E_UNSUPPORTED, "more than %d layouts of weights", DW_REPACK_LAYOUTS_MAX);
+    if (out->n_buffers == DW_REPACK_LAYOUTS_MAX)
+        return dw_fail(err, DW_E_UNSUPPORTED, "more than %d layouts of weights", DW_REPACK_LAYOUTS_MAX);
     dw_buffer **buffer = &out->buffers[out->n_buffers];
     dw_status status = dw_device_allocate_repacked(device, type, total, buffer, err);
     if (status == DW_OK) out->n_buffers++;
@@ -34,7 +37,8 @@ static dw_status fill(dw_device *device, layout *type, const dw_repack_weight *w
     return status;
 }
 
-dw_status dw_repack(dw_device *device, const dw_repack_weight *weights, size_t n_weights, dw_repacked *out, dw_error *err) {
+dw_status dw_repack(dw_device *device, const dw_repack_weight *weights, size_t n_weights, dw_repacked *out,
+                    dw_error *err) {
     memset(out, 0, sizeof *out);
     if (n_weights == 0) return DW_OK;
     layout **layouts = calloc(n_weights, sizeof *layouts);
@@ -43,7 +47,8 @@ dw_status dw_repack(dw_device *device, const dw_repack_weight *weights, size_t n
     dw_status status = DW_OK;
     for (size_t i = 0; status == DW_OK && i < n_weights; i++) {
         bool filled = weights[i].tensor->buffer != NULL;
-        if (layouts[i] != NULL && !filled) status = fill(device, layouts[i], weights, layouts, n_weights, out, err);
+        if (layouts[i] != NULL && !filled)
+            status = fill_layout(device, layouts[i], weights, layouts, n_weights, out, err);
     }
     free(layouts);
     return status;

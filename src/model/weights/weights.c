@@ -10,7 +10,21 @@
 #include "os/os.h"
 
 /* What one dimension of a tensor must be. */
-typedef enum size_of { ONE, WIDTH, Q_WIDTH, KV_WIDTH, QKV_WIDTH, Q_NORM, K_NORM, FEED, UP, EXPERTS, EXPERT_FEED, VOCAB, HALF_ROT } size_of;
+typedef enum size_of {
+    ONE,
+    WIDTH,
+    Q_WIDTH,
+    KV_WIDTH,
+    QKV_WIDTH,
+    Q_NORM,
+    K_NORM,
+    FEED,
+    UP,
+    EXPERTS,
+    EXPERT_FEED,
+    VOCAB,
+    HALF_ROT
+} size_of;
 
 /* How this layer's tensors are laid out, seen from the file before they are made. */
 typedef struct layer_form {
@@ -36,7 +50,9 @@ typedef enum need { NO, MAY, MUST } need;
 static need always(const loader *l) { (void)l; return MUST; }
 static need maybe(const loader *l) { (void)l; return MAY; }
 static need norm_before(const loader *l) { return l->family->norms_inside ? NO : MUST; }
-static need norm_before_bias(const loader *l) { return l->family->norms_inside || l->family->norm != DW_NORM_LAYER ? NO : MUST; }
+static need norm_before_bias(const loader *l) {
+    return l->family->norms_inside || l->family->norm != DW_NORM_LAYER ? NO : MUST;
+}
 static need norm_after(const loader *l) { return l->family->post_norms ? MUST : NO; }
 static need norm_of_qk(const loader *l) { return l->family->qk_norm != DW_QK_NORM_NONE ? MUST : NO; }
 static need fused_qkv(const loader *l) { return l->form.fused_qkv ? MUST : NO; }
@@ -45,7 +61,9 @@ static need split_qkv(const loader *l) { return l->form.fused_qkv ? NO : MUST; }
 static need bias(const loader *l) { return l->family->biases_required ? MUST : MAY; }
 static need dense(const loader *l) { return l->hp->n_experts == 0 ? MUST : NO; }
 static need dense_bias(const loader *l) { return l->hp->n_experts == 0 ? bias(l) : NO; }
-static need split_gate(const loader *l) { return l->hp->n_experts != 0 || l->family->plain_feed_forward || l->form.fused_gate ? NO : MUST; }
+static need split_gate(const loader *l) {
+    return l->hp->n_experts != 0 || l->family->plain_feed_forward || l->form.fused_gate ? NO : MUST;
+}
 static need split_gate_bias(const loader *l) { return split_gate(l) == MUST ? bias(l) : NO; }
 static need experts(const loader *l) { return l->hp->n_experts != 0 ? MUST : NO; }
 
@@ -90,7 +108,7 @@ static const tensor_row layer_tensors[] = {
 };
 enum { N_LAYER_TENSORS = sizeof layer_tensors / sizeof layer_tensors[0], N_MODEL_TENSORS = 8, TENSOR_NAME_BYTES = 64 };
 
-static uint64_t size_in(const loader *l, size_of what) {
+static uint64_t decoder_size(const loader *l, size_of what) {
     const dw_hyperparameters *hp = l->hp;
     const dw_layer_sizes *layer = &hp->layers[l->form.layer];
     uint64_t q = (uint64_t)layer->n_heads * hp->head_dim, kv = (uint64_t)hp->n_heads_kv * hp->head_dim;
@@ -113,12 +131,13 @@ static uint64_t size_in(const loader *l, size_of what) {
     return 0;
 }
 
-/* Kernels take vectors as F32 alone. A matrix may be of any type that holds weights; whether the device has a kernel for it is asked
- * with the graph (dw_device_supports). */
+/* Kernels take vectors as F32 alone. A matrix may be of any type that holds weights; whether the device has a kernel
+ * for it is asked with the graph (dw_device_supports). */
 static dw_status check_type(loader *l, const char *name, const dw_gguf_tensor *source, bool vector) {
     enum ggml_type type = (enum ggml_type)source->type;
     const char *type_name = ggml_type_name(type);
-    if (vector && type != GGML_TYPE_F32) return dw_fail(l->err, DW_E_UNSUPPORTED, "tensor %s is %s, must be F32", name, type_name);
+    if (vector && type != GGML_TYPE_F32)
+        return dw_fail(l->err, DW_E_UNSUPPORTED, "tensor %s is %s, must be F32", name, type_name);
     if (type != GGML_TYPE_F32 && ggml_get_type_traits(type)->to_float == NULL) {
         return dw_fail(l->err, DW_E_UNSUPPORTED, "tensor %s is %s, which no matrix of weights can be", name, type_name);
     }
@@ -128,17 +147,20 @@ static dw_status check_type(loader *l, const char *name, const dw_gguf_tensor *s
 static dw_status check_shape(loader *l, const char *name, const dw_gguf_tensor *source, const uint64_t want[3]) {
     const uint64_t *is = source->shape;
     if (is[0] == want[0] && is[1] == want[1] && is[2] == want[2] && is[3] == 1) return DW_OK;
-    return dw_fail_at(l->err, DW_E_FORMAT, source->offset, "tensor %s is [%llu, %llu, %llu, %llu] instead of [%llu, %llu, %llu]", name,
-                      (unsigned long long)is[0], (unsigned long long)is[1], (unsigned long long)is[2], (unsigned long long)is[3],
-                      (unsigned long long)want[0], (unsigned long long)want[1], (unsigned long long)want[2]);
+    return dw_fail_at(l->err, DW_E_FORMAT, source->offset,
+                      "tensor %s is [%llu, %llu, %llu, %llu] instead of [%llu, %llu, %llu]", name,
+                      (unsigned long long)is[0], (unsigned long long)is[1], (unsigned long long)is[2],
+                      (unsigned long long)is[3], (unsigned long long)want[0], (unsigned long long)want[1],
+                      (unsigned long long)want[2]);
 }
 
 /* A tensor without memory yet; NULL where it may be missing and is. */
-static dw_status make(loader *l, const char *name, size_of columns, size_of rows, size_of depth, need needed, struct ggml_tensor **out) {
+static dw_status make_tensor(loader *l, const char *name, size_of columns, size_of rows, size_of depth, need needed,
+                             struct ggml_tensor **out) {
     const dw_gguf_tensor *source = dw_gguf_find_tensor(l->gguf, name);
     *out = NULL;
     if (source == NULL) return needed == MUST ? dw_fail(l->err, DW_E_FORMAT, "tensor %s is missing", name) : DW_OK;
-    const uint64_t want[3] = {size_in(l, columns), size_in(l, rows), size_in(l, depth)};
+    const uint64_t want[3] = {decoder_size(l, columns), decoder_size(l, rows), decoder_size(l, depth)};
     dw_status status = check_shape(l, name, source, want);
     if (status == DW_OK) status = check_type(l, name, source, rows == ONE);
     if (status != DW_OK) return status;
@@ -146,17 +168,21 @@ static dw_status make(loader *l, const char *name, size_of columns, size_of rows
     return dw_tensor_table_add(&l->table, name, source, depth != ONE ? 3 : rows != ONE ? 2 : 1, shape, out, l->err);
 }
 
-/* Rope's divisors: one set, or a short and a long one, of which the context decides. A set that is not chosen is no part of this model. */
+/* Rope's divisors: one set, or a short and a long one, of which the context decides. A set that is not chosen is no
+ * part of this model. */
 static dw_status make_rope_factors(loader *l) {
     dw_weights *w = l->weights;
-    if (!l->hp->rope_long) return l->family->rope_factors ? make(l, "rope_freqs.weight", HALF_ROT, ONE, ONE, MAY, &w->rope_factors) : DW_OK;
+    if (!l->hp->rope_long)
+        return l->family->rope_factors ? make_tensor(l, "rope_freqs.weight", HALF_ROT, ONE, ONE, MAY, &w->rope_factors)
+                                       : DW_OK;
     static const char *const names[2] = {"rope_factors_short.weight", "rope_factors_long.weight"};
-    const bool there[2] = {dw_gguf_find_tensor(l->gguf, names[0]) != NULL, dw_gguf_find_tensor(l->gguf, names[1]) != NULL};
+    const bool there[2] = {dw_gguf_find_tensor(l->gguf, names[0]) != NULL,
+                           dw_gguf_find_tensor(l->gguf, names[1]) != NULL};
     need needed = l->hp->rope_long_required || there[0] || there[1] ? MUST : NO;
     if (needed == NO) return DW_OK;
     struct ggml_tensor *sets[2] = {NULL, NULL};
-    dw_status status = make(l, names[0], HALF_ROT, ONE, ONE, MUST, &sets[0]);
-    if (status == DW_OK) status = make(l, names[1], HALF_ROT, ONE, ONE, MUST, &sets[1]);
+    dw_status status = make_tensor(l, names[0], HALF_ROT, ONE, ONE, MUST, &sets[0]);
+    if (status == DW_OK) status = make_tensor(l, names[1], HALF_ROT, ONE, ONE, MUST, &sets[1]);
     w->rope_is_long = l->hp->context > l->hp->context_original;
     w->rope_factors = sets[w->rope_is_long];
     return status;
@@ -164,11 +190,14 @@ static dw_status make_rope_factors(loader *l) {
 
 static dw_status make_ends(loader *l) {
     dw_weights *w = l->weights;
-    dw_status status = make(l, "token_embd.weight", WIDTH, VOCAB, ONE, MUST, &w->embedding);
-    if (status == DW_OK) status = make(l, "output_norm.weight", WIDTH, ONE, ONE, MUST, &w->output_norm);
-    if (status == DW_OK && l->family->norm == DW_NORM_LAYER) status = make(l, "output_norm.bias", WIDTH, ONE, ONE, MUST, &w->output_norm_bias);
-    if (status == DW_OK) status = make(l, "output.weight", WIDTH, VOCAB, ONE, l->family->own_output_required ? MUST : MAY, &w->output);
-    if (status == DW_OK) status = make(l, "output.bias", VOCAB, ONE, ONE, MAY, &w->output_bias);
+    dw_status status = make_tensor(l, "token_embd.weight", WIDTH, VOCAB, ONE, MUST, &w->embedding);
+    if (status == DW_OK) status = make_tensor(l, "output_norm.weight", WIDTH, ONE, ONE, MUST, &w->output_norm);
+    if (status == DW_OK && l->family->norm == DW_NORM_LAYER)
+        status = make_tensor(l, "output_norm.bias", WIDTH, ONE, ONE, MUST, &w->output_norm_bias);
+    if (status == DW_OK)
+        status = make_tensor(l, "output.weight", WIDTH, VOCAB, ONE, l->family->own_output_required ? MUST : MAY,
+                             &w->output);
+    if (status == DW_OK) status = make_tensor(l, "output.bias", VOCAB, ONE, ONE, MAY, &w->output_bias);
     if (w->output == NULL) w->output = w->embedding;
     return status == DW_OK ? make_rope_factors(l) : status;
 }
@@ -180,11 +209,12 @@ static layer_form form_of(const loader *l, uint32_t layer) {
     form.fused_qkv = dw_gguf_find_tensor(l->gguf, name) != NULL;
     snprintf(name, sizeof name, "blk.%u.ffn_up.weight", layer);
     const dw_gguf_tensor *up = dw_gguf_find_tensor(l->gguf, name);
-    form.fused_gate = !l->family->plain_feed_forward && up != NULL && up->shape[1] == 2 * (uint64_t)l->hp->layers[layer].n_feed_forward;
+    form.fused_gate = !l->family->plain_feed_forward && up != NULL &&
+                      up->shape[1] == 2 * (uint64_t)l->hp->layers[layer].n_feed_forward;
     return form;
 }
 
-static dw_status make_layer(loader *l, uint32_t layer) {
+static dw_status make_decoder_layer(loader *l, uint32_t layer) {
     dw_status status = DW_OK;
     l->form = form_of(l, layer);
     for (size_t i = 0; status == DW_OK && i < N_LAYER_TENSORS; i++) {
@@ -194,12 +224,14 @@ static dw_status make_layer(loader *l, uint32_t layer) {
         char name[TENSOR_NAME_BYTES];
         snprintf(name, sizeof name, "blk.%u.%s", layer, row->name);
         struct ggml_tensor *tensor = NULL;
-        status = make(l, name, row->columns, row->rows, row->depth, needed, &tensor);
+        status = make_tensor(l, name, row->columns, row->rows, row->depth, needed, &tensor);
         memcpy((char *)&l->weights->layers[layer] + row->field, &tensor, sizeof tensor);
         if (status == DW_OK || dw_gguf_find_tensor(l->gguf, name) != NULL) continue;
         /* Another could have stood for it. */
-        if (row->needed == split_qkv) status = dw_fail(l->err, status, "tensor %s is missing, and so is attn_qkv.weight", name);
-        if (row->needed == split_gate) status = dw_fail(l->err, status, "tensor %s is missing, and ffn_up.weight does not hold both", name);
+        if (row->needed == split_qkv)
+            status = dw_fail(l->err, status, "tensor %s is missing, and so is attn_qkv.weight", name);
+        if (row->needed == split_gate)
+            status = dw_fail(l->err, status, "tensor %s is missing, and ffn_up.weight does not hold both", name);
     }
     return status;
 }
@@ -217,19 +249,20 @@ static dw_status refuse_unused(loader *l) {
     free(used);
     if (unused == n) return DW_OK;
     dw_gguf_string name = dw_gguf_tensor_at(l->gguf, unused)->name;
-    return dw_fail(l->err, DW_E_UNSUPPORTED, "tensor %.*s has no place in a %s model here", (int)dw_min_u64(name.size, TENSOR_NAME_BYTES), name.data,
-                   l->family->architecture);
+    return dw_fail(l->err, DW_E_UNSUPPORTED, "tensor %.*s has no place in a %s model here",
+                   (int)dw_min_u64(name.size, TENSOR_NAME_BYTES), name.data, l->family->architecture);
 }
 
 static dw_status make_all(loader *l) {
     dw_status status = make_ends(l);
-    for (uint32_t layer = 0; status == DW_OK && layer < l->hp->n_layers; layer++) status = make_layer(l, layer);
+    for (uint32_t layer = 0; status == DW_OK && layer < l->hp->n_layers; layer++) status = make_decoder_layer(l, layer);
     return status == DW_OK ? refuse_unused(l) : status;
 }
 
 /* --- placing ------------------------------------------------------------------------------------------------- */
 
-/* A tied output as a tensor of its own, over the embedding's bytes, where it will be repacked: rows are looked up in the other. */
+/* A tied output as a tensor of its own, over the embedding's bytes, where it will be repacked: rows are looked up in
+ * the other. */
 static void untie_output(loader *l) {
     dw_weights *w = l->weights;
     if (w->output != w->embedding || dw_device_repacks(l->device, w->embedding) == NULL) return;
@@ -240,7 +273,9 @@ static void untie_output(loader *l) {
 }
 
 /* What is multiplied with, and not looked up in. */
-static bool is_product(const loader *l, const struct ggml_tensor *tensor) { return tensor->ne[1] > 1 && tensor != l->weights->embedding; }
+static bool is_product(const loader *l, const struct ggml_tensor *tensor) {
+    return tensor->ne[1] > 1 && tensor != l->weights->embedding;
+}
 
 static dw_status repack_products(loader *l) {
     uint64_t begin_ns = dw_os_monotonic_ns();
@@ -250,7 +285,8 @@ static dw_status repack_products(loader *l) {
     size_t n = 0;
     for (size_t i = 0; i < l->table.n; i++) {
         const void *data = dw_gguf_tensor_data(l->gguf, l->table.sources[i]);
-        if (is_product(l, l->table.tensors[i])) products[n++] = (dw_repack_weight){.tensor = l->table.tensors[i], .data = data};
+        if (is_product(l, l->table.tensors[i]))
+            products[n++] = (dw_repack_weight){.tensor = l->table.tensors[i], .data = data};
     }
     dw_status status = dw_repack(l->device, products, n, &l->weights->repacked, l->err);
     free(products);
@@ -259,8 +295,8 @@ static dw_status repack_products(loader *l) {
     return status;
 }
 
-dw_status dw_weights_open(const dw_gguf *gguf, const dw_family *family, const dw_hyperparameters *hp, dw_device *device, bool repack,
-                          dw_weights *out, dw_error *err) {
+dw_status dw_weights_open(const dw_gguf *gguf, const dw_family *family, const dw_hyperparameters *hp, dw_device *device,
+                          bool repack, dw_weights *out, dw_error *err) {
     memset(out, 0, sizeof *out);
     loader l = {.gguf = gguf, .family = family, .hp = hp, .device = device, .weights = out, .err = err};
     dw_status status = dw_tensor_table_open(gguf, hp->n_layers, N_LAYER_TENSORS, N_MODEL_TENSORS, &l.table, err);

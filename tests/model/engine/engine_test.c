@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/vec.h"
 #include "model/engine/engine_stub.h"
 #include "os/os.h"
 #include "os/os_fault.h"
@@ -335,6 +336,47 @@ static void an_engine_that_cannot_start_is_a_failure_not_a_leak(void **state) {
 #endif
 }
 
+/* Every growth of the engine's lists. A submission is refused, and may be repeated; a look around that has no memory
+ * steps the first job. */
+static void without_memory_a_job_is_refused_or_goes_alone(void **state) {
+    (void)state;
+#ifdef DW_FAULTS
+    enum { JOBS = 40 };
+    bool met = true;
+    uint64_t k = 1;
+    for (; met; k++) {
+        _Atomic bool gate = false;
+        static dw_session sessions[JOBS];
+        static stub_plan plans[JOBS];
+        static dw_job jobs[JOBS];
+        uint32_t refused = 0;
+        dw_vec_fault_arm(k);
+        dw_engine *engine = make_engine();
+        for (int i = 0; i < JOBS; i++) {
+            sessions[i] = (dw_session){.model = &model};
+            plans[i] = (stub_plan){.steps = 1, .gate = &gate, .name = 'a'};
+            jobs[i] = make_job(&sessions[i], &plans[i]);
+            dw_status status;
+            while ((status = dw_engine_submit(engine, &jobs[i], NULL)) != DW_OK) {
+                assert_int_equal(status, DW_E_NO_MEMORY);
+                refused++;
+            }
+        }
+        atomic_store(&gate, true);
+        for (int i = 0; i < JOBS; i++) {
+            wait_done(&plans[i]);
+            assert_int_equal(jobs[i].status, DW_OK);
+        }
+        dw_engine_destroy(engine);
+        met = dw_vec_fault_disarm();
+        assert_in_range(refused, 0, met);
+    }
+    assert_in_range(k, 4, 20);
+#else
+    skip();
+#endif
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(jobs_are_stepped_in_turn),
@@ -350,6 +392,7 @@ int main(void) {
         cmocka_unit_test(a_late_cancel_touches_no_finished_job),
         cmocka_unit_test(on_done_may_cancel_another_job),
         cmocka_unit_test(an_engine_that_cannot_start_is_a_failure_not_a_leak),
+        cmocka_unit_test(without_memory_a_job_is_refused_or_goes_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
