@@ -1,10 +1,16 @@
 # Guest programs: <build>/programs/<name>.wasm.
 #
-#   dw_guest(NAME chat SOURCES chat.c [REACTOR] [EXPORTS extra...] [OPTIONS flags...] [STACK bytes])
+#   dw_guest(NAME chat SOURCES chat.c [REACTOR] [EXPORTS extra...] [OPTIONS flags...] [STACK bytes] [STACK_LAST])
 #       C, with clang and wasi-libc. A REACTOR exports `_initialize` and `driftwood_receive` and
 #       keeps running; without it, a WASI command with `_start`. sdk/c and include/ are on the path.
+#       STACK_LAST puts the stack where an overflow is not noticed: to test that Driftwood says so.
 #   dw_guest_cxx(...)  the same for C++ without exceptions, run-time types and standard library
-#   dw_guest_wat(NAME x SOURCE x.wat [OPTIONS flags...])   with wat2wasm
+#   dw_guest_wat(NAME x SOURCE x.wat [OPTIONS flags...] [NEW])   with wat2wasm; NEW: with
+#       tests/support/wat.py, for instructions that wabt does not know. Without DW_PYTHON such a
+#       guest is not built, and the tests that want it report themselves as skipped
+#   dw_guest_cxx_exceptions(NAME x SOURCE x.cpp)   C++ with exceptions and its standard library, with
+#       Zig 0.15 (its Clang, and the sources of libc++abi); where that is missing, nothing is built
+#       and the tests that want the program report themselves as skipped
 #   dw_guest_go(NAME x SOURCE folder)   with Go >= 1.24; where that is missing, nothing is built
 #       and the tests that want the program report themselves as skipped
 #
@@ -78,11 +84,12 @@ if(DW_GUESTS)
 endif()
 find_program(DW_WAT2WASM wat2wasm)
 find_program(DW_GO go)
-mark_as_advanced(DW_WAT2WASM DW_GO)
+find_program(DW_ZIG zig)
+mark_as_advanced(DW_WAT2WASM DW_GO DW_ZIG)
 
 # What C and C++ have in common; ARGN are the arguments of dw_guest.
 function(dw_guest_clang compiler standard)
-  cmake_parse_arguments(ARG "REACTOR" "NAME;STACK" "SOURCES;EXPORTS;OPTIONS" ${ARGN})
+  cmake_parse_arguments(ARG "REACTOR;STACK_LAST" "NAME;STACK" "SOURCES;EXPORTS;OPTIONS" ${ARGN})
   if(ARG_UNPARSED_ARGUMENTS OR NOT ARG_NAME OR NOT ARG_SOURCES)
     message(FATAL_ERROR "dw_guest(NAME '${ARG_NAME}'): missing or unknown argument '${ARG_UNPARSED_ARGUMENTS}'")
   endif()
@@ -105,7 +112,10 @@ function(dw_guest_clang compiler standard)
     list(APPEND flags -mexec-model=reactor)
   endif()
   # The stack lies below the data, so that an overflow traps and does not eat variables.
-  set(link -Wl,-z,stack-size=${ARG_STACK} -Wl,--stack-first -Wl,--export-if-defined=driftwood_receive)
+  set(link -Wl,-z,stack-size=${ARG_STACK} -Wl,--export-if-defined=driftwood_receive)
+  if(NOT ARG_STACK_LAST)
+    list(APPEND link -Wl,--stack-first)
+  endif()
   foreach(export ${ARG_EXPORTS})
     list(APPEND link "-Wl,--export=${export}")
   endforeach()
@@ -132,9 +142,20 @@ function(dw_guest_cxx)
 endfunction()
 
 function(dw_guest_wat)
-  cmake_parse_arguments(ARG "" "NAME;SOURCE" "OPTIONS" ${ARGN})
+  cmake_parse_arguments(ARG "NEW" "NAME;SOURCE" "OPTIONS" ${ARGN})
   if(NOT DW_GUESTS)
     return()
+  endif()
+  if(ARG_NEW AND NOT DW_PYTHON)
+    add_custom_target(guest_${ARG_NAME})
+    return()
+  endif()
+  set(assembler "${DW_WAT2WASM}" ${ARG_OPTIONS})
+  if(ARG_NEW)
+    set(assembler "${DW_PYTHON}" -B "${CMAKE_SOURCE_DIR}/tests/support/wat.py")
+    set(arguments)
+  else()
+    set(arguments -o)
   endif()
   if(NOT DW_WAT2WASM)
     message(FATAL_ERROR "dw_guest_wat(${ARG_NAME}): wat2wasm is missing (package wabt)")
@@ -142,8 +163,31 @@ function(dw_guest_wat)
   get_filename_component(source "${ARG_SOURCE}" ABSOLUTE BASE_DIR "${CMAKE_CURRENT_SOURCE_DIR}")
   set(output "${DW_PROGRAMS_DIR}/${ARG_NAME}.wasm")
   add_custom_command(OUTPUT "${output}"
-    COMMAND "${DW_WAT2WASM}" ${ARG_OPTIONS} "${source}" -o "${output}"
+    COMMAND ${assembler} "${source}" ${arguments} "${output}"
     DEPENDS "${source}" COMMENT "Building guest ${ARG_NAME}.wasm" VERBATIM)
+  add_custom_target(guest_${ARG_NAME} ALL DEPENDS "${output}")
+endfunction()
+
+function(dw_guest_cxx_exceptions)
+  cmake_parse_arguments(ARG "" "NAME;SOURCE" "" ${ARGN})
+  if(NOT DW_GUESTS)
+    return()
+  endif()
+  if(DW_ZIG AND NOT DEFINED CACHE{DW_ZIG_VERSION})
+    execute_process(COMMAND "${DW_ZIG}" version
+      OUTPUT_VARIABLE said OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    set(DW_ZIG_VERSION "${said}" CACHE INTERNAL "version of zig")
+  endif()
+  if(NOT DW_ZIG OR NOT DW_ZIG_VERSION MATCHES "^0\\.15\\.")
+    message(STATUS "Guest ${ARG_NAME} is left out: Zig 0.15 is missing; its tests will be skipped")
+    return()
+  endif()
+  get_filename_component(source "${ARG_SOURCE}" ABSOLUTE BASE_DIR "${CMAKE_CURRENT_SOURCE_DIR}")
+  set(script "${CMAKE_SOURCE_DIR}/tests/support/cxx_exceptions.sh")
+  set(output "${DW_PROGRAMS_DIR}/${ARG_NAME}.wasm")
+  add_custom_command(OUTPUT "${output}"
+    COMMAND sh "${script}" "${DW_ZIG}" "${source}" "${output}" "${CMAKE_CURRENT_BINARY_DIR}/${ARG_NAME}"
+    DEPENDS "${source}" "${script}" COMMENT "Building guest ${ARG_NAME}.wasm" VERBATIM)
   add_custom_target(guest_${ARG_NAME} ALL DEPENDS "${output}")
 endfunction()
 

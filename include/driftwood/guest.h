@@ -108,9 +108,9 @@ static_assert(sizeof(dw_completion) == 32, "dw_completion is 32 bytes");
       "result0 = tokens that have KV rows then (of a fast session also those it shares), result1 = pending") \
     /* forward and generate */ \
     X(DW_OP_FORWARD, 32, 1, \
-      "appends the tokens ptr0[len0] (i32), evaluates everything pending (the last token once more if nothing " \
-      "is), and delivers the rows asked for in ptr1[len1] (dw_row, elements); result0 = tokens evaluated or " \
-      "shared, result1 = length of the log") \
+      "appends the tokens ptr0[len0] (i32), evaluates everything pending (the last token once more if nothing is, " \
+      "unless its logits are held), and delivers the rows asked for in ptr1[len1] (dw_row, elements); flag HOLD: " \
+      "holds the last token's logits; result0 = tokens evaluated or shared, result1 = length of the log") \
     X(DW_OP_GENERATE, 33, 0, \
       "appends the tokens ptr0[len0] (i32), then makes up to n tokens as dw_generate_options at ptr1[len1] says; " \
       "text goes to ptr2[len2]; result0 = text bytes, result1 = tokens made, result2 = dw_end_reason | stop " \
@@ -150,7 +150,10 @@ enum {
     /* SESSION_OPEN: rows of a common prefix may go to, and come from, sessions of other owners that have this flag too.
      * How fast an answer comes can tell others that a prefix was evaluated here, so this is for prompts that are no
      * secret. */
-    DW_FLAG_SHARED = 16
+    DW_FLAG_SHARED = 16,
+    /* FORWARD: the session holds the logits of the last token until its log changes, as a part of the actor. A FORWARD
+     * or GENERATE without tokens reads them there instead of evaluating the token once more. */
+    DW_FLAG_HOLD = 32
 };
 
 /* TOKEN_INFO */

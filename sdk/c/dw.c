@@ -396,6 +396,13 @@ int32_t dw_forward(const dw_session *session, const int32_t *tokens, uint32_t n_
     return dw_call(&request, NULL);
 }
 
+int32_t dw_forward_and_hold(const dw_session *session, const int32_t *tokens, uint32_t n_tokens, const dw_row *rows,
+                            uint32_t n_rows) {
+    dw_request request = dw_forward_request(session, tokens, n_tokens, rows, n_rows);
+    request.flags = DW_FLAG_HOLD;
+    return dw_call(&request, NULL);
+}
+
 /* --- generate ------------------------------------------------------------------------------------------------ */
 
 dw_generation dw_generation_defaults(void) {

@@ -140,6 +140,13 @@ void dw_row_sample(dw_row *row, dw_sampling_options sampling, dw_scored_token *s
  * DW_E_FULL: the context is full. */
 int32_t dw_forward(const dw_session *session, const int32_t *tokens, uint32_t n_tokens, const dw_row *rows, uint32_t n_rows) DW_CHECKED;
 
+/* The same, and the session holds the logits of the log's last token until the log changes, through the end of the turn
+ * and through a freeze. A forward or generate without tokens reads them instead of evaluating that token once more: for
+ * a program that prepares a prompt in one turn and draws in a later one. DW_E_FULL: they do not fit in the node's
+ * memory for sessions. In a request: flags = DW_FLAG_HOLD. */
+int32_t dw_forward_and_hold(const dw_session *session, const int32_t *tokens, uint32_t n_tokens, const dw_row *rows,
+                            uint32_t n_rows) DW_CHECKED;
+
 /* --- generate: the whole loop in the host ---------------------------------------------------------------------- */
 
 enum { DW_STOPS_MAX = 16 };

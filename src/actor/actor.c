@@ -151,7 +151,7 @@ static dw_status write_output(void *context, int stream, const void *data, size_
     dw_actor *actor = context;
     const dw_observer *observer = dw_door_observer(actor->door);
     if (stream == 1 && observer->on_text) observer->on_text(observer->context, data, size);
-    if (stream == 2 && observer->on_log) observer->on_log(observer->context, DW_LOG_INFO, data, size);
+    if (stream == 2) dw_actor_log_write(actor, data, size);
     return DW_OK;
 }
 
@@ -231,6 +231,7 @@ dw_status dw_actor_use_now(dw_actor *actor, dw_actor_use *out, dw_error *err) {
         out->kv_bytes += use.kv_bytes;
         out->kv_own_bytes += use.own_bytes;
         out->kv_shared_bytes += use.shared_bytes;
+        out->logits_bytes += use.logits_bytes;
     }
     return DW_OK;
 }
@@ -248,26 +249,35 @@ static dw_status hash_rows(dw_hasher *hasher, const dw_session *session, uint32_
     return status;
 }
 
+/* One session's share of the hashes over all of them. */
+static dw_status hash_session(const dw_session *session, dw_hasher *kv, dw_hasher *tokens, dw_hasher *logits) {
+    uint32_t n_tokens = 0, n_held = 0;
+    const int32_t *log = dw_session_tokens(session, &n_tokens);
+    const float *held = dw_session_logits(session, &n_held);
+    dw_status status = n_tokens ? dw_hasher_update(tokens, log, n_tokens * sizeof *log) : DW_OK;
+    if (status == DW_OK) status = hash_rows(kv, session, dw_model_info_view(dw_session_model(session))->n_layers);
+    if (status == DW_OK && n_held) status = dw_hasher_update(logits, held, n_held * sizeof *held);
+    return status;
+}
+
 dw_status dw_actor_digest_of(dw_actor *actor, dw_actor_digest *out, dw_error *err) {
-    dw_hasher *kv = NULL, *tokens = NULL;
+    dw_hasher *kv = NULL, *tokens = NULL, *logits = NULL;
     dw_status status = dw_actor_live(actor, err);
     if (status != DW_OK) return status;
     status = dw_hash_of(dw_region_base(dw_instance_region(actor->instance)), (size_t)actor->image.memory_bytes,
                         &out->memory);
     if (status == DW_OK) status = dw_hasher_create(&kv);
     if (status == DW_OK) status = dw_hasher_create(&tokens);
+    if (status == DW_OK) status = dw_hasher_create(&logits);
     dw_actor_sessions_keep(actor);
-    for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++) {
-        dw_session *session = actor->sessions[i]->shown.session;
-        uint32_t n_tokens = 0;
-        const int32_t *log = dw_session_tokens(session, &n_tokens);
-        if (n_tokens) status = dw_hasher_update(tokens, log, n_tokens * sizeof *log);
-        if (status == DW_OK) status = hash_rows(kv, session, dw_model_info_view(dw_session_model(session))->n_layers);
-    }
+    for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++)
+        status = hash_session(actor->sessions[i]->shown.session, kv, tokens, logits);
     dw_actor_sessions_let_go(actor);
     if (status == DW_OK) status = dw_hasher_finish(kv, &out->kv);
     if (status == DW_OK) status = dw_hasher_finish(tokens, &out->tokens);
+    if (status == DW_OK) status = dw_hasher_finish(logits, &out->logits);
     dw_hasher_destroy(kv);
     dw_hasher_destroy(tokens);
+    dw_hasher_destroy(logits);
     return status == DW_OK ? DW_OK : dw_fail(err, status, "hashing an actor failed");
 }

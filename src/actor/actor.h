@@ -9,7 +9,7 @@
  * into the runtime's page store, and the image's page map names them from then on: cost follows change (I8), and what
  * older images refer to is never overwritten, so a fork just shares the map. A turn that ends badly drops the instance;
  * the next turn restores the image. Sessions are put back by their lengths; one that is cut below the length it had at
- * the turn's beginning is saved first, by a fork.
+ * the turn's beginning is saved first, by a fork; the logits that one holds stay until the turn's end.
  *
  * Rules
  * 1. All state of an actor is in its image, its sessions, its mailbox and its counters: freeze writes these and nothing
@@ -122,6 +122,7 @@ typedef struct dw_thaw_report {
     uint64_t map_ns;             /* memory and KV mapped, sessions and instance ready */
     uint32_t tokens, tokens_reused, tokens_recomputed, tokens_pending;
     uint64_t kv_bytes, memory_bytes;
+    uint64_t logits_bytes;       /* held logits: a draw from these evaluates nothing */
     bool verified, exact;        /* exact: same profile, so the continuation is bit for bit */
     char profile_difference[2 * DW_PROFILE_BYTES + 32]; /* why not exact; "" otherwise */
 } dw_thaw_report;
@@ -139,9 +140,9 @@ dw_status dw_actor_fork(dw_actor *actor, const char *name, dw_actor **out, dw_fo
 
 /* --- looking inside ------------------------------------------------------------------------------------------ */
 
-/* Hashes over the committed memory, over all KV rows (in session, layer, K/V order) and over all token logs: for
- * comparing actors. */
-typedef struct dw_actor_digest { dw_hash memory, kv, tokens; } dw_actor_digest;
+/* Hashes over the committed memory, over all KV rows (in session, layer, K/V order), over all token logs and over all
+ * held logits: for comparing actors. */
+typedef struct dw_actor_digest { dw_hash memory, kv, tokens, logits; } dw_actor_digest;
 dw_status dw_actor_digest_of(dw_actor *actor, dw_actor_digest *out, dw_error *err) DW_MUST_USE;
 
 typedef struct dw_actor_use {
@@ -150,6 +151,7 @@ typedef struct dw_actor_use {
     uint64_t stored_bytes;      /* of it in the page store: shared with forks as far as neither wrote to it since */
     uint32_t sessions; uint32_t tokens, rows;
     uint64_t kv_bytes, kv_own_bytes, kv_shared_bytes;
+    uint64_t logits_bytes;      /* held; of a fork's as if it were alone */
 } dw_actor_use;
 dw_status dw_actor_use_now(dw_actor *actor, dw_actor_use *out, dw_error *err) DW_MUST_USE;
 /* The sessions in handle order; NULL at the end. Borrowed. */

@@ -18,8 +18,12 @@ typedef struct dw_held_session {
     bool opened, closed;
     uint32_t start_tokens, start_rows;
     dw_sampler_state start_sampler;
+    dw_logits *start_logits;      /* held then; NULL: none */
     dw_session *saved;            /* as at the turn's beginning, taken before the log was cut below start_tokens */
 } dw_held_session;
+
+/* The line that the guest has begun to write to standard error: guest_log.c. */
+typedef struct dw_guest_log { char *bytes; size_t size; } dw_guest_log;
 
 struct dw_actor {
     dw_runtime *runtime;
@@ -46,6 +50,7 @@ struct dw_actor {
     dw_door *door;
     bool in_turn;
     uint16_t start_clock;
+    dw_guest_log log;
 };
 
 /* What makes an actor without image, sessions or messages. */
@@ -65,6 +70,10 @@ dw_status dw_actor_usable(const dw_actor *actor, dw_error *err) DW_MUST_USE;
 /* The live instance, restored from the image if need be, its region marked. */
 dw_status dw_actor_live(dw_actor *actor, dw_error *err) DW_MUST_USE;
 void dw_actor_drop_instance(dw_actor *actor);
+
+/* guest_log.c: lines of standard error go to the observer when they end, and at the turn's end. */
+void dw_actor_log_write(dw_actor *actor, const char *text, size_t size);
+void dw_actor_log_flush(dw_actor *actor);
 
 /* sessions.c */
 /* As the door wants it. */

@@ -96,6 +96,7 @@ static dw_status describe_session(const dw_door_session *from, dw_checkpoint_ses
                                   .granted = dw_session_is_granted(from->session),
                                   .sampler = dw_session_sampler_state(from->session)};
     to->tokens = dw_session_tokens(from->session, &to->n_tokens);
+    to->logits = dw_session_logits(from->session, &to->n_logits);
     snprintf(to->model_name, sizeof to->model_name, "%s", from->model->name);
     dw_model_profile(model, to->profile);
     return dw_model_fingerprint_of(model, DW_FINGERPRINT_TENSORS, &to->model, err);
@@ -257,6 +258,8 @@ static dw_status restore_session(const dw_actor *actor, dw_checkpoint *checkpoin
                                   .n_rows = from->n_rows,
                                   .backing = dw_checkpoint_backing(checkpoint),
                                   .layers = sources,
+                                  .logits = from->logits,
+                                  .n_logits = from->n_logits,
                                   .sampler = from->sampler,
                                   .fast = from->fast,
                                   .granted = from->granted && terms->keep_grants,
@@ -291,6 +294,7 @@ static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t
     report->tokens += from->n_tokens;
     report->tokens_reused += from->n_rows;
     report->tokens_pending += from->n_tokens - from->n_rows;
+    report->logits_bytes += from->n_logits * sizeof from->logits[0];
     report->kv_bytes += (uint64_t)from->n_rows * info->kv_bytes_per_token;
     status = dw_actor_add_session(actor, session, model, from->handle, &added);
     return status == DW_OK ? DW_OK : dw_fail(err, status, "session.%u: its handle cannot be taken", from->handle);

@@ -1,8 +1,9 @@
 /* sessions.c: an actor's sessions, and how a turn that ends badly puts them back.
  *
- * At the beginning of a turn only three numbers of each session are noted: length, rows, sampler state. Rolling back is
- * a rewind then, since rows are append-only. Only where the turn cuts a log below its old length would rows be lost:
- * before that the session is saved by a fork, which shares all pages. A closed session stays until commit. */
+ * At the beginning of a turn only three numbers of each session are noted, length, rows and sampler state, and a
+ * reference to the logits that it holds. Rolling back is a rewind then, since rows are append-only. Only where the turn
+ * cuts a log below its old length would rows be lost: before that the session is saved by a fork, which shares all
+ * pages. A closed session stays until commit. */
 #include <stdlib.h>
 #include <string.h>
 #include "actor/actor_internal.h"
@@ -33,7 +34,13 @@ dw_status dw_actor_add_session(dw_actor *actor, dw_session *session, dw_model_en
     return DW_OK;
 }
 
+static void drop_noted_logits(dw_held_session *session) {
+    dw_logits_release(session->start_logits);
+    session->start_logits = NULL;
+}
+
 static void destroy_actor_session(dw_held_session *session) {
+    drop_noted_logits(session);
     dw_session_destroy(session->saved);
     dw_session_destroy(session->shown.session);
     dw_model_entry_release(session->shown.model);
@@ -84,6 +91,7 @@ void dw_actor_sessions_begin(dw_actor *actor) {
         dw_session_tokens(session->shown.session, &session->start_tokens);
         session->start_rows = dw_session_rows(session->shown.session);
         session->start_sampler = dw_session_sampler_state(session->shown.session);
+        session->start_logits = dw_session_note_logits(session->shown.session);
         session->opened = session->closed = false;
     }
 }
@@ -98,13 +106,14 @@ void dw_actor_sessions_commit(dw_actor *actor) {
         }
         dw_session_destroy(session->saved);
         session->saved = NULL;
+        drop_noted_logits(session);
         session->opened = false;
         actor->sessions[kept++] = session;
     }
     actor->n_sessions = kept;
 }
 
-/* Back to the noted numbers. Tokens that were pending at the beginning may have got rows since: these go too, because
+/* Back to what was noted. Tokens that were pending at the beginning may have got rows since: these go too, because
  * the shape in which a row is computed belongs to its bits (session.h rule 2). */
 static dw_status restore_numbers(dw_held_session *session, dw_error *err) {
     if (session->saved) {
@@ -114,6 +123,8 @@ static dw_status restore_numbers(dw_held_session *session, dw_error *err) {
     }
     dw_status status = dw_session_rewind_rows(session->shown.session, session->start_tokens, session->start_rows, err);
     dw_session_set_sampler_state(session->shown.session, session->start_sampler);
+    if (status == DW_OK) dw_session_put_logits_back(session->shown.session, session->start_logits);
+    drop_noted_logits(session);
     return status;
 }
 

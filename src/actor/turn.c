@@ -100,6 +100,7 @@ dw_status dw_actor_turn(dw_actor *actor, uint64_t deadline_ns, dw_turn_result *r
     begin_turn(actor, current, deadline_ns);
     uint64_t start = dw_os_monotonic_ns();
     status = run_guest(actor, current, result, err);
+    dw_actor_log_flush(actor);
     result->run_ns = dw_os_monotonic_ns() - start;
     const dw_door_counts counts = dw_door_counts_of(actor->door);
     count_into(&counts, result);

@@ -15,6 +15,7 @@
 #define DW_GUEST_MEMORY_BYTES_MAX (UINT64_C(65535) * DW_WASM_PAGE_BYTES)
 #define DW_GUEST_RESERVATION_BYTES (UINT64_C(4) << 30)
 #define DW_GUEST_GUARD_BYTES (UINT64_C(32) << 20)
+#define DW_GUEST_EXCEPTION_BYTES_MAX (UINT64_C(16) << 20) /* exceptions of one instance at once */
 
 /* Programs */
 #define DW_PROGRAM_BYTES_MAX (UINT64_C(64) << 20)

@@ -1,8 +1,8 @@
 /* metadata.c: a checkpoint's state as the strings of `__metadata__`, and back.
  *
- * Numbers are decimal strings: JSON's own numbers lose 64-bit values in many readers. wasi and session.<s> are objects of strings,
- * themselves written as JSON text, because safetensors allows strings only. Reading takes every entry it knows out of the object,
- * so that what is left over is what nobody understands, and is refused. */
+ * Numbers are decimal strings: JSON's own numbers lose 64-bit values in many readers. wasi and session.<s> are objects
+ * of strings, themselves written as JSON text, because safetensors allows strings only. Reading takes every entry it
+ * knows out of the object, so that what is left over is what nobody understands, and is refused. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,11 +12,17 @@
 
 enum { KEY_BYTES = 32, INNER_TEXT_BYTES_MAX = 8192, GLOBAL_TEXT_BYTES_MAX = 4 + 1 + 32 + 1 };
 
-static const struct { const char *name; size_t bytes; } value_types[] = {
-    [DW_VALUE_I32] = {"i32", 4}, [DW_VALUE_I64] = {"i64", 8}, [DW_VALUE_F32] = {"f32", 4}, [DW_VALUE_F64] = {"f64", 8}, [DW_VALUE_V128] = {"v128", 16}};
+static const struct { const char *name; size_t bytes;
+} value_types[] = {[DW_VALUE_I32] = {"i32", 4},
+                   [DW_VALUE_I64] = {"i64", 8},
+                   [DW_VALUE_F32] = {"f32", 4},
+                   [DW_VALUE_F64] = {"f64", 8},
+                   [DW_VALUE_V128] = {"v128", 16}};
 enum { N_VALUE_TYPES = sizeof value_types / sizeof value_types[0] };
 
-static void session_key(dw_handle handle, char out[KEY_BYTES]) { (void)snprintf(out, KEY_BYTES, "session.%" PRIu32, handle); }
+static void session_key(dw_handle handle, char out[KEY_BYTES]) {
+    (void)snprintf(out, KEY_BYTES, "session.%" PRIu32, handle);
+}
 
 /* --- writing ----------------------------------------------------------------------------------------------------- */
 
@@ -66,7 +72,8 @@ static void put_wasi(putter *to, const dw_wasi_state *wasi) {
 static void put_session(putter *to, const dw_checkpoint_session *session) {
     putter inner = {.object = json_object()};
     char name[sizeof session->model_name];
-    dw_drift_clean(session->model_name, name, sizeof name); /* a model file's odd name must not make an actor unfreezable */
+    /* A model file's odd name must not make an actor unfreezable. */
+    dw_drift_clean(session->model_name, name, sizeof name);
     put_text(&inner, "model", name);
     put_hash(&inner, "weights", &session->model.weights);
     put_hash(&inner, "tokenizer", &session->model.tokenizer);
@@ -94,7 +101,8 @@ static void put_sessions(putter *to, const dw_checkpoint_state *state) {
     char handles[DW_SESSIONS_PER_ACTOR_MAX * 11 + 1] = "";
     size_t used = 0;
     for (size_t i = 0; i < state->n_sessions; i++)
-        used += (size_t)snprintf(handles + used, sizeof handles - used, "%s%" PRIu32, i ? " " : "", state->sessions[i].handle);
+        used += (size_t)snprintf(handles + used, sizeof handles - used, "%s%" PRIu32, i ? " " : "",
+                                 state->sessions[i].handle);
     put_text(to, "sessions", handles);
     for (size_t i = 0; i < state->n_sessions; i++) put_session(to, &state->sessions[i]);
 }
@@ -120,13 +128,15 @@ static void put_globals(putter *to, const dw_checkpoint_state *state) {
     free(text);
 }
 
-/* "4 1000": how many elements each table has. Programs that leave their tables alone, nearly all, have no such entry. */
+/* "4 1000": how many elements each table has. Programs that leave their tables alone, nearly all, have no such
+ * entry. */
 static void put_tables(putter *to, const dw_checkpoint_state *state) {
     char counts[DW_PROGRAM_CHANGED_TABLES_MAX * 11 + 1] = "";
     size_t used = 0;
     if (state->n_tables == 0) return;
     for (size_t i = 0; i < state->n_tables; i++)
-        used += (size_t)snprintf(counts + used, sizeof counts - used, "%s%" PRIu32, i ? " " : "", state->tables[i].n_elements);
+        used += (size_t)snprintf(counts + used, sizeof counts - used, "%s%" PRIu32, i ? " " : "",
+                                 state->tables[i].n_elements);
     put_text(to, "tables", counts);
 }
 
@@ -180,7 +190,8 @@ static void drop(taker *from, const char *key) { (void)json_object_del(from->obj
 static uint64_t take_decimal(taker *from, const char *key, uint64_t max) {
     uint64_t value = 0;
     const char *text = look(from, key);
-    if (text && dw_drift_parse_decimal(text, max, &value) != DW_OK) taking_failed(from, key, "is not a decimal number in range");
+    if (text && dw_drift_parse_decimal(text, max, &value) != DW_OK)
+        taking_failed(from, key, "is not a decimal number in range");
     drop(from, key);
     return value;
 }
@@ -189,13 +200,15 @@ static uint32_t take_u32(taker *from, const char *key) { return (uint32_t)take_d
 
 static void take_hex(taker *from, const char *key, uint8_t *out, size_t size) {
     const char *text = look(from, key);
-    if (text && dw_drift_parse_hex(text, strlen(text), out, size) != DW_OK) taking_failed(from, key, "is not lower-case hexadecimal of its length");
+    if (text && dw_drift_parse_hex(text, strlen(text), out, size) != DW_OK)
+        taking_failed(from, key, "is not lower-case hexadecimal of its length");
     drop(from, key);
 }
 
 static void take_text(taker *from, const char *key, char *out, size_t size) {
     const char *text = look(from, key);
-    if (text && (strlen(text) >= size || !dw_drift_is_clean(text))) taking_failed(from, key, "is too long or not plain text");
+    if (text && (strlen(text) >= size || !dw_drift_is_clean(text)))
+        taking_failed(from, key, "is too long or not plain text");
     else if (text) memcpy(out, text, strlen(text) + 1);
     drop(from, key);
 }
@@ -229,7 +242,8 @@ static void take_inner(taker *from, const char *key, taker *inner) {
 static void finish_inner(taker *from, taker *inner) {
     if (inner->status == DW_OK && json_object_size(inner->object) > 0) {
         char shown[DW_DRIFT_PRINTABLE_BYTES];
-        taking_failed(inner, dw_drift_printable(json_object_iter_key(json_object_iter(inner->object)), shown), "is not known to this version");
+        taking_failed(inner, dw_drift_printable(json_object_iter_key(json_object_iter(inner->object)), shown),
+                      "is not known to this version");
     }
     if (from->status == DW_OK) from->status = inner->status;
     json_decref(inner->object);
@@ -248,7 +262,9 @@ static uint32_t take_format(taker *from) {
     drop(from, "format");
     uint64_t version = take_decimal(from, "version", UINT32_MAX);
     if (from->status == DW_OK && version > DW_DRIFT_VERSION)
-        from->status = dw_fail(from->err, DW_E_VERSION, "header: format version %" PRIu64 ", this build reads up to version %d: use a newer driftwood",
+        from->status = dw_fail(from->err, DW_E_VERSION,
+                               "header: format version %" PRIu64
+                               ", this build reads up to version %d: use a newer driftwood",
                                version, (int)DW_DRIFT_VERSION);
     else if (version < DW_DRIFT_VERSION_F16) taking_failed(from, "version", "is none that ever was");
     return (uint32_t)version;
@@ -268,7 +284,8 @@ static void take_wasi(taker *from, dw_wasi_state *wasi) {
 static void take_kv_type(taker *from, dw_kv_type *out) {
     char name[8] = "";
     take_text(from, "kv_type", name, sizeof name);
-    if (from->status == DW_OK && !dw_kv_type_named(name, out)) taking_failed(from, "kv_type", "is not known to this version");
+    if (from->status == DW_OK && !dw_kv_type_named(name, out))
+        taking_failed(from, "kv_type", "is not known to this version");
 }
 
 /* What version 3 added to a session. */
@@ -391,7 +408,8 @@ static void take_tables(taker *from, dw_drift_state *out) {
     if (from->status != DW_OK || !json_object_get(from->object, "tables")) return;
     const char *text = look(from, "tables");
     size_t n = text ? count_words(text) : 0;
-    if (text && (n == 0 || n > DW_PROGRAM_CHANGED_TABLES_MAX)) taking_failed(from, "tables", "lists no tables or more than a program may have");
+    if (text && (n == 0 || n > DW_PROGRAM_CHANGED_TABLES_MAX))
+        taking_failed(from, "tables", "lists no tables or more than a program may have");
     if (from->status != DW_OK) return;
     out->tables = calloc(n, sizeof *out->tables);
     if (!out->tables) {
@@ -424,8 +442,10 @@ static void take_base(taker *from) {
     const char *text = look(from, "base");
     if (text && *text != '\0') {
         char shown[DW_DRIFT_PRINTABLE_BYTES];
-        from->status = dw_fail(from->err, DW_E_UNSUPPORTED, "header: only the changes to the checkpoint %s are in this file: this build reads whole ones",
-                               dw_drift_printable(text, shown));
+        from->status = dw_fail(
+            from->err, DW_E_UNSUPPORTED,
+            "header: only the changes to the checkpoint %s are in this file: this build reads whole ones",
+            dw_drift_printable(text, shown));
     }
     drop(from, "base");
 }

@@ -1,5 +1,6 @@
-/* read.c: opening a checkpoint: the header is copied once, checked and turned into a state; the sections that this state must have
- * are compared with those the file says it has; then the file is mapped. Nothing behind the header is looked at here. */
+/* read.c: opening a checkpoint: the header is copied once, checked and turned into a state; the sections that this
+ * state must have are compared with those the file says it has; then the file is mapped. Nothing behind the header is
+ * looked at here. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,31 +9,40 @@
 #include "checkpoint/drift.h"
 
 dw_status dw_drift_read(const dw_drift_source *source, uint64_t offset, void *out, size_t size, dw_error *err) {
-    if (!dw_in_range(offset, size, source->size)) return dw_fail_at(err, DW_E_TRUNCATED, source->size, "file ends at %" PRIu64, source->size);
+    if (!dw_in_range(offset, size, source->size))
+        return dw_fail_at(err, DW_E_TRUNCATED, source->size, "file ends at %" PRIu64, source->size);
     if (source->backing) return dw_os_read_at(dw_backing_file(source->backing), offset, out, size, err);
     memcpy(out, source->bytes + offset, size);
     return DW_OK;
 }
 
-/* --- sections of the file against sections of the state -------------------------------------------------------------- */
+/* --- sections of the file against sections of the state ----------------------------------------------------------- */
 
 static bool is_number(const json_t *value, uint64_t number) {
     return json_is_integer(value) && json_integer_value(value) >= 0 && (uint64_t)json_integer_value(value) == number;
 }
 
-static dw_status check_entry(const json_t *entry, const dw_checkpoint_section *section, uint64_t data_offset, dw_error *err) {
+static dw_status check_entry(const json_t *entry, const dw_checkpoint_section *section, uint64_t data_offset,
+                             dw_error *err) {
     if (!entry) return dw_fail(err, DW_E_CORRUPT, "section %s: is missing", section->name);
-    if (json_object_size(entry) != 3) return dw_fail(err, DW_E_FORMAT, "section %s: is not described by dtype, shape and data_offsets", section->name);
+    if (json_object_size(entry) != 3)
+        return dw_fail(err, DW_E_FORMAT, "section %s: is not described by dtype, shape and data_offsets",
+                       section->name);
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
-    if (!dtype || strcmp(dtype, section->dtype) != 0) return dw_fail(err, DW_E_CORRUPT, "section %s: dtype is not %s", section->name, section->dtype);
+    if (!dtype || strcmp(dtype, section->dtype) != 0)
+        return dw_fail(err, DW_E_CORRUPT, "section %s: dtype is not %s", section->name, section->dtype);
     const json_t *shape = json_object_get(entry, "shape"), *offsets = json_object_get(entry, "data_offsets");
     bool same = json_is_array(shape) && json_array_size(shape) == section->n_dims;
-    for (uint32_t i = 0; i < section->n_dims && same; i++) same = is_number(json_array_get(shape, i), section->shape[i]);
-    if (!same) return dw_fail(err, DW_E_CORRUPT, "section %s: shape is not what the counts in the metadata give", section->name);
+    for (uint32_t i = 0; i < section->n_dims && same; i++)
+        same = is_number(json_array_get(shape, i), section->shape[i]);
+    if (!same)
+        return dw_fail(err, DW_E_CORRUPT, "section %s: shape is not what the counts in the metadata give",
+                       section->name);
     uint64_t begin = section->offset - data_offset;
     if (!json_is_array(offsets) || json_array_size(offsets) != 2 || !is_number(json_array_get(offsets, 0), begin) ||
         !is_number(json_array_get(offsets, 1), begin + section->bytes))
-        return dw_fail(err, DW_E_CORRUPT, "section %s: is not at %" PRIu64 " to %" PRIu64 " behind the header", section->name, begin, begin + section->bytes);
+        return dw_fail(err, DW_E_CORRUPT, "section %s: is not at %" PRIu64 " to %" PRIu64 " behind the header",
+                       section->name, begin, begin + section->bytes);
     return DW_OK;
 }
 
@@ -65,12 +75,12 @@ static dw_status check_file_size(const dw_checkpoint *checkpoint, dw_error *err)
     uint64_t size = checkpoint->source.size, wanted = layout->data_offset + layout->data_bytes;
     if (size == wanted) return DW_OK;
     if (size > wanted)
-        return dw_fail_at(err, DW_E_CORRUPT, wanted, "section %s: %" PRIu64 " bytes follow the last section", layout->sections[layout->n - 1].name,
-                          size - wanted);
+        return dw_fail_at(err, DW_E_CORRUPT, wanted, "section %s: %" PRIu64 " bytes follow the last section",
+                          layout->sections[layout->n - 1].name, size - wanted);
     size_t i = 0;
     while (i + 1 < layout->n && layout->sections[i].offset + layout->sections[i].bytes <= size) i++;
-    return dw_fail_at(err, DW_E_TRUNCATED, size, "section %s: file ends at %" PRIu64 ", %" PRIu64 " bytes are missing", layout->sections[i].name, size,
-                      wanted - size);
+    return dw_fail_at(err, DW_E_TRUNCATED, size, "section %s: file ends at %" PRIu64 ", %" PRIu64 " bytes are missing",
+                      layout->sections[i].name, size, wanted - size);
 }
 
 /* --- opening ----------------------------------------------------------------------------------------------------- */
@@ -87,7 +97,8 @@ static dw_status load_content(dw_checkpoint *checkpoint, json_t *root, uint64_t 
     /* The table of sections is allocated for what is there, not for what counts claim. */
     size_t n = dw_drift_count_sections(&checkpoint->content.state);
     if (json_object_size(root) < n) {
-        status = dw_fail(err, DW_E_CORRUPT, "header: %zu sections, %zu follow from the metadata", json_object_size(root), n);
+        status = dw_fail(err, DW_E_CORRUPT, "header: %zu sections, %zu follow from the metadata",
+                         json_object_size(root), n);
         goto out;
     }
     status = dw_drift_layout_init(&checkpoint->layout, &checkpoint->content.state, err);
@@ -106,7 +117,8 @@ static dw_status load_header(dw_checkpoint *checkpoint, dw_error *err) {
     json_t *root = NULL;
     uint8_t *header = NULL;
     if (checkpoint->source.size < sizeof prefix)
-        return dw_fail_at(err, DW_E_TRUNCATED, checkpoint->source.size, "header: file of %" PRIu64 " bytes is too short to have one", checkpoint->source.size);
+        return dw_fail_at(err, DW_E_TRUNCATED, checkpoint->source.size,
+                          "header: file of %" PRIu64 " bytes is too short to have one", checkpoint->source.size);
     dw_status status = dw_drift_read(&checkpoint->source, 0, prefix, sizeof prefix, err);
     if (status == DW_OK) status = dw_drift_header_size(prefix, checkpoint->source.size, &size, err);
     if (status != DW_OK) return status;
@@ -128,11 +140,17 @@ static void attach_sections(dw_checkpoint *checkpoint) {
         const uint8_t *data = checkpoint->source.bytes + layout->sections[i].offset;
         switch (layout->parts[i].kind) {
         case DW_DRIFT_MEMORY: state->memory = data; break;
-        case DW_DRIFT_TABLE: checkpoint->content.tables[layout->parts[i].table].elements = (const int32_t *)(const void *)data; break;
+        case DW_DRIFT_TABLE:
+            checkpoint->content.tables[layout->parts[i].table].elements = (const int32_t *)(const void *)data;
+            break;
         case DW_DRIFT_MAILBOX: state->mailbox = data; break;
         case DW_DRIFT_ACTOR: state->actor = data; break;
-        case DW_DRIFT_TOKENS: checkpoint->content.sessions[layout->parts[i].session].tokens = (const int32_t *)(const void *)data; break;
-        case DW_DRIFT_LOGITS: checkpoint->content.sessions[layout->parts[i].session].logits = (const float *)(const void *)data; break;
+        case DW_DRIFT_TOKENS:
+            checkpoint->content.sessions[layout->parts[i].session].tokens = (const int32_t *)(const void *)data;
+            break;
+        case DW_DRIFT_LOGITS:
+            checkpoint->content.sessions[layout->parts[i].session].logits = (const float *)(const void *)data;
+            break;
         case DW_DRIFT_PROGRAM: state->program_source = state->program_bytes > 0 ? data : NULL; break;
         case DW_DRIFT_K:
         case DW_DRIFT_V: break; /* mapped by whoever thaws them */
@@ -154,11 +172,14 @@ dw_status dw_checkpoint_open(const char *path, dw_checkpoint **out, dw_error *er
     dw_status status = create_empty(&checkpoint, err);
     if (status != DW_OK) return status;
     status = dw_backing_open(path, "checkpoint", &checkpoint->source.backing, err);
-    if (status == DW_OK) status = dw_os_size(dw_backing_file(checkpoint->source.backing), &checkpoint->source.size, err);
-    if (status == DW_OK) status = load_header(checkpoint, err);
-    if (status == DW_OK && checkpoint->source.size > SIZE_MAX) status = dw_fail(err, DW_E_LIMIT, "file of %" PRIu64 " bytes", checkpoint->source.size);
     if (status == DW_OK)
-        status = dw_os_map_file(NULL, (size_t)checkpoint->source.size, dw_backing_file(checkpoint->source.backing), 0, DW_OS_RO, false, &map, err);
+        status = dw_os_size(dw_backing_file(checkpoint->source.backing), &checkpoint->source.size, err);
+    if (status == DW_OK) status = load_header(checkpoint, err);
+    if (status == DW_OK && checkpoint->source.size > SIZE_MAX)
+        status = dw_fail(err, DW_E_LIMIT, "file of %" PRIu64 " bytes", checkpoint->source.size);
+    if (status == DW_OK)
+        status = dw_os_map_file(NULL, (size_t)checkpoint->source.size, dw_backing_file(checkpoint->source.backing), 0,
+                                DW_OS_RO, false, &map, err);
     if (status != DW_OK) {
         /* A file that could not be opened is named by that error already. */
         if (checkpoint->source.backing) status = dw_error_prefix(err, status, "%s", path);
@@ -191,7 +212,8 @@ dw_status dw_checkpoint_open_bytes(const void *bytes, uint64_t size, dw_checkpoi
 
 void dw_checkpoint_close(dw_checkpoint *checkpoint) {
     if (!checkpoint) return;
-    if (checkpoint->source.backing && checkpoint->source.bytes) dw_os_unmap((void *)(uintptr_t)checkpoint->source.bytes, (size_t)checkpoint->source.size);
+    if (checkpoint->source.backing && checkpoint->source.bytes)
+        dw_os_unmap((void *)(uintptr_t)checkpoint->source.bytes, (size_t)checkpoint->source.size);
     dw_backing_release(checkpoint->source.backing);
     dw_drift_layout_deinit(&checkpoint->layout);
     dw_drift_state_deinit(&checkpoint->content);
@@ -208,7 +230,8 @@ uint64_t dw_checkpoint_file_bytes(const dw_checkpoint *checkpoint) { return chec
 dw_backing *dw_checkpoint_backing(const dw_checkpoint *checkpoint) { return checkpoint->source.backing; }
 uint64_t dw_checkpoint_memory_offset(const dw_checkpoint *checkpoint) { return checkpoint->layout.sections[0].offset; }
 
-dw_status dw_checkpoint_kv_sources(const dw_checkpoint *checkpoint, size_t session, dw_kv_source *out, size_t n_layers) {
+dw_status dw_checkpoint_kv_sources(const dw_checkpoint *checkpoint, size_t session, dw_kv_source *out,
+                                   size_t n_layers) {
     const dw_checkpoint_state *state = &checkpoint->content.state;
     if (session >= state->n_sessions || n_layers != state->sessions[session].n_layers) return DW_E_RANGE;
     const dw_checkpoint_section *section = &checkpoint->layout.sections[dw_drift_first_kv(state, session)];

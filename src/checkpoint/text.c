@@ -10,7 +10,8 @@ dw_status dw_drift_parse_decimal(const char *text, uint64_t max, uint64_t *out) 
     if (text[0] == '\0' || (text[0] == '0' && text[1] != '\0')) return DW_E_FORMAT;
     for (const char *at = text; *at; at++) {
         if (*at < '0' || *at > '9') return DW_E_FORMAT;
-        if (!dw_mul_u64(value, 10, &value) || !dw_add_u64(value, (uint64_t)(*at - '0'), &value) || value > max) return DW_E_FORMAT;
+        if (!dw_mul_u64(value, 10, &value) || !dw_add_u64(value, (uint64_t)(*at - '0'), &value) || value > max)
+            return DW_E_FORMAT;
     }
     *out = value;
     return DW_OK;
@@ -41,8 +42,8 @@ void dw_drift_format_hex(const uint8_t *bytes, size_t size, char *out) {
     }
 }
 
-/* Bytes of the character at `text`, or 0 when it is a control character or not UTF-8 (RFC 3629: no surrogates, no over-long
- * forms). Stops at the terminator, so it never looks behind it. */
+/* Bytes of the character at `text`, or 0 when it is a control character or not UTF-8 (RFC 3629: no surrogates, no
+ * over-long forms). Stops at the terminator, so it never looks behind it. */
 static size_t clean_character(const char *text) {
     const uint8_t *at = (const uint8_t *)text;
     if (at[0] < 0x80) return at[0] >= 0x20 && at[0] != 0x7f ? 1 : 0;

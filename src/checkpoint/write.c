@@ -1,7 +1,8 @@
 /* write.c: a state becomes a file, whole or not at all.
  *
- * Sections first, each hashed as it is written; then the header, whose length is known before the hashes are, because a hash always
- * takes 64 digits. All of it goes to a temporary file beside the target, which replaces the target once it is synced. */
+ * Sections first, each hashed as it is written; then the header, whose length is known before the hashes are, because a
+ * hash always takes 64 digits. All of it goes to a temporary file beside the target, which replaces the target once it
+ * is synced. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +35,8 @@ static dw_status write_sparse(const writer *to, uint64_t offset, const uint8_t *
         if (at > begin) status = dw_os_write_at(to->file, offset + begin, data + begin, at - begin, to->err);
         begin = at + n;
     }
-    if (status == DW_OK && begin < size) status = dw_os_write_at(to->file, offset + begin, data + begin, size - begin, to->err);
+    if (status == DW_OK && begin < size)
+        status = dw_os_write_at(to->file, offset + begin, data + begin, size - begin, to->err);
     return status;
 }
 
@@ -57,7 +59,7 @@ static dw_status hash_padding(writer *to, uint64_t size) {
     return status;
 }
 
-static dw_status write_section(writer *to, dw_checkpoint_section *section, const uint8_t *data) {
+static dw_status write_drift_section(writer *to, dw_checkpoint_section *section, const uint8_t *data) {
     dw_status status = DW_OK;
     for (uint64_t at = 0; at < section->used_bytes && status == DW_OK; at += CHUNK_BYTES) {
         size_t n = (size_t)dw_min_u64(CHUNK_BYTES, section->used_bytes - at);
@@ -73,7 +75,8 @@ static dw_status write_section(writer *to, dw_checkpoint_section *section, const
 }
 
 /* The bytes of a section: from the state, or asked for. */
-static dw_status section_data(writer *to, const dw_drift_part *part, const dw_checkpoint_section *section, const uint8_t **out) {
+static dw_status section_data(writer *to, const dw_drift_part *part, const dw_checkpoint_section *section,
+                              const uint8_t **out) {
     const dw_checkpoint_state *state = to->state;
     uint64_t given = section->used_bytes;
     const void *data = NULL;
@@ -93,13 +96,15 @@ static dw_status section_data(writer *to, const dw_drift_part *part, const dw_ch
         break;
     case DW_DRIFT_K:
     case DW_DRIFT_V:
-        if (to->rows) status = to->rows(to->context, part->session, part->layer, part->kind == DW_DRIFT_V, &data, &given);
+        if (to->rows)
+            status = to->rows(to->context, part->session, part->layer, part->kind == DW_DRIFT_V, &data, &given);
         if (status == DW_OK) to->report.kv_bytes += section->used_bytes;
         break;
     }
     if (status != DW_OK) return dw_fail(to->err, status, "its rows cannot be read");
     if (!data || given != section->used_bytes)
-        return dw_fail(to->err, DW_E_INVALID, "%" PRIu64 " bytes given, %" PRIu64 " needed", data ? given : 0, section->used_bytes);
+        return dw_fail(to->err, DW_E_INVALID, "%" PRIu64 " bytes given, %" PRIu64 " needed", data ? given : 0,
+                       section->used_bytes);
     *out = data;
     return DW_OK;
 }
@@ -109,7 +114,7 @@ static dw_status write_sections(writer *to, dw_drift_layout *layout) {
         dw_checkpoint_section *section = &layout->sections[i];
         const uint8_t *data = NULL;
         dw_status status = section_data(to, &layout->parts[i], section, &data);
-        if (status == DW_OK) status = write_section(to, section, data);
+        if (status == DW_OK) status = write_drift_section(to, section, data);
         if (status != DW_OK) return dw_error_prefix(to->err, status, "section %s", section->name);
     }
     return DW_OK;
@@ -120,7 +125,8 @@ static dw_status check_tokens(const dw_checkpoint_state *state, dw_error *err) {
         const dw_checkpoint_session *session = &state->sessions[i];
         for (uint32_t k = 0; session->tokens && k < session->n_tokens; k++) {
             if (session->tokens[k] < 0)
-                return dw_fail(err, DW_E_INVALID, "section tokens.%" PRIu32 ": token %" PRIu32 " is %" PRId32, session->handle, k, session->tokens[k]);
+                return dw_fail(err, DW_E_INVALID, "section tokens.%" PRIu32 ": token %" PRIu32 " is %" PRId32,
+                               session->handle, k, session->tokens[k]);
         }
     }
     return DW_OK;
@@ -131,30 +137,35 @@ static dw_status check_functions(const dw_checkpoint_state *state, dw_error *err
         const dw_table_view *table = &state->tables[i];
         for (uint32_t k = 0; table->elements && k < table->n_elements; k++) {
             if (table->elements[k] < -1)
-                return dw_fail(err, DW_E_INVALID, "section table.%zu: function %" PRIu32 " is %" PRId32, i, k, table->elements[k]);
+                return dw_fail(err, DW_E_INVALID, "section table.%zu: function %" PRIu32 " is %" PRId32, i, k,
+                               table->elements[k]);
         }
     }
     return DW_OK;
 }
 
-static dw_status check_logits(const dw_checkpoint_state *state, dw_error *err) {
+static dw_status check_written_logits(const dw_checkpoint_state *state, dw_error *err) {
     for (size_t i = 0; i < state->n_sessions; i++) {
         const dw_checkpoint_session *session = &state->sessions[i];
         for (uint32_t k = 0; session->logits && k < session->n_logits; k++) {
             if (dw_drift_is_bad_logit(session->logits[k]))
-                return dw_fail(err, DW_E_INVALID, "section logits.%" PRIu32 ": logit %" PRIu32 " is no number to draw by", session->handle, k);
+                return dw_fail(err, DW_E_INVALID,
+                               "section logits.%" PRIu32 ": logit %" PRIu32 " is no number to draw by", session->handle,
+                               k);
         }
     }
     return DW_OK;
 }
 
 /* A program that is given is the one that the state names. */
-static dw_status check_program(const dw_checkpoint_state *state, dw_error *err) {
+static dw_status check_written_program(const dw_checkpoint_state *state, dw_error *err) {
     dw_hash hash;
     if (state->program_bytes == 0 || !state->program_source) return DW_OK;
     dw_status status = dw_hash_of(state->program_source, (size_t)state->program_bytes, &hash);
     if (status != DW_OK) return dw_fail(err, status, "section program: cannot be hashed");
-    return dw_hash_equal(&hash, &state->program) ? DW_OK : dw_fail(err, DW_E_INVALID, "section program: is not the program of this state");
+    return dw_hash_equal(&hash, &state->program)
+               ? DW_OK
+               : dw_fail(err, DW_E_INVALID, "section program: is not the program of this state");
 }
 
 /* Writes the whole file and makes it durable. */
@@ -172,7 +183,8 @@ static dw_status write_file(writer *to, dw_drift_layout *layout) {
     if (status != DW_OK) return status;
     status = dw_drift_header_write(to->state, layout, &header, &header_bytes, &to->report.identity, to->err);
     if (status != DW_OK) return status;
-    if (header_bytes != layout->data_offset) status = dw_fail(to->err, DW_E_INTERNAL, "header: its length changed with the hashes");
+    if (header_bytes != layout->data_offset)
+        status = dw_fail(to->err, DW_E_INTERNAL, "header: its length changed with the hashes");
     if (status == DW_OK) status = dw_os_write_at(to->file, 0, header, (size_t)header_bytes, to->err);
     free(header);
     if (status != DW_OK) return status;
@@ -195,8 +207,8 @@ static dw_status temporary_path(const char *path, char **out, dw_error *err) {
     return DW_OK;
 }
 
-dw_status dw_checkpoint_write(const char *path, const dw_checkpoint_state *given, dw_checkpoint_rows rows, void *context,
-                              dw_checkpoint_report *report, dw_error *err) {
+dw_status dw_checkpoint_write(const char *path, const dw_checkpoint_state *given, dw_checkpoint_rows rows,
+                              void *context, dw_checkpoint_report *report, dw_error *err) {
     dw_checkpoint_state now = *given;
     const dw_checkpoint_state *state = &now;
     now.version = DW_DRIFT_VERSION;
@@ -207,9 +219,9 @@ dw_status dw_checkpoint_write(const char *path, const dw_checkpoint_state *given
     if (report) *report = (dw_checkpoint_report){0};
     dw_status status = dw_drift_check_state(state, DW_E_INVALID, err);
     if (status == DW_OK) status = check_tokens(state, err);
-    if (status == DW_OK) status = check_logits(state, err);
+    if (status == DW_OK) status = check_written_logits(state, err);
     if (status == DW_OK) status = check_functions(state, err);
-    if (status == DW_OK) status = check_program(state, err);
+    if (status == DW_OK) status = check_written_program(state, err);
     if (status == DW_OK) status = dw_drift_layout_init(&layout, state, err);
     if (status == DW_OK) status = temporary_path(path, &temporary, err);
     if (status != DW_OK) goto out;
@@ -226,7 +238,8 @@ dw_status dw_checkpoint_write(const char *path, const dw_checkpoint_state *given
     dw_os_close(&to.file);
     if (status != DW_OK) goto out;
     status = dw_os_replace(temporary, path, err);
-    /* A replace that failed only at the folder's sync has renamed already: then there is nothing under the temporary name. */
+    /* A replace that failed only at the folder's sync has renamed already: then there is nothing under the temporary
+     * name. */
     if (status == DW_OK) made = false;
     if (status == DW_OK && report) *report = to.report;
 out:

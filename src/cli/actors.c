@@ -130,6 +130,16 @@ void dw_claim_release(dw_claim *claim) { dw_os_close(&claim->lock); }
 
 /* --- waking and keeping ---------------------------------------------------------------------------------------- */
 
+/* Says on standard error what its author should know of how it was linked. */
+static dw_status load_with_notes(dw_runtime *runtime, const char *path, dw_program **out, dw_error *err) {
+    dw_status status = dw_runtime_load_program(runtime, path, out, err);
+    if (status != DW_OK) return status;
+    uint32_t advice = dw_program_info_view(*out)->advice;
+    for (uint32_t bit = 1; bit <= DW_ADVICE_ALL; bit <<= 1)
+        if (advice & bit) (void)fprintf(stderr, "driftwood: note: %s\n", dw_advice_text(bit));
+    return DW_OK;
+}
+
 /* The program that --program names; NULL when it is not given: the checkpoint's own. */
 static dw_status named_program(dw_cli *cli, const dw_args *args, dw_runtime *runtime, dw_program **out, dw_error *err) {
     char path[DW_PATH_BYTES];
@@ -137,7 +147,7 @@ static dw_status named_program(dw_cli *cli, const dw_args *args, dw_runtime *run
     *out = NULL;
     if (!name) return DW_OK;
     dw_status status = dw_find_program(cli, name, path, err);
-    return status == DW_OK ? dw_runtime_load_program(runtime, path, out, err) : status;
+    return status == DW_OK ? load_with_notes(runtime, path, out, err) : status;
 }
 
 dw_status dw_wake_actor(dw_cli *cli, const dw_args *args, const char *file, const dw_thaw_options *options,
@@ -180,7 +190,7 @@ dw_status dw_open_program(dw_opened *opened, dw_cli *cli, const dw_args *args, c
     char path[DW_PATH_BYTES];
     dw_status status = dw_find_program(cli, program, path, err);
     if (status == DW_OK) status = dw_open_runtime(cli, args, need, &opened->runtime, err);
-    return status == DW_OK ? dw_runtime_load_program(opened->runtime, path, &opened->program, err) : status;
+    return status == DW_OK ? load_with_notes(opened->runtime, path, &opened->program, err) : status;
 }
 
 void dw_opened_close(dw_opened *opened) {

@@ -258,7 +258,8 @@ typedef struct dw_opened {
 
 /* In place: the observer points into it. */
 void dw_opened_init(dw_opened *opened, const dw_cli *cli, const dw_args *args);
-/* Opens the runtime and loads a program by its path or name. */
+/* Opens the runtime and loads a program by its path or name. Says on standard error what its author should know of how it
+ * was linked. */
 dw_status dw_open_program(dw_opened *opened, dw_cli *cli, const dw_args *args, const char *program, dw_model_need need,
                           dw_error *err) DW_MUST_USE;
 void dw_opened_close(dw_opened *opened);

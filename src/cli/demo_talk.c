@@ -210,7 +210,7 @@ static dw_status branch(talk *t, size_t i, dw_error *err) {
 
 static bool same_digest(const dw_actor_digest *a, const dw_actor_digest *b) {
     return dw_hash_equal(&a->memory, &b->memory) && dw_hash_equal(&a->kv, &b->kv) &&
-           dw_hash_equal(&a->tokens, &b->tokens);
+           dw_hash_equal(&a->tokens, &b->tokens) && dw_hash_equal(&a->logits, &b->logits);
 }
 
 static dw_status fork_branches(talk *t, dw_demo_talk *out, dw_error *err) {

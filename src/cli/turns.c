@@ -161,7 +161,7 @@ dw_status dw_take_turn(dw_watch *watch, dw_message message, uint64_t realtime_ns
     uint64_t deadline_ns = watch->turn_limit_ns ? watch->started_ns + watch->turn_limit_ns : UINT64_MAX;
     status = dw_actor_turn(watch->actor, deadline_ns, result, err);
     watch->ended_by_user = set_running(watch, NULL) > 1;
-    bool by_program = status == DW_E_TRAP || status == DW_E_EXIT || status == DW_E_STATE;
+    bool by_program = status == DW_E_TRAP || status == DW_E_EXIT || status == DW_E_STATE || status == DW_E_DEADLINE;
     if (by_program) say_last_lines(watch);
     if (status == DW_E_DEADLINE)
         return dw_fail(err, status, "the turn took longer than %llu seconds (--turn-limit)",
@@ -231,22 +231,25 @@ dw_status dw_take_turns(dw_watch *watch, const char *const *messages, size_t cou
 /* --- saying what happened -------------------------------------------------------------------------------------- */
 
 json_t *dw_json_digest(const dw_actor_digest *digest) {
-    return json_pack("{s:o, s:o, s:o}", "memory", dw_json_hash(&digest->memory), "kv", dw_json_hash(&digest->kv),
-                     "tokens", dw_json_hash(&digest->tokens));
+    return json_pack("{s:o, s:o, s:o, s:o}", "memory", dw_json_hash(&digest->memory), "kv", dw_json_hash(&digest->kv),
+                     "tokens", dw_json_hash(&digest->tokens), "logits", dw_json_hash(&digest->logits));
 }
 
 json_t *dw_json_kv(const dw_session_pool_use *use) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "sessions", (json_int_t)use->sessions, "kv_bytes",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "sessions", (json_int_t)use->sessions, "kv_bytes",
                      (json_int_t)use->kv_bytes, "own_bytes", (json_int_t)use->own_bytes, "shared_bytes",
-                     (json_int_t)use->shared_bytes, "budget_bytes", (json_int_t)use->budget_bytes, "evictions",
-                     (json_int_t)use->evictions, "refused", (json_int_t)use->refused);
+                     (json_int_t)use->shared_bytes, "logits_bytes", (json_int_t)use->logits_bytes, "budget_bytes",
+                     (json_int_t)use->budget_bytes, "evictions", (json_int_t)use->evictions, "refused",
+                     (json_int_t)use->refused);
 }
 
 json_t *dw_json_use(const dw_actor_use *use) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "memory_bytes", (json_int_t)use->memory_bytes, "sessions",
-                     (json_int_t)use->sessions, "tokens", (json_int_t)use->tokens, "rows", (json_int_t)use->rows,
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "memory_bytes", (json_int_t)use->memory_bytes,
+                     "sessions", (json_int_t)use->sessions, "tokens", (json_int_t)use->tokens, "rows",
+                     (json_int_t)use->rows,
                      "kv_bytes", (json_int_t)use->kv_bytes, "kv_own_bytes", (json_int_t)use->kv_own_bytes,
-                     "kv_shared_bytes", (json_int_t)use->kv_shared_bytes);
+                     "kv_shared_bytes", (json_int_t)use->kv_shared_bytes, "logits_bytes",
+                     (json_int_t)use->logits_bytes);
 }
 
 json_t *dw_json_freeze(const char *path, const dw_checkpoint_report *r) {
@@ -257,12 +260,14 @@ json_t *dw_json_freeze(const char *path, const dw_checkpoint_report *r) {
 }
 
 json_t *dw_json_thaw(const dw_thaw_report *r) {
-    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:o}", "open_ms", dw_json_ms(r->open_ns),
-                     "verify_ms", dw_json_ms(r->verify_ns), "map_ms", dw_json_ms(r->map_ns), "tokens",
+    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:o}", "open_ms",
+                     dw_json_ms(r->open_ns), "verify_ms", dw_json_ms(r->verify_ns), "map_ms", dw_json_ms(r->map_ns),
+                     "tokens",
                      (json_int_t)r->tokens, "tokens_reused", (json_int_t)r->tokens_reused, "tokens_recomputed",
                      (json_int_t)r->tokens_recomputed, "tokens_pending", (json_int_t)r->tokens_pending, "kv_bytes",
-                     (json_int_t)r->kv_bytes, "memory_bytes", (json_int_t)r->memory_bytes, "verified", (int)r->verified,
-                     "exact", (int)r->exact, "profile_difference",
+                     (json_int_t)r->kv_bytes, "memory_bytes", (json_int_t)r->memory_bytes, "logits_bytes",
+                     (json_int_t)r->logits_bytes, "verified", (int)r->verified, "exact", (int)r->exact,
+                     "profile_difference",
                      dw_json_text(r->profile_difference, strlen(r->profile_difference)));
 }
 

@@ -4,11 +4,12 @@
 #include "os/os.h"
 
 static void say_digest(const dw_cli *cli, const dw_actor_digest *digest) {
-    char memory[DW_HASH_HEX_BYTES], kv[DW_HASH_HEX_BYTES], tokens[DW_HASH_HEX_BYTES];
+    char memory[DW_HASH_HEX_BYTES], kv[DW_HASH_HEX_BYTES], tokens[DW_HASH_HEX_BYTES], logits[DW_HASH_HEX_BYTES];
     dw_hash_hex(&digest->memory, memory);
     dw_hash_hex(&digest->kv, kv);
     dw_hash_hex(&digest->tokens, tokens);
-    dw_cli_say(cli, "memory  %s\nkv      %s\ntokens  %s\n", memory, kv, tokens);
+    dw_hash_hex(&digest->logits, logits);
+    dw_cli_say(cli, "memory  %s\nkv      %s\ntokens  %s\nlogits  %s\n", memory, kv, tokens, logits);
 }
 
 static dw_status run_thaw(dw_cli *cli, const dw_args *args, dw_error *err) {
@@ -49,7 +50,8 @@ out:
 
 static const dw_option options[] = {
     {"message", DW_OPTION_TEXT, "TEXT", "a message to go on with; several are handled in order"},
-    {"digest", DW_OPTION_FLAG, NULL, "print the hashes of memory, KV rows and tokens at the end, to compare actors"},
+    {"digest", DW_OPTION_FLAG, NULL,
+     "print the hashes of memory, KV rows, tokens and held logits at the end, to compare actors"},
     {"name", DW_OPTION_TEXT, "NAME", "the actor's name from now on; default the one in the file"},
     DW_OPTION_TURN_LIMIT,
     DW_OPTION_PROGRAM,

@@ -36,43 +36,51 @@ static dw_status check_tensors(const dw_compute_request *request, uint64_t align
         uint64_t bytes;
         dw_status status = dw_compute_tensor_bytes(tensor, &bytes);
         if (status != DW_OK) return dw_fail(err, status, "tensor %zu has no such type or size", i);
-        if (!dw_in_range(tensor->offset, bytes, request->window_bytes)) return dw_fail(err, DW_E_RANGE, "tensor %zu leaves the window", i);
+        if (!dw_in_range(tensor->offset, bytes, request->window_bytes))
+            return dw_fail(err, DW_E_RANGE, "tensor %zu leaves the window", i);
         if (tensor->offset % align != 0) {
-            return dw_fail(err, DW_E_INVALID, "tensor %zu: its offset must be a multiple of %llu", i, (unsigned long long)align);
+            return dw_fail(err, DW_E_INVALID, "tensor %zu: its offset must be a multiple of %llu", i,
+                           (unsigned long long)align);
         }
     }
     return DW_OK;
 }
 
-static bool same_shape(const dw_compute_tensor *a, const dw_compute_tensor *b) { return a->columns == b->columns && a->rows == b->rows; }
+static bool same_tensor_shape(const dw_compute_tensor *a, const dw_compute_tensor *b) {
+    return a->columns == b->columns && a->rows == b->rows;
+}
 
 static dw_status check_shapes(const dw_compute_request *request, size_t n, dw_error *err) {
     const dw_compute_node *node = &request->nodes[n];
-    const dw_compute_tensor *a = &request->tensors[node->a], *b = &request->tensors[node->b], *out = &request->tensors[node->out];
+    const dw_compute_tensor *a = &request->tensors[node->a], *b = &request->tensors[node->b],
+                            *out = &request->tensors[node->out];
     switch (node->op) {
     case DW_COMPUTE_MUL_MAT:
         if (a->columns != b->columns || out->columns != a->rows || out->rows != b->rows) {
-            return dw_fail(err, DW_E_INVALID, "node %zu: [%u,%u] times the transposed [%u,%u] is not [%u,%u]", n, b->rows, b->columns,
-                           a->rows, a->columns, out->rows, out->columns);
+            return dw_fail(err, DW_E_INVALID, "node %zu: [%u,%u] times the transposed [%u,%u] is not [%u,%u]", n,
+                           b->rows, b->columns, a->rows, a->columns, out->rows, out->columns);
         }
         break;
     case DW_COMPUTE_ADD:
     case DW_COMPUTE_MUL:
-        if (!same_shape(a, b) || !same_shape(a, out)) return dw_fail(err, DW_E_INVALID, "node %zu: shapes differ", n);
+        if (!same_tensor_shape(a, b) || !same_tensor_shape(a, out))
+            return dw_fail(err, DW_E_INVALID, "node %zu: shapes differ", n);
         if (a->type != DW_COMPUTE_F32) return dw_fail(err, DW_E_INVALID, "node %zu: only F32 here", n);
         break;
     default: return dw_fail(err, DW_E_UNSUPPORTED, "node %zu: no operation %u", n, node->op);
     }
-    if (b->type != DW_COMPUTE_F32 || out->type != DW_COMPUTE_F32) return dw_fail(err, DW_E_INVALID, "node %zu: b and out are F32", n);
+    if (b->type != DW_COMPUTE_F32 || out->type != DW_COMPUTE_F32)
+        return dw_fail(err, DW_E_INVALID, "node %zu: b and out are F32", n);
     return DW_OK;
 }
 
-/* An output shares no byte with another tensor: a device may run nodes side by side, and only sees that one needs the other when
- * they name the same tensor. */
+/* An output shares no byte with another tensor: a device may run nodes side by side, and only sees that one needs the
+ * other when they name the same tensor. */
 static dw_status check_overlap(const dw_compute_request *request, size_t n, dw_error *err) {
     const dw_compute_node *node = &request->nodes[n];
     const dw_compute_tensor *out = &request->tensors[node->out];
-    if (node->out == node->a || node->out == node->b) return dw_fail(err, DW_E_INVALID, "node %zu writes its own input", n);
+    if (node->out == node->a || node->out == node->b)
+        return dw_fail(err, DW_E_INVALID, "node %zu writes its own input", n);
     uint64_t out_bytes = 0, bytes = 0;
     dw_status status = dw_compute_tensor_bytes(out, &out_bytes);
     for (size_t i = 0; status == DW_OK && i < request->n_tensors; i++) {
@@ -86,11 +94,12 @@ static dw_status check_overlap(const dw_compute_request *request, size_t n, dw_e
     return status;
 }
 
-static dw_status check(run *r, dw_error *err) {
+static dw_status check_compute_request(run *r, dw_error *err) {
     const dw_compute_request *request = r->request;
     if (request->n_tensors == 0 || request->n_tensors > DW_COMPUTE_TENSORS_MAX || request->n_nodes == 0 ||
         request->n_nodes > DW_COMPUTE_NODES_MAX) {
-        return dw_fail(err, DW_E_LIMIT, "1 to %d tensors and 1 to %d nodes", DW_COMPUTE_TENSORS_MAX, DW_COMPUTE_NODES_MAX);
+        return dw_fail(err, DW_E_LIMIT, "1 to %d tensors and 1 to %d nodes", DW_COMPUTE_TENSORS_MAX,
+                       DW_COMPUTE_NODES_MAX);
     }
     if (request->window == NULL || request->window_bytes == 0) return dw_fail(err, DW_E_INVALID, "no window");
     dw_status status = check_tensors(request, dw_device_info_view(r->device)->tensor_align_bytes, err);
@@ -121,9 +130,10 @@ static struct ggml_tensor *tensor_of(run *r, uint32_t index) {
 }
 
 /* Tensors and nodes without memory, in the order of the request. */
-static dw_status build(run *r, dw_error *err) {
+static dw_status build_compute_graph(run *r, dw_error *err) {
     size_t count = r->request->n_tensors + r->request->n_nodes;
-    struct ggml_init_params params = {.mem_size = count * ggml_tensor_overhead() + ggml_graph_overhead_custom(count, false), .no_alloc = true};
+    struct ggml_init_params params = {
+        .mem_size = count * ggml_tensor_overhead() + ggml_graph_overhead_custom(count, false), .no_alloc = true};
     r->context = ggml_init(params);
     if (r->context == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a graph");
     r->graph = ggml_new_graph_custom(r->context, count, false);
@@ -133,7 +143,7 @@ static dw_status build(run *r, dw_error *err) {
         switch (node->op) {
         case DW_COMPUTE_MUL_MAT: out = ggml_mul_mat(r->context, a, b); break;
         case DW_COMPUTE_ADD: out = ggml_add(r->context, a, b); break;
-        default: out = ggml_mul(r->context, a, b); break; /* check() let nothing else pass */
+        default: out = ggml_mul(r->context, a, b); break; /* check_compute_request() let nothing else pass */
         }
         ggml_format_name(out, "node %zu", n);
         ggml_build_forward_expand(r->graph, out);
@@ -184,7 +194,8 @@ static dw_status prepare_copy(run *r, dw_error *err) {
         dw_status status = dw_compute_tensor_bytes(&r->request->tensors[i], &bytes);
         if (status != DW_OK) return status;
         r->offsets[i] = total;
-        if (!dw_add_u64(total, bytes, &total) || !dw_round_up_u64(total, align, &total)) return dw_fail(err, DW_E_RANGE, "tensors too large");
+        if (!dw_add_u64(total, bytes, &total) || !dw_round_up_u64(total, align, &total))
+            return dw_fail(err, DW_E_RANGE, "tensors too large");
     }
     dw_status status = dw_device_allocate(r->device, total, &r->buffer, err);
     if (status == DW_OK) status = place(r, err);
@@ -197,7 +208,8 @@ static dw_status prepare_copy(run *r, dw_error *err) {
             r->read_first[index] = false; /* once */
             struct ggml_tensor *tensor = ggml_graph_node(r->graph, (int)n)->src[i];
             bytes = ggml_nbytes(tensor);
-            status = dw_tensor_write(r->device, tensor, (char *)r->request->window + r->request->tensors[index].offset, 0, bytes);
+            status = dw_tensor_write(r->device, tensor, (char *)r->request->window + r->request->tensors[index].offset,
+                                     0, bytes);
             r->copied += bytes;
         }
     }
@@ -209,7 +221,8 @@ static dw_status copy_back(run *r) {
     for (size_t i = 0; status == DW_OK && i < r->request->n_tensors; i++) {
         if (!r->written[i]) continue;
         uint64_t bytes = ggml_nbytes(r->latest[i]);
-        status = dw_tensor_read(r->device, r->latest[i], (char *)r->request->window + r->request->tensors[i].offset, 0, bytes);
+        status = dw_tensor_read(r->device, r->latest[i], (char *)r->request->window + r->request->tensors[i].offset, 0,
+                                bytes);
         r->copied += bytes;
     }
     return status;
@@ -224,8 +237,8 @@ dw_status dw_compute_run(dw_device *device, const dw_compute_request *request, d
     run r = {.device = device, .request = request};
     memset(report, 0, sizeof *report);
     bool wraps = dw_device_info_view(device)->can_wrap && !request->copy;
-    dw_status status = check(&r, err);
-    if (status == DW_OK) status = build(&r, err);
+    dw_status status = check_compute_request(&r, err);
+    if (status == DW_OK) status = build_compute_graph(&r, err);
     if (status != DW_OK) goto out;
 
     uint64_t start = dw_os_monotonic_ns();

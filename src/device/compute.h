@@ -1,8 +1,8 @@
 /* compute.h: a small graph of tensor operations over one window of memory: the guest's `compute` request and `prove`.
  *
- * Tensors are places in the window; nodes are operations on them, in order. With a device that can wrap, the device works on the
- * window's own pages (I1); else, or when `copy` is asked for (the explicit-copy path that `prove` measures beside it), inputs are copied to
- * device memory and outputs back, and the bytes are counted.
+ * Tensors are places in the window; nodes are operations on them, in order. With a device that can wrap, the device
+ * works on the window's own pages (I1); else, or when `copy` is asked for (the explicit-copy path that `prove` measures
+ * beside it), inputs are copied to device memory and outputs back, and the bytes are counted.
  * The caller owns the window, has lent it, and has validated nothing: everything is checked here.
  */
 #ifndef DW_DEVICE_COMPUTE_H
@@ -12,9 +12,11 @@
 
 enum { DW_COMPUTE_TENSORS_MAX = 64, DW_COMPUTE_NODES_MAX = 64 };
 
-typedef enum dw_compute_type { DW_COMPUTE_F32 = 0, DW_COMPUTE_F16 = 1 } dw_compute_type; /* the numbers are ABI (guest.h) */
+/* The numbers are ABI (guest.h). */
+typedef enum dw_compute_type { DW_COMPUTE_F32 = 0, DW_COMPUTE_F16 = 1 } dw_compute_type;
 typedef enum dw_compute_op {     /* the numbers are ABI (guest.h) */
-    DW_COMPUTE_MUL_MAT = 1,      /* out[m,n] = b[m,k] x transposed a[n,k]: rows are contiguous; ggml's mul_mat(a, b); out F32 */
+    /* out[m,n] = b[m,k] x transposed a[n,k]: rows are contiguous; ggml's mul_mat(a, b); out F32. */
+    DW_COMPUTE_MUL_MAT = 1,
     DW_COMPUTE_ADD = 2,          /* out = a + b, same shape, F32 */
     DW_COMPUTE_MUL = 3           /* out = a * b, element by element, F32 */
 } dw_compute_op;
@@ -34,7 +36,8 @@ typedef struct dw_compute_request {
     const dw_compute_tensor *tensors; size_t n_tensors;
     const dw_compute_node *nodes; size_t n_nodes;
     bool copy;              /* take the explicit-copy path */
-    const _Atomic bool *stop; /* gives up between two nodes once it is true, where the device can (device.h); NULL: never */
+    /* Gives up between two nodes once it is true, where the device can (device.h); NULL: never. */
+    const _Atomic bool *stop;
 } dw_compute_request;
 
 typedef struct dw_compute_report {
@@ -47,6 +50,7 @@ typedef struct dw_compute_report {
 /* Bytes of a tensor, or DW_E_RANGE / DW_E_INVALID. */
 dw_status dw_compute_tensor_bytes(const dw_compute_tensor *tensor, uint64_t *out) DW_MUST_USE;
 /* Outputs that overlap inputs of the same node are refused. */
-dw_status dw_compute_run(dw_device *device, const dw_compute_request *request, dw_compute_report *report, dw_error *err) DW_MUST_USE;
+dw_status dw_compute_run(dw_device *device, const dw_compute_request *request, dw_compute_report *report,
+                         dw_error *err) DW_MUST_USE;
 
 #endif

@@ -76,8 +76,9 @@ static dw_status start_threads(dw_device *device, dw_error *err) {
     if (device->threads < 2) return DW_OK;
     /* Without a pool ggml makes its threads anew for each graph. */
     struct ggml_threadpool_params params = ggml_threadpool_params_default((int)device->threads);
-    /* Waiting for the next graph: some milliseconds of spinning bridge the gap between two steps, then a thread sleeps. ggml's default of
-     * 50 decodes no faster and spins for 150 ms and more behind each answer. Until the first graph they sleep: loading wants the cores. */
+    /* Waiting for the next graph: some milliseconds of spinning bridge the gap between two steps, then a thread sleeps.
+     * ggml's default of 50 decodes no faster and spins for 150 ms and more behind each answer. Until the first graph
+     * they sleep: loading wants the cores. */
     params.poll = 4;
     params.paused = true;
     device->pool = ggml_threadpool_new(&params);
@@ -91,7 +92,8 @@ dw_status dw_device_open(const char *name, const dw_device_options *options, dw_
     char backend[32];
     size_t index;
     dw_device_found found[DW_DEVICES_MAX];
-    if (!split_name(name, backend, &index) || index >= dw_device_find(backend, found, DW_DEVICES_MAX)) return not_found(name, err);
+    if (!split_name(name, backend, &index) || index >= dw_device_find(backend, found, DW_DEVICES_MAX))
+        return not_found(name, err);
 
     if (!found[index].tried) return dw_fail(err, DW_E_NO_MEMORY, "no memory to find out what device %s can", name);
 
@@ -160,7 +162,8 @@ dw_ledger dw_device_ledger(const dw_device *device) {
 
 /* --- buffers ------------------------------------------------------------------------------------------------- */
 
-static dw_status buffer_of(dw_device *device, ggml_backend_buffer_t ggml, uint64_t size, int kind, dw_buffer **out, dw_error *err) {
+static dw_status buffer_of(dw_device *device, ggml_backend_buffer_t ggml, uint64_t size, int kind, dw_buffer **out,
+                           dw_error *err) {
     dw_buffer *buffer = malloc(sizeof *buffer);
     if (buffer == NULL) {
         dw_guard_free(ggml);
@@ -171,13 +174,16 @@ static dw_status buffer_of(dw_device *device, ggml_backend_buffer_t ggml, uint64
     return DW_OK;
 }
 
-dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool writable, dw_buffer **out, dw_error *err) {
+dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool writable, dw_buffer **out,
+                         dw_error *err) {
     *out = NULL;
     const dw_device_info *info = &device->info;
     if (!info->can_wrap) return dw_fail(err, DW_E_UNSUPPORTED, "device %s cannot wrap host memory", info->name);
     if (address == NULL || size == 0 || size > SIZE_MAX) return dw_fail(err, DW_E_INVALID, "nothing to wrap");
-    if ((uintptr_t)address % info->wrap_align_bytes != 0 || (info->kind != DW_DEVICE_CPU && size % info->wrap_align_bytes != 0)) {
-        return dw_fail(err, DW_E_INVALID, "device %s wraps multiples of %llu bytes", info->name, (unsigned long long)info->wrap_align_bytes);
+    if ((uintptr_t)address % info->wrap_align_bytes != 0 ||
+        (info->kind != DW_DEVICE_CPU && size % info->wrap_align_bytes != 0)) {
+        return dw_fail(err, DW_E_INVALID, "device %s wraps multiples of %llu bytes", info->name,
+                       (unsigned long long)info->wrap_align_bytes);
     }
     ggml_backend_buffer_t ggml = NULL;
     dw_status status = dw_device_import(&device->found, address, size, writable, &ggml, err);
@@ -191,7 +197,8 @@ dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool w
     return DW_OK;
 }
 
-static dw_status allocate(dw_device *device, ggml_backend_buffer_type_t type, uint64_t size, dw_buffer **out, dw_error *err) {
+static dw_status allocate(dw_device *device, ggml_backend_buffer_type_t type, uint64_t size, dw_buffer **out,
+                          dw_error *err) {
     *out = NULL;
     if (size == 0 || size > SIZE_MAX) return dw_fail(err, DW_E_INVALID, "nothing to allocate");
     ggml_backend_buffer_t ggml = NULL;
@@ -210,7 +217,8 @@ struct ggml_backend_buffer_type *dw_device_repacks(dw_device *device, const stru
     return dw_device_repacks_of(device->ggml, weight);
 }
 
-dw_status dw_device_allocate_repacked(dw_device *device, struct ggml_backend_buffer_type *type, uint64_t size, dw_buffer **out, dw_error *err) {
+dw_status dw_device_allocate_repacked(dw_device *device, struct ggml_backend_buffer_type *type, uint64_t size,
+                                      dw_buffer **out, dw_error *err) {
     dw_status status = allocate(device, type, size, out, err);
     if (status == DW_OK) ggml_backend_buffer_set_usage((*out)->ggml, GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
     return status;
@@ -248,7 +256,8 @@ dw_status dw_buffer_place(dw_buffer *buffer, struct ggml_tensor *tensor, uint64_
         return dw_fail(err, DW_E_INVALID, "tensor %s at offset %llu: the device wants multiples of %llu", tensor->name,
                        (unsigned long long)offset, (unsigned long long)buffer->device->info.tensor_align_bytes);
     }
-    /* More than the tensor's own bytes where a backend pads rows; a tensor that lies in somebody's file cannot give it that. */
+    /* More than the tensor's own bytes where a backend pads rows; a tensor that lies in somebody's file cannot give it
+     * that. */
     uint64_t bytes = ggml_backend_buffer_get_alloc_size(buffer->ggml, tensor);
     if (!dw_in_range(offset, bytes, buffer->size)) {
         return dw_fail(err, DW_E_RANGE, "tensor %s needs %llu bytes at offset %llu of a buffer of %llu", tensor->name,
@@ -272,21 +281,24 @@ void dw_device_features(char *out, size_t size) { dw_guard_features(ggml_backend
 
 /* --- copies and graphs --------------------------------------------------------------------------------------- */
 
-dw_status dw_tensor_write(dw_device *device, struct ggml_tensor *tensor, const void *data, uint64_t offset, uint64_t size) {
+dw_status dw_tensor_write(dw_device *device, struct ggml_tensor *tensor, const void *data, uint64_t offset,
+                          uint64_t size) {
     if (tensor->data == NULL || !dw_in_range(offset, size, ggml_nbytes(tensor))) return DW_E_RANGE;
     dw_status status = dw_guard_write(tensor, data, (size_t)offset, (size_t)size);
     if (status == DW_OK) atomic_fetch_add(&device->copied_in, size);
     return status;
 }
 
-dw_status dw_tensor_read(dw_device *device, const struct ggml_tensor *tensor, void *data, uint64_t offset, uint64_t size) {
+dw_status dw_tensor_read(dw_device *device, const struct ggml_tensor *tensor, void *data, uint64_t offset,
+                         uint64_t size) {
     if (tensor->data == NULL || !dw_in_range(offset, size, ggml_nbytes(tensor))) return DW_E_RANGE;
     dw_status status = dw_guard_read(tensor, data, (size_t)offset, (size_t)size);
     if (status == DW_OK) atomic_fetch_add(&device->copied_out, size);
     return status;
 }
 
-/* Backends copy tensors, not bytes, and some address a tensor by 32 bits: a large copy goes in pieces, each as a tensor of bytes. */
+/* Backends copy tensors, not bytes, and some address a tensor by 32 bits: a large copy goes in pieces, each as a tensor
+ * of bytes. */
 dw_status dw_buffer_write(dw_buffer *buffer, uint64_t offset, const void *data, uint64_t size, dw_error *err) {
     const uint64_t piece_bytes_max = UINT64_C(256) << 20;
     dw_status status = DW_OK;
@@ -305,18 +317,21 @@ dw_status dw_buffer_write(dw_buffer *buffer, uint64_t offset, const void *data, 
     return status;
 }
 
-/* Operations that only look at another tensor's memory; ggml runs nothing for them, but may say "unsupported" for a large source. */
+/* Operations that only look at another tensor's memory; ggml runs nothing for them, but may say "unsupported" for a
+ * large source. */
 static bool is_view(enum ggml_op op) {
-    return op == GGML_OP_NONE || op == GGML_OP_VIEW || op == GGML_OP_RESHAPE || op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
+    return op == GGML_OP_NONE || op == GGML_OP_VIEW || op == GGML_OP_RESHAPE || op == GGML_OP_PERMUTE ||
+           op == GGML_OP_TRANSPOSE;
 }
 
 dw_status dw_device_supports(dw_device *device, const struct ggml_cgraph *graph, dw_error *err) {
-    struct ggml_cgraph *walked = (struct ggml_cgraph *)(uintptr_t)graph; /* ggml's accessors are not const; they do not write */
+    /* ggml's accessors are not const; they do not write. */
+    struct ggml_cgraph *walked = (struct ggml_cgraph *)(uintptr_t)graph;
     for (int i = 0; i < ggml_graph_n_nodes(walked); i++) {
         const struct ggml_tensor *node = ggml_graph_node(walked, i);
         if (is_view(node->op) || dw_guard_supports(device->ggml, node)) continue;
-        return dw_fail(err, DW_E_UNSUPPORTED, "device %s cannot run %s of %s (%s) for %s", device->info.name, ggml_op_name(node->op),
-                       node->src[0] != NULL ? node->src[0]->name : "nothing",
+        return dw_fail(err, DW_E_UNSUPPORTED, "device %s cannot run %s of %s (%s) for %s", device->info.name,
+                       ggml_op_name(node->op), node->src[0] != NULL ? node->src[0]->name : "nothing",
                        node->src[0] != NULL ? ggml_type_name(node->src[0]->type) : "-", node->name);
     }
     return DW_OK;
@@ -328,7 +343,8 @@ dw_status dw_device_compute(dw_device *device, struct ggml_cgraph *graph, dw_err
 
 static bool must_stop(void *flag) { return atomic_load_explicit((const _Atomic bool *)flag, memory_order_relaxed); }
 
-dw_status dw_device_compute_until(dw_device *device, struct ggml_cgraph *graph, const _Atomic bool *stop, dw_error *err) {
+dw_status dw_device_compute_until(dw_device *device, struct ggml_cgraph *graph, const _Atomic bool *stop,
+                                  dw_error *err) {
     bool looks = stop != NULL && device->info.kind == DW_DEVICE_CPU;
     dw_os_mutex_lock(device->computing);
     if (looks) ggml_backend_cpu_set_abort_callback(device->backend, must_stop, (void *)(uintptr_t)stop);

@@ -16,8 +16,8 @@ typedef struct dw_device_found {
 
 enum { DW_DEVICES_MAX = 32 };
 
-/* Devices whose backend is `backend` ("cpu", "vulkan"; NULL = all), cpu first. Only the backends asked for are woken up: loading a
- * graphics driver takes tens of milliseconds that a run on the CPU need not spend. */
+/* Devices whose backend is `backend` ("cpu", "vulkan"; NULL = all), cpu first. Only the backends asked for are woken
+ * up: loading a graphics driver takes tens of milliseconds that a run on the CPU need not spend. */
 size_t dw_device_find(const char *backend, dw_device_found *out, size_t capacity);
 
 /* One more who closes it: a kept wrap, which may outlive who opened the device. */

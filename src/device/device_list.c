@@ -1,7 +1,7 @@
 /* device_list.c: which devices there are and what they can do.
  *
- * ggml tells less than we need, so two facts are found by trying: whether host memory can be wrapped (one page is), and how large
- * a tensor of one operation may be (supports_op is asked about ever larger ones; nothing is allocated).
+ * ggml tells less than we need, so two facts are found by trying: whether host memory can be wrapped (one page is), and
+ * how large a tensor of one operation may be (supports_op is asked about ever larger ones; nothing is allocated).
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -102,7 +102,8 @@ static uint64_t largest_tensor_bytes(ggml_backend_dev_t device) {
 }
 
 static bool is_software(const char *description) {
-    return strstr(description, "llvmpipe") != NULL || strstr(description, "lavapipe") != NULL || strstr(description, "SwiftShader") != NULL;
+    return strstr(description, "llvmpipe") != NULL || strstr(description, "lavapipe") != NULL ||
+           strstr(description, "SwiftShader") != NULL;
 }
 
 static dw_device_kind kind_of(enum ggml_backend_dev_type type, const char *description) {
@@ -136,12 +137,13 @@ static bool describe(const struct backend_row *row, size_t index, dw_device_foun
     if (!found->tried) {
         snprintf(info->reason, sizeof info->reason, "there was no memory to find out what it can");
     } else if (info->can_wrap) {
-        /* An import is of whole pages everywhere but on the CPU, where a wrap is a pointer. How much one import may cover is not
-         * told by ggml: it refuses what is too much. */
+        /* An import is of whole pages everywhere but on the CPU, where a wrap is a pointer. How much one import may
+         * cover is not told by ggml: it refuses what is too much. */
         info->wrap_align_bytes = info->kind == DW_DEVICE_CPU ? info->tensor_align_bytes : dw_os_page_bytes();
         info->wrap_bytes_max = UINT64_MAX;
     } else {
-        snprintf(info->reason, sizeof info->reason, "%s cannot import host memory; data is copied, and counted", info->backend);
+        snprintf(info->reason, sizeof info->reason, "%s cannot import host memory; data is copied, and counted",
+                 info->backend);
     }
     dw_device_repack_types(device, info->repacks, sizeof info->repacks);
     info->tensor_bytes_max = info->kind == DW_DEVICE_CPU ? UINT64_MAX : largest_tensor_bytes(device);

@@ -34,6 +34,7 @@ typedef struct dw_door dw_door;
 
 typedef struct dw_observer {
     void (*on_text)(void *context, const char *text, size_t size);        /* emitted text, not yet committed */
+    /* A line of the guest's log; of its standard error, without the newline, at level info. */
     void (*on_log)(void *context, int level, const char *text, size_t size);
     void *context;
 } dw_observer;

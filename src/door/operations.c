@@ -250,7 +250,7 @@ static const operation_kind kinds[] = {
     {DW_OP_SESSION_REWIND, 0, USES_HANDLE | USES_ARG0, true, NULL, op_session_rewind},
     {DW_OP_SESSION_FORK, 0, USES_HANDLE, true, NULL, op_session_fork},
     {DW_OP_SESSION_SYNC, 0, USES_HANDLE | USES_0, true, dw_tokens_copy_in, op_session_sync},
-    {DW_OP_FORWARD, 0, USES_HANDLE | USES_0 | USES_1, true, dw_forward_copy_in, NULL},
+    {DW_OP_FORWARD, DW_FLAG_HOLD, USES_HANDLE | USES_0 | USES_1, true, dw_forward_copy_in, NULL},
     {DW_OP_GENERATE, 0, USES_HANDLE | USES_0 | USES_1 | USES_2, true, dw_generate_copy_in, NULL},
     {DW_OP_EMBED, 0, USES_0 | USES_1, false, dw_embed_copy_in, NULL},
     {DW_OP_TOKENIZE, DW_FLAG_SPECIAL | DW_FLAG_CONTROL, USES_HANDLE | USES_0 | USES_1, false, NULL,

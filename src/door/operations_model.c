@@ -148,7 +148,8 @@ dw_status dw_forward_copy_in(dw_door *door, dw_operation *op) {
                        .tokens = op->tokens,
                        .n_tokens = op->request.len0,
                        .rows = op->row_requests,
-                       .n_rows = n_rows};
+                       .n_rows = n_rows,
+                       .hold = (op->request.flags & DW_FLAG_HOLD) != 0};
     for (uint32_t i = 0; i < n_rows && status == DW_OK; i++) {
         memcpy(&op->rows[i].wanted, (const uint8_t *)records + i * sizeof(dw_row), sizeof(dw_row));
         status = row_copy_in(door, n_vocab, op, &op->rows[i], &op->row_requests[i]);
@@ -235,12 +236,13 @@ static void job_done(dw_job *job) {
     dw_port_done(op->port, op);
 }
 
-/* A job that adds no token to a session without pending ones computes the last row again (its logits are wanted), in
- * another shape than the first time: a row from before this turn has to be saved. */
+/* A job that adds no token to a session without pending ones computes the last row again (its logits are wanted and not
+ * held), in another shape than the first time: a row from before this turn has to be saved. */
 static dw_status save_last_row(dw_door *door, dw_door_session *session, const dw_operation *op) {
-    uint32_t n_tokens = 0;
+    uint32_t n_tokens = 0, n_held = 0;
     dw_session_tokens(session->session, &n_tokens);
     if (op->job.n_tokens > 0 || n_tokens == 0 || dw_session_rows(session->session) < n_tokens) return DW_OK;
+    if (dw_session_logits(session->session, &n_held)) return DW_OK;
     return dw_door_save_session(door, session, n_tokens - 1);
 }
 
@@ -287,7 +289,7 @@ static dw_status deliver_row_results(dw_door *door, const dw_row_result *row, co
 }
 
 /* The window is over: what lies there is what the engine wrote. Logits that are no numbers are taken away again. */
-static dw_status check_logits(const dw_operation *op) {
+static dw_status check_window_logits(const dw_operation *op) {
     for (uint32_t i = 0; i < op->job.n_rows; i++) {
         float *logits = op->row_requests[i].logits;
         size_t n = dw_model_info_view(dw_session_model(op->job.session))->n_vocab;
@@ -302,7 +304,7 @@ static void deliver_forward(dw_door *door, dw_operation *op) {
     /* Both: what a turn sees must not depend on who else is there (actor.h rule 2). */
     op->completion.result0 = op->job.n_evaluated + op->job.n_shared;
     op->completion.result1 = op->log_length;
-    if (op->completion.status == DW_OK) op->completion.status = check_logits(op);
+    if (op->completion.status == DW_OK) op->completion.status = check_window_logits(op);
     for (uint32_t i = 0; i < op->job.n_rows && op->completion.status == DW_OK; i++) {
         op->completion.status = deliver_row_results(door, &op->rows[i], &op->row_requests[i]);
     }

@@ -98,20 +98,23 @@ dw_status dw_runtime_load_program(dw_runtime *runtime, const char *path, dw_prog
     return status;
 }
 
-dw_status dw_runtime_adopt_program(dw_runtime *runtime, const void *source, size_t size, const char *whence, dw_program **out, dw_error *err) {
+dw_status dw_runtime_adopt_program(dw_runtime *runtime, const void *source, size_t size, const char *whence,
+                                   dw_program **out, dw_error *err) {
     dw_status status = prepare_source(runtime, whence, source, size, out, err);
     if (status == DW_OK) keep_source(runtime, &dw_program_info_view(*out)->hash, source, size);
     return status;
 }
 
-dw_status dw_runtime_program_source(const dw_runtime *runtime, const dw_hash *hash, uint8_t **out, size_t *size, dw_error *err) {
+dw_status dw_runtime_program_source(const dw_runtime *runtime, const dw_hash *hash, uint8_t **out, size_t *size,
+                                    dw_error *err) {
     char path[700];
     dw_hash actual;
     program_path(runtime, hash, path, sizeof path);
     *out = NULL;
     dw_status status = dw_os_read_file(path, DW_PROGRAM_BYTES_MAX, out, size, err);
     if (status == DW_OK) status = dw_hash_of(*out, *size, &actual);
-    if (status == DW_OK && !dw_hash_equal(&actual, hash)) status = dw_fail(err, DW_E_HASH, "%s does not have the content its name says", path);
+    if (status == DW_OK && !dw_hash_equal(&actual, hash))
+        status = dw_fail(err, DW_E_HASH, "%s does not have the content its name says", path);
     if (status == DW_OK) return DW_OK;
     free(*out);
     *out = NULL;

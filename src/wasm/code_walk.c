@@ -11,6 +11,7 @@ typedef enum immediate {
     IMM_INDEX,      /* one index */
     IMM_INDEX_2,    /* two indices */
     IMM_BR_TABLE,   /* vector of labels and one more */
+    IMM_TRY_TABLE,  /* block type and a vector of clauses */
     IMM_TYPES,      /* vector of value types, one byte each */
     IMM_MEMORY,     /* alignment and offset */
     IMM_I32, IMM_I64, IMM_BYTES_4, IMM_BYTES_8, IMM_BYTES_16,
@@ -21,8 +22,9 @@ typedef enum immediate {
     IMM_TABLE,      /* index of a table that is changed */
     IMM_TABLE_INIT, /* indices of a segment and of the table that is changed */
     IMM_TABLE_COPY, /* indices of the table that is changed and of the one that is read */
+    IMM_DATA_DROP, IMM_ELEMENT_DROP, /* index of the segment that is dropped */
     IMM_PREFIX_FC, IMM_PREFIX_FD,
-    IMM_REFUSED     /* known, but not allowed: refusal_of() tells why */
+    IMM_ATOMIC, IMM_LEGACY_EXCEPTION /* known, but not allowed: refusal_of() tells why */
 } immediate;
 
 static immediate immediate_of_control(uint8_t opcode) {
@@ -30,6 +32,11 @@ static immediate immediate_of_control(uint8_t opcode) {
     /* Unreachable nop else end return drop select. */
     case 0x00: case 0x01: case 0x05: case 0x0B: case 0x0F: case 0x1A: case 0x1B: return IMM_NONE;
     case 0x02: case 0x03: case 0x04: return IMM_BLOCK;               /* block loop if */
+    case 0x06: case 0x07: case 0x09: case 0x18: case 0x19:           /* try catch rethrow delegate catch_all */
+        return IMM_LEGACY_EXCEPTION;
+    case 0x08: return IMM_INDEX;                                     /* throw */
+    case 0x0A: return IMM_NONE;                                      /* throw_ref */
+    case 0x1F: return IMM_TRY_TABLE;
     case 0x0C: case 0x0D: case 0x10: case 0x12: return IMM_INDEX;    /* br br_if call return_call */
     case 0x0E: return IMM_BR_TABLE;
     case 0x11: case 0x13: return IMM_INDEX_2;                        /* call_indirect return_call_indirect */
@@ -54,7 +61,7 @@ static immediate immediate_of(uint8_t opcode) {
     if (opcode == 0xD2) return IMM_FUNCTION;                 /* ref.func */
     if (opcode == 0xFC) return IMM_PREFIX_FC;
     if (opcode == 0xFD) return IMM_PREFIX_FD;
-    if (opcode == 0xFE) return IMM_REFUSED;                  /* atomics */
+    if (opcode == 0xFE) return IMM_ATOMIC;
     return IMM_UNKNOWN;
 }
 
@@ -67,7 +74,8 @@ static immediate immediate_of_fc(uint32_t opcode) {
     case 12: return IMM_TABLE_INIT;
     case 14: return IMM_TABLE_COPY;
     case 15: case 17: return IMM_TABLE;   /* table.grow table.fill */
-    case 9: case 13: return IMM_REFUSED;  /* data.drop elem.drop */
+    case 9: return IMM_DATA_DROP;
+    case 13: return IMM_ELEMENT_DROP;
     default: return IMM_UNKNOWN;
     }
 }
@@ -81,18 +89,20 @@ static immediate immediate_of_fd(uint32_t opcode) {
     return opcode <= 0x113 ? IMM_NONE : IMM_UNKNOWN;
 }
 
-/* Why an instruction that we know is not allowed. */
-static const char *refusal_of(uint8_t prefix, uint32_t opcode) {
-    if (prefix == 0xFE) return "an atomic instruction (threads)";
-    return opcode == 9 ? "data.drop" : "elem.drop";
-}
-
 void dw_code_note_function(const dw_code_notes *notes, uint32_t function) {
     if (function < notes->n_functions) notes->named[function] = true;
 }
 
 static void note_table(const dw_code_notes *notes, uint32_t table) {
     if (table < notes->n_tables) notes->changed[table] = true;
+}
+
+static void note_data_drop(const dw_code_notes *notes, uint32_t segment) {
+    if (segment < notes->n_data) notes->dropped_data[segment] = true;
+}
+
+static void note_element_drop(const dw_code_notes *notes, uint32_t segment) {
+    if (segment < notes->n_elements) notes->dropped_elements[segment] = true;
 }
 
 static void skip_memory(dw_reader *reader) {
@@ -108,14 +118,39 @@ static void skip_br_table(dw_reader *reader) {
     for (uint64_t i = 0; i < n && reader->status == DW_OK; i++) (void)dw_read_leb_u32(reader);
 }
 
+/* A type in one byte, or the index of a function type. A reference type of two parts is refused. */
+static void skip_block_type(dw_reader *reader) {
+    int64_t type = dw_read_leb_s64(reader);
+    if (reader->status == DW_OK && (type == 0x63 - 0x80 || type == 0x64 - 0x80)) reader->status = DW_E_UNSUPPORTED;
+}
+
+/* Likewise. The count is not trusted: each round reads. */
+static void skip_types(dw_reader *reader) {
+    uint32_t n = dw_read_leb_u32(reader);
+    for (uint32_t i = 0; i < n && reader->status == DW_OK; i++) skip_block_type(reader);
+}
+
+/* Clauses: 0 catch and 1 catch_ref name a tag and a label, 2 catch_all and 3 catch_all_ref a label. That there are no
+ * others is left to Wasmtime's validation. */
+static void skip_try_table(dw_reader *reader) {
+    skip_block_type(reader);
+    uint32_t n = dw_read_leb_u32(reader);
+    for (uint32_t i = 0; i < n && reader->status == DW_OK; i++) {
+        if (dw_read_u8(reader) < 2) (void)dw_read_leb_u32(reader);
+        (void)dw_read_leb_u32(reader);
+    }
+}
+
 static void read_immediate(dw_reader *reader, immediate kind, const dw_code_notes *notes) {
     switch (kind) {
-    case IMM_BLOCK: case IMM_HEAP_TYPE: case IMM_I64: (void)dw_read_leb_s64(reader); break;
+    case IMM_BLOCK: skip_block_type(reader); break;
+    case IMM_HEAP_TYPE: case IMM_I64: (void)dw_read_leb_s64(reader); break;
     case IMM_I32: (void)dw_read_leb_s32(reader); break;
     case IMM_INDEX_2: (void)dw_read_leb_u32(reader); /* fall through */
     case IMM_INDEX: (void)dw_read_leb_u32(reader); break;
     case IMM_BR_TABLE: skip_br_table(reader); break;
-    case IMM_TYPES: (void)dw_read_bytes(reader, dw_read_leb_u32(reader)); break;
+    case IMM_TRY_TABLE: skip_try_table(reader); break;
+    case IMM_TYPES: skip_types(reader); break;
     case IMM_MEMORY: skip_memory(reader); break;
     case IMM_MEMORY_LANE: skip_memory(reader); /* fall through */
     case IMM_LANE: (void)dw_read_u8(reader); break;
@@ -129,8 +164,18 @@ static void read_immediate(dw_reader *reader, immediate kind, const dw_code_note
         note_table(notes, dw_read_leb_u32(reader));
         (void)dw_read_leb_u32(reader);
         break;
-    case IMM_NONE: case IMM_UNKNOWN: case IMM_PREFIX_FC: case IMM_PREFIX_FD: case IMM_REFUSED: break;
+    case IMM_DATA_DROP: note_data_drop(notes, dw_read_leb_u32(reader)); break;
+    case IMM_ELEMENT_DROP: note_element_drop(notes, dw_read_leb_u32(reader)); break;
+    case IMM_NONE: case IMM_UNKNOWN: case IMM_PREFIX_FC: case IMM_PREFIX_FD: break;
+    case IMM_ATOMIC: case IMM_LEGACY_EXCEPTION: break;
     }
+}
+
+/* Why an instruction that we know is not allowed. */
+static const char *refusal_of(immediate kind) {
+    if (kind == IMM_ATOMIC) return "an atomic instruction (threads), whose effect cannot be restored from a checkpoint";
+    return "exceptions in their old form (try, catch): compile with -mllvm -wasm-use-legacy-eh=false, "
+           "or convert with wasm-opt --translate-to-exnref";
 }
 
 /* Steps over one instruction. */
@@ -145,14 +190,14 @@ static dw_status walk_one(dw_reader *reader, const dw_code_notes *notes, dw_erro
     }
     if (reader->status != DW_OK)
         return dw_fail_at(err, reader->status, reader->offset, "the code ends inside an instruction");
-    if (kind == IMM_REFUSED)
-        return dw_fail_at(err, DW_E_UNSUPPORTED, at,
-                          "the code uses %s, whose effect cannot be restored from a checkpoint",
-                          refusal_of(prefix, opcode));
+    if (kind == IMM_ATOMIC || kind == IMM_LEGACY_EXCEPTION)
+        return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses %s", refusal_of(kind));
     if (kind == IMM_UNKNOWN)
         return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses an unknown instruction, 0x%02x 0x%x",
                           (unsigned)prefix, (unsigned)opcode);
     read_immediate(reader, kind, notes);
+    if (reader->status == DW_E_UNSUPPORTED)
+        return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses typed references, which are not supported");
     if (reader->status != DW_OK)
         return dw_fail_at(err, reader->status, reader->offset, "the code ends inside an instruction");
     return DW_OK;

@@ -1,9 +1,10 @@
 /* code_walk.h: walks WebAssembly instructions without executing them, to find those whose effect a restore could not
- * repeat, and those that it must know of: which tables the code changes, and to which functions it makes references.
+ * repeat, and those that it must know of: which tables the code changes, which segments it drops, and to which
+ * functions it makes references.
  *
- * Knows every instruction of WebAssembly 2.0 with SIMD, relaxed SIMD, tail calls and extended constant expressions
- * (https://webassembly.github.io/spec/core/binary/instructions.html). Anything else is refused: an instruction whose
- * length is unknown cannot be stepped over.
+ * Knows every instruction of WebAssembly 2.0 with SIMD, relaxed SIMD, tail calls, exceptions and extended constant
+ * expressions (https://webassembly.github.io/spec/core/binary/instructions.html). Anything else is refused: an
+ * instruction whose length is unknown cannot be stepped over.
  *
  * Rules
  * 1. Safe on any bytes: reads only through the reader, allocates nothing, and ends.
@@ -17,13 +18,17 @@
 #include <stdint.h>
 #include "base/base.h"
 
-/* What was found out about the module's functions and tables. Indices that there are not are left to Wasmtime's
- * validation. */
+/* What was found out about the module's functions, tables and segments. Indices that there are not are left to
+ * Wasmtime's validation. */
 typedef struct dw_code_notes {
     bool *named;             /* [n_functions] a reference to the function can be made: ref.func, element segments */
     uint32_t n_functions;
     bool *changed;           /* [n_tables] an instruction changes the table: table.set, .grow, .fill, .copy, .init */
     uint32_t n_tables;
+    bool *dropped_data;      /* [n_data] data.drop names the segment */
+    uint32_t n_data;
+    bool *dropped_elements;  /* [n_elements] elem.drop names the segment */
+    uint32_t n_elements;
 } dw_code_notes;
 
 void dw_code_note_function(const dw_code_notes *notes, uint32_t function);

@@ -13,12 +13,14 @@ enum { TICK_MS_DEFAULT = 10, TICK_MS_MAX = 1000 };
 
 /* What compiled code depends on beside Wasmtime's version and the processor, both of which Wasmtime checks itself when it loads
  * code. A change here or in configure() must change this text, or old code is taken for new. */
-#define SETTINGS "nan=1 relaxed=det epoch=1 reservation=4G guard=32M stack=512K"
+#define SETTINGS "nan=1 relaxed=det epoch=1 exceptions=1 reservation=4G guard=32M stack=512K"
 
-/* Memories come from us and never move. Everything that would let results differ from one machine to another is fixed: the bits
- * of a NaN, and relaxed SIMD. What prepare.c could not restore (threads, several or 64-bit memories, suspended stacks) is off. */
+/* Memories come from us and never move. Everything that would let results differ from one machine to another is fixed:
+ * the bits of a NaN, and relaxed SIMD. What prepare.c could not restore (threads, several or 64-bit memories, suspended
+ * stacks) is off. */
 static void configure(wasm_config_t *config) {
-    wasmtime_config_memory_init_cow_set(config, false); /* with a memory creator Wasmtime aborts otherwise: its issue 10740 */
+    /* With a memory creator Wasmtime aborts otherwise: its issue 10740. */
+    wasmtime_config_memory_init_cow_set(config, false);
     wasmtime_config_memory_may_move_set(config, false);
     wasmtime_config_memory_reservation_set(config, DW_GUEST_RESERVATION_BYTES);
     wasmtime_config_memory_guard_size_set(config, DW_GUEST_GUARD_BYTES);
@@ -38,7 +40,9 @@ static void configure(wasm_config_t *config) {
     wasmtime_config_wasm_custom_page_sizes_set(config, false);
     wasmtime_config_wasm_wide_arithmetic_set(config, false);
     wasmtime_config_wasm_stack_switching_set(config, false);
-    wasmtime_config_gc_support_set(config, false);
+    /* Exceptions are objects of the garbage collector. Others, and the types of their references, prepare.c refuses. */
+    wasmtime_config_gc_support_set(config, true);
+    wasmtime_config_wasm_exceptions_set(config, true);
     dw_memory_creator_install(config);
 }
 
@@ -47,7 +51,8 @@ dw_status dw_engine_fail(dw_error *err, dw_status status, const char *prefix, wa
     wasmtime_error_message(error, &message);
     char text[DW_ERROR_TEXT_BYTES];
     size_t n = 0;
-    for (; n < message.size && n < sizeof text - 1; n++) text[n] = message.data[n] >= 0x20 && message.data[n] < 0x7F ? message.data[n] : ' ';
+    for (; n < message.size && n < sizeof text - 1; n++)
+        text[n] = message.data[n] >= 0x20 && message.data[n] < 0x7F ? message.data[n] : ' ';
     while (n > 0 && text[n - 1] == ' ') n--;
     text[n] = '\0';
     wasm_name_delete(&message);
@@ -87,7 +92,8 @@ static void tick(void *context) { wasmtime_engine_increment_epoch(context); }
 dw_status dw_wasm_engine_create(const dw_wasm_engine_options *options, dw_wasm_engine **out, dw_error *err) {
     *out = NULL;
     uint32_t tick_ms = options->tick_ms ? options->tick_ms : TICK_MS_DEFAULT;
-    if (tick_ms > TICK_MS_MAX) return dw_fail(err, DW_E_INVALID, "a tick of %u ms is longer than %d", (unsigned)tick_ms, TICK_MS_MAX);
+    if (tick_ms > TICK_MS_MAX)
+        return dw_fail(err, DW_E_INVALID, "a tick of %u ms is longer than %d", (unsigned)tick_ms, TICK_MS_MAX);
     dw_wasm_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return dw_fail(err, DW_E_NO_MEMORY, "no memory for an engine");
     atomic_init(&engine->users, 0);

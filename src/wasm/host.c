@@ -2,9 +2,10 @@
  * prepared and linked; the calls themselves are the unchecked kind (about 5 ns instead of 50). */
 #include <string.h>
 
+#include "wasm/abort.h"
 #include "wasm/engine.h"
 #include "wasm/instance.h"
-#include "wasm/prepare.h"
+#include "wasm/prepare_imports.h"
 
 static dw_instance *instance_of(wasmtime_caller_t *caller) {
     return wasmtime_context_get_data(wasmtime_caller_context(caller));
@@ -42,6 +43,15 @@ static wasm_trap_t *call_enter(void *env, wasmtime_caller_t *caller, wasmtime_va
     return NULL;
 }
 
+/* AssemblyScript's: the text is what the trap says. */
+static wasm_trap_t *call_abort(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t n_values) {
+    (void)env, (void)n_values;
+    dw_instance *instance = instance_of(caller);
+    dw_abort_text(&instance->memory, u32_of(&values[0]), u32_of(&values[1]), u32_of(&values[2]), u32_of(&values[3]),
+                  instance->abort_text);
+    return dw_instance_stop(instance, DW_E_TRAP);
+}
+
 static void make_types(const char *letters, wasm_valtype_vec_t *out) {
     wasm_valtype_t *types[DW_WASI_PARAMS_MAX] = {0};
     size_t n = strlen(letters);
@@ -68,6 +78,9 @@ dw_status dw_host_define(wasmtime_linker_t *linker, dw_error *err) {
     const dw_wasi_function *functions = dw_wasi_functions(&count);
     dw_status status = define(linker, DW_ENTER_MODULE, DW_ENTER_NAME, DW_ENTER_PARAMS, DW_ENTER_RESULTS, call_enter,
                               NULL, err);
+    if (status == DW_OK)
+        status = define(linker, DW_ABORT_MODULE, DW_ABORT_NAME, DW_ABORT_PARAMS, DW_ABORT_RESULTS, call_abort, NULL,
+                        err);
     for (size_t i = 0; status == DW_OK && i < count; i++)
         status = define(linker, DW_WASI_MODULE, functions[i].name, functions[i].params, functions[i].results, call_wasi,
                         &functions[i], err);

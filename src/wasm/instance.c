@@ -52,7 +52,8 @@ static dw_status check_image(const dw_program *program, const dw_image *image, d
     for (size_t i = 0; i < image->n_globals; i++)
         if (image->globals[i].type != program->global_types[i])
             return dw_fail(err, DW_E_MISMATCH, "global %zu of the image has another type than the program's", i);
-    return dw_tables_check(program, image, err);
+    dw_status status = dw_segments_check(program, image, err);
+    return status == DW_OK ? dw_tables_check(program, image, err) : status;
 }
 
 /* The image that the options ask for: theirs, or number 0. */
@@ -100,7 +101,7 @@ static dw_value from_wasmtime(const wasmtime_val_t *value, uint8_t type) {
 }
 
 static dw_status find_globals(dw_instance *instance, dw_error *err) {
-    uint32_t n = instance->program->info.n_globals;
+    uint32_t n = instance->program->info.n_globals - instance->program->info.n_drops;
     instance->globals = calloc((size_t)n + 1, sizeof *instance->globals);
     if (!instance->globals) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u globals", (unsigned)n);
     for (uint32_t i = 0; i < n; i++) {
@@ -117,7 +118,8 @@ static dw_status find_globals(dw_instance *instance, dw_error *err) {
 }
 
 static dw_status restore_globals(dw_instance *instance, const dw_image *image, dw_error *err) {
-    for (size_t i = 0; i < image->n_globals; i++) {
+    size_t n = image->n_globals > 0 ? image->n_globals - instance->program->info.n_drops : 0; /* image 0: as they are */
+    for (size_t i = 0; i < n; i++) {
         wasmtime_val_t value = to_wasmtime(&image->globals[i]);
         wasmtime_error_t *error = wasmtime_global_set(instance->context, &instance->globals[i], &value);
         if (error) return dw_engine_fail(err, DW_E_INTERNAL, "a global cannot be restored", error);
@@ -126,15 +128,16 @@ static dw_status restore_globals(dw_instance *instance, const dw_image *image, d
 }
 
 dw_status dw_instance_globals(const dw_instance *instance, dw_value *out, size_t n, dw_error *err) {
+    size_t n_mutable = instance->program->info.n_globals - instance->program->info.n_drops;
     if (n != instance->program->info.n_globals)
         return dw_fail(err, DW_E_INVALID, "the program has %u globals, not %zu",
                        (unsigned)instance->program->info.n_globals, n);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n_mutable; i++) {
         wasmtime_val_t value;
         wasmtime_global_get(instance->context, &instance->globals[i], &value);
         out[i] = from_wasmtime(&value, instance->program->global_types[i]);
     }
-    return DW_OK;
+    return dw_segments_read(instance, out + n_mutable, err);
 }
 
 /* --- how a call ends --------------------------------------------------------------------------------------------- */
@@ -151,6 +154,7 @@ static const char *trap_text(wasmtime_trap_code_t code) {
     case WASMTIME_TRAP_CODE_INTEGER_DIVISION_BY_ZERO: return "integer division by zero";
     case WASMTIME_TRAP_CODE_BAD_CONVERSION_TO_INTEGER: return "float is no integer";
     case WASMTIME_TRAP_CODE_UNREACHABLE_CODE_REACHED: return "unreachable code (abort)";
+    case WASMTIME_TRAP_CODE_NULL_REFERENCE: return "null reference";
     default: return "trap";
     }
 }
@@ -181,8 +185,17 @@ static dw_status end_by_host(dw_instance *instance, dw_call_result *result, dw_e
         atomic_store(&instance->interrupted, false);
         return dw_fail(err, ending, "the call was interrupted");
     case DW_E_DEADLINE: return dw_fail(err, ending, "the call ran over its deadline");
+    case DW_E_TRAP: return dw_fail(err, ending, "the guest trapped: %s", instance->abort_text);
     default: return dw_fail(err, ending, "the call was stopped: %s", dw_status_text(ending));
     }
+}
+
+/* Whether the call ended with an exception that nothing caught, which is then gone. */
+static bool take_exception(dw_instance *instance) {
+    wasmtime_exnref_t exception;
+    if (!wasmtime_context_take_exception(instance->context, &exception)) return false;
+    wasmtime_exnref_unroot(&exception);
+    return true;
 }
 
 /* Takes over trap and error, at most one of which is set. A trap made by a host function comes back as an error. */
@@ -191,12 +204,17 @@ static dw_status end_badly(dw_instance *instance, wasm_trap_t *trap, wasmtime_er
     dw_status status;
     wasmtime_trap_code_t code;
     char place[DW_NAME_TEXT_BYTES + 16];
+    bool uncaught = take_exception(instance), full = dw_memory_creator_heap_was_full();
     if (instance->ending != DW_OK) {
         status = end_by_host(instance, result, err);
     } else if (trap) {
         describe_place(trap, place, sizeof place);
-        status = dw_fail(err, DW_E_TRAP, "the guest trapped: %s%s",
-                         wasmtime_trap_code(trap, &code) ? trap_text(code) : "trap", place);
+        const char *text = wasmtime_trap_code(trap, &code) ? trap_text(code) : "trap";
+        if (uncaught) text = "an exception that nothing caught";
+        status = dw_fail(err, DW_E_TRAP, "the guest trapped: %s%s", text, place);
+    } else if (full) {
+        status = dw_fail(err, DW_E_TRAP, "the guest trapped: more than %llu MiB of exceptions at once",
+                         (unsigned long long)(DW_GUEST_EXCEPTION_BYTES_MAX >> 20));
     } else {
         return dw_engine_fail(err, DW_E_INTERNAL, "the call failed", error);
     }
@@ -293,8 +311,8 @@ dw_status dw_instance_initialize(dw_instance *instance, uint64_t deadline_ns, dw
     dw_status status = DW_OK;
     *result = (dw_call_result){0};
     if (instance->program->has_start) status = dw_instance_call(instance, DW_NAME_START, deadline_ns, result, err);
-    if (status == DW_OK && instance->program->info.has_initialize)
-        status = dw_instance_call(instance, "_initialize", deadline_ns, result, err);
+    const char *initialize = instance->program->initialize;
+    if (status == DW_OK && initialize) status = dw_instance_call(instance, initialize, deadline_ns, result, err);
     return status;
 }
 
@@ -362,9 +380,11 @@ static dw_status build_instance(dw_instance *instance, const dw_instance_options
     if (status == DW_OK) status = instantiate(instance, err);
     if (status == DW_OK) status = check_identity(instance, err);
     if (status == DW_OK) status = find_globals(instance, err);
+    if (status == DW_OK) status = dw_segments_find(instance, err);
     if (status == DW_OK) status = restore_globals(instance, image, err);
-    /* Image 0: as the element segments left them. */
+    /* Image 0: tables as the element segments left them, nothing dropped. */
     if (status == DW_OK && options->image) status = dw_tables_restore(instance, image, err);
+    if (status == DW_OK && options->image) status = dw_segments_restore(instance, image, err);
     if (status == DW_OK && instance->program->info.has_receive)
         status = find_exported_function(instance, "driftwood_receive", &instance->receive, err);
     return status;
@@ -405,6 +425,7 @@ void dw_instance_destroy(dw_instance *instance) {
     (void)status;
     dw_wasi_deinit(&instance->wasi);
     free(instance->globals);
+    free(instance->segments);
     dw_tables_deinit(&instance->tables);
     dw_program_release(instance->program);
     free(instance);

@@ -44,7 +44,8 @@ static dw_status read_item_count(dw_reader *reader, uint32_t extra, size_t entry
 }
 
 static bool is_value_type(uint8_t type) {
-    return (type >= DW_TYPE_V128 && type <= DW_TYPE_I32) || type == DW_TYPE_FUNCREF || type == DW_TYPE_EXTERNREF;
+    return (type >= DW_TYPE_V128 && type <= DW_TYPE_I32) || type == DW_TYPE_FUNCREF || type == DW_TYPE_EXTERNREF ||
+           type == DW_TYPE_EXNREF;
 }
 
 /* --- one function per section ---------------------------------------------------------------------------------- */
@@ -76,9 +77,22 @@ static dw_status read_types(dw_reader *reader, dw_module *module, dw_error *err)
     return status;
 }
 
-/* Only functions: an imported memory, table or global would be state that belongs to somebody else. */
+/* An imported memory, table or global would be state that belongs to somebody else. */
+static dw_status refuse_imported_object(const dw_import *import, uint8_t kind, uint64_t at, dw_error *err) {
+    static const struct { const char *name, *mend; } kinds[] = {
+        [DW_KIND_TABLE] = {"table", "link without --import-table"},
+        [DW_KIND_MEMORY] = {"memory", "link without --import-memory (AssemblyScript: --importMemory)"},
+        [DW_KIND_GLOBAL] = {"global", "link a program, not a library (-shared) or a part of one"},
+        {"tag", "nobody outside throws"},
+    };
+    char a[DW_NAME_TEXT_BYTES], b[DW_NAME_TEXT_BYTES];
+    bool known = kind < sizeof kinds / sizeof kinds[0];
+    return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the module imports the %s %s.%s; only functions can be imported%s%s",
+                      known ? kinds[kind].name : "object", dw_span_text(&import->module, a),
+                      dw_span_text(&import->name, b), known ? ": " : "", known ? kinds[kind].mend : "");
+}
+
 static dw_status read_imports(dw_reader *reader, dw_module *module, dw_error *err) {
-    static const char *const kinds[] = {"function", "table", "memory", "global"};
     dw_status status = read_item_count(reader, 0, sizeof *module->imports, &module->n_imports,
                                        (void **)&module->imports, err);
     for (uint32_t i = 0; status == DW_OK && i < module->n_imports; i++) {
@@ -88,13 +102,7 @@ static dw_status read_imports(dw_reader *reader, dw_module *module, dw_error *er
         uint64_t at = reader->offset;
         uint8_t kind = dw_read_u8(reader);
         if (reader->status != DW_OK) return bad(reader, "an import is cut short", err);
-        if (kind != DW_KIND_FUNCTION) {
-            char a[DW_NAME_TEXT_BYTES], b[DW_NAME_TEXT_BYTES];
-            return dw_fail_at(err, DW_E_UNSUPPORTED, at,
-                              "the module imports the %s %s.%s; only functions can be imported",
-                              kind < 4 ? kinds[kind] : "object", dw_span_text(&import->module, a),
-                              dw_span_text(&import->name, b));
-        }
+        if (kind != DW_KIND_FUNCTION) return refuse_imported_object(import, kind, at, err);
         import->type = dw_read_leb_u32(reader);
         if (reader->status != DW_OK) return bad(reader, "an import is cut short", err);
     }
@@ -125,8 +133,12 @@ static dw_status complete_functions(dw_module *module, dw_error *err) {
 }
 
 static dw_code_notes notes_of(const dw_module *module) {
-    return (dw_code_notes){.named = module->named, .n_functions = module->n_functions, .changed = module->changed,
-                           .n_tables = module->changed ? module->n_tables : 0};
+    return (dw_code_notes){.named = module->named, .n_functions = module->n_functions,
+                           .changed = module->changed, .n_tables = module->changed ? module->n_tables : 0,
+                           .dropped_data = module->dropped_data,
+                           .n_data = module->dropped_data ? module->data_count : 0,
+                           .dropped_elements = module->dropped_elements,
+                           .n_elements = module->dropped_elements ? module->n_elements : 0};
 }
 
 static dw_constants constants_of(const dw_module *module) {
@@ -179,6 +191,23 @@ static dw_status read_memories(dw_reader *reader, dw_module *module, dw_error *e
                               "the memory has pages of its own size, which is not supported");
         module->memory_pages_min = l.min;
         module->memory_pages_max = l.max;
+    }
+    return status;
+}
+
+/* Kinds of exceptions; the section is copied as it is. */
+static dw_status read_tags(dw_reader *reader, dw_module *module, dw_error *err) {
+    (void)module;
+    uint32_t n = 0;
+    dw_status status = read_item_count(reader, 0, 0, &n, NULL, err);
+    for (uint32_t i = 0; status == DW_OK && i < n; i++) {
+        uint64_t at = reader->offset;
+        uint8_t attribute = dw_read_u8(reader);
+        (void)dw_read_leb_u32(reader);
+        if (reader->status != DW_OK) return bad(reader, "a tag is cut short", err);
+        if (attribute != 0)
+            return dw_fail_at(err, DW_E_UNSUPPORTED, at, "tag %u is of the unknown kind %u", (unsigned)i,
+                              (unsigned)attribute);
     }
     return status;
 }
@@ -240,9 +269,11 @@ static dw_status read_locals(dw_reader *reader, dw_error *err) {
 }
 
 /* The functions of a segment: indices, or (0x04) constant expressions. The count is not trusted: each round reads. */
-static dw_status read_element_items(dw_reader *reader, dw_module *module, bool expressions, dw_error *err) {
+static dw_status read_element_items(dw_reader *reader, dw_module *module, bool expressions, uint32_t *n_out,
+                                    dw_error *err) {
     const dw_code_notes notes = notes_of(module);
     uint32_t n = dw_read_leb_u32(reader);
+    *n_out = n;
     for (uint32_t i = 0; i < n && reader->status == DW_OK; i++) {
         dw_constant unused;
         dw_status status = DW_OK;
@@ -254,14 +285,16 @@ static dw_status read_element_items(dw_reader *reader, dw_module *module, bool e
 }
 
 /* Flags: 1 = passive or declared, 2 = names its table (declared), 4 = expressions. The segment itself is copied as it
- * is; only the functions that it can put into a table are noted. */
+ * is; only the functions that it can put into a table are noted, and what a passive one holds. */
 static dw_status read_one_element(dw_reader *reader, dw_module *module, uint32_t i, dw_error *err) {
+    dw_element *element = &module->elements[i];
     uint64_t at = reader->offset;
     uint32_t flags = dw_read_leb_u32(reader);
     if (reader->status == DW_OK && flags > 7)
         return dw_fail_at(err, DW_E_UNSUPPORTED, at, "element segment %u is of the unknown kind %u", (unsigned)i,
                           (unsigned)flags);
     bool active = (flags & 1u) == 0, expressions = (flags & 4u) != 0;
+    *element = (dw_element){.type = DW_TYPE_FUNCREF, .passive = (flags & 3u) == 1};
     if (active && (flags & 2u)) (void)dw_read_leb_u32(reader);
     if (active && reader->status == DW_OK) {
         const dw_code_notes notes = notes_of(module);
@@ -275,23 +308,34 @@ static dw_status read_one_element(dw_reader *reader, dw_module *module, uint32_t
         if (reader->status == DW_OK && type != expected && !(expressions && type == DW_TYPE_EXTERNREF))
             return dw_fail_at(err, DW_E_UNSUPPORTED, at, "element segment %u is of the type 0x%02x", (unsigned)i,
                               (unsigned)type);
+        if (expressions) element->type = type;
     }
     if (reader->status != DW_OK) return bad(reader, "an element segment is cut short", err);
-    return read_element_items(reader, module, expressions, err);
+    return read_element_items(reader, module, expressions, &element->n, err);
 }
 
 static dw_status read_elements(dw_reader *reader, dw_module *module, dw_error *err) {
     uint32_t n = 0;
-    dw_status status = read_item_count(reader, 0, 0, &n, NULL, err);
+    dw_status status = read_item_count(reader, 0, sizeof *module->elements, &n, (void **)&module->elements, err);
+    if (status != DW_OK) return status;
+    module->n_elements = n;
+    module->dropped_elements = calloc((size_t)n + 1, sizeof *module->dropped_elements);
+    if (!module->dropped_elements)
+        return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u element segments", (unsigned)n);
     for (uint32_t i = 0; status == DW_OK && i < n; i++) status = read_one_element(reader, module, i, err);
     return status;
 }
 
-/* The section itself is copied as it is. */
+/* The functions themselves are copied as they are. */
 static dw_status read_code(dw_reader *reader, dw_module *module, dw_error *err) {
     const dw_code_notes notes = notes_of(module);
+    uint64_t at = reader->offset;
     uint32_t n = 0;
     dw_status status = read_item_count(reader, 0, 0, &n, NULL, err);
+    if (status == DW_OK && n != module->n_functions - module->n_imports)
+        return dw_fail_at(err, DW_E_FORMAT, at,
+                          "the module is damaged: it declares %u functions and has the code of %u",
+                          (unsigned)(module->n_functions - module->n_imports), (unsigned)n);
     for (uint32_t i = 0; status == DW_OK && i < n; i++) {
         uint32_t size = dw_read_leb_u32(reader);
         if (reader->status != DW_OK || !dw_in_range(reader->offset, size, reader->size))
@@ -330,16 +374,26 @@ static dw_status read_one_data(dw_reader *reader, dw_module *module, uint32_t i,
 }
 
 static dw_status read_data(dw_reader *reader, dw_module *module, dw_error *err) {
+    uint64_t at = reader->offset;
     dw_status status = read_item_count(reader, 0, sizeof *module->data, &module->n_data, (void **)&module->data, err);
+    if (status == DW_OK && module->dropped_data && module->n_data != module->data_count)
+        return dw_fail_at(err, DW_E_FORMAT, at, "the module is damaged: it has %u data segments and says %u",
+                          (unsigned)module->n_data, (unsigned)module->data_count);
     for (uint32_t i = 0; status == DW_OK && i < module->n_data; i++) status = read_one_data(reader, module, i, err);
     return status;
 }
 
-/* The data count is copied as it is. */
-static dw_status read_opaque(dw_reader *reader, dw_module *module, dw_error *err) {
-    (void)module;
-    (void)err;
-    reader->offset = reader->size;
+/* How many data segments there are, said before the code that names them. Copied as it is. */
+static dw_status read_data_count(dw_reader *reader, dw_module *module, dw_error *err) {
+    uint64_t at = reader->offset;
+    uint32_t n = dw_read_leb_u32(reader);
+    if (reader->status != DW_OK) return bad(reader, "the data count is cut short", err);
+    if (n > DW_PROGRAM_SEGMENTS_MAX)
+        return dw_fail_at(err, DW_E_LIMIT, at, "the module has %u data segments, more than %u", (unsigned)n,
+                          DW_PROGRAM_SEGMENTS_MAX);
+    module->dropped_data = calloc((size_t)n + 1, sizeof *module->dropped_data);
+    if (!module->dropped_data) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u data segments", (unsigned)n);
+    module->data_count = n;
     return DW_OK;
 }
 
@@ -350,10 +404,9 @@ typedef dw_status (*section_reader)(dw_reader *reader, dw_module *module, dw_err
 /* Order of the sections in a binary; custom sections may stand anywhere. */
 static int rank_of(uint8_t id) {
     switch (id) {
-    case DW_SECTION_DATA_COUNT: return 10;
-    case DW_SECTION_CODE: return 11;
-    case DW_SECTION_DATA: return 12;
-    default: return id;
+    case DW_SECTION_TAG: return 2 * DW_SECTION_MEMORY + 1;
+    case DW_SECTION_DATA_COUNT: return 2 * DW_SECTION_ELEMENT + 1;
+    default: return 2 * id;
     }
 }
 
@@ -361,10 +414,11 @@ static section_reader reader_of(uint8_t id) {
     static const section_reader readers[DW_SECTIONS] = {
         [DW_SECTION_TYPE] = read_types,         [DW_SECTION_IMPORT] = read_imports,
         [DW_SECTION_FUNCTION] = read_functions, [DW_SECTION_TABLE] = read_table_section,
-        [DW_SECTION_MEMORY] = read_memories,    [DW_SECTION_GLOBAL] = read_globals,
-        [DW_SECTION_EXPORT] = read_exports,     [DW_SECTION_START] = read_start,
-        [DW_SECTION_ELEMENT] = read_elements,   [DW_SECTION_CODE] = read_code,
-        [DW_SECTION_DATA] = read_data,          [DW_SECTION_DATA_COUNT] = read_opaque,
+        [DW_SECTION_MEMORY] = read_memories,    [DW_SECTION_TAG] = read_tags,
+        [DW_SECTION_GLOBAL] = read_globals,     [DW_SECTION_EXPORT] = read_exports,
+        [DW_SECTION_START] = read_start,        [DW_SECTION_ELEMENT] = read_elements,
+        [DW_SECTION_CODE] = read_code,          [DW_SECTION_DATA] = read_data,
+        [DW_SECTION_DATA_COUNT] = read_data_count,
     };
     return id < DW_SECTIONS ? readers[id] : NULL;
 }
@@ -428,7 +482,8 @@ static dw_status read_module(const dw_span *wasm, dw_module *module, dw_error *e
     if (!found || memcmp(found, header, 4) != 0) return dw_fail_at(err, DW_E_FORMAT, 0, "not a WebAssembly binary");
     if (memcmp(found, header, sizeof header) != 0)
         return dw_fail_at(err, DW_E_UNSUPPORTED, 4,
-                          "not a core WebAssembly module of version 1 (components are not supported)");
+                          "not a core WebAssembly module of version 1 (components are not supported: build for "
+                          "wasm32-wasip1)");
     dw_status status = read_sections(&reader, wasm, module, err);
     return status == DW_OK ? complete_functions(module, err) : status;
 }
@@ -448,6 +503,9 @@ void dw_module_deinit(dw_module *module) {
     free(module->tables);
     free(module->named);
     free(module->changed);
+    free(module->elements);
+    free(module->dropped_elements);
+    free(module->dropped_data);
     free(module->globals);
     free(module->constants);
     free(module->exports);

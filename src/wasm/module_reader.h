@@ -4,7 +4,8 @@
  *   section  the body of a section: without its id and length
  *
  * Rules
- * 1. Safe on any bytes: the reader never reads outside the input, and allocates in proportion to it.
+ * 1. Safe on any bytes: the reader never reads outside the input, and allocates in proportion to it, or a bounded
+ *    amount.
  * 2. It reads structure. It refuses what it cannot represent (imports other than functions, 64-bit or shared memories,
  *    types of later proposals), as the space of indices would be unknown. Policy is prepare.c's.
  * 3. The input must outlive the module: names and bytes are borrowed.
@@ -23,7 +24,8 @@ typedef struct dw_span { const uint8_t *data; uint64_t size, offset; } dw_span;
 enum {
     DW_SECTION_CUSTOM = 0, DW_SECTION_TYPE = 1, DW_SECTION_IMPORT = 2, DW_SECTION_FUNCTION = 3, DW_SECTION_TABLE = 4,
     DW_SECTION_MEMORY = 5, DW_SECTION_GLOBAL = 6, DW_SECTION_EXPORT = 7, DW_SECTION_START = 8, DW_SECTION_ELEMENT = 9,
-    DW_SECTION_CODE = 10, DW_SECTION_DATA = 11, DW_SECTION_DATA_COUNT = 12, DW_SECTIONS = 13
+    DW_SECTION_CODE = 10, DW_SECTION_DATA = 11, DW_SECTION_DATA_COUNT = 12, DW_SECTION_TAG = 13,
+    DW_SECTIONS = 14
 };
 
 enum { DW_KIND_FUNCTION = 0, DW_KIND_TABLE = 1, DW_KIND_MEMORY = 2, DW_KIND_GLOBAL = 3 };
@@ -36,7 +38,8 @@ enum {
     DW_TYPE_F64 = 0x7C,
     DW_TYPE_V128 = 0x7B,
     DW_TYPE_FUNCREF = 0x70,
-    DW_TYPE_EXTERNREF = 0x6F
+    DW_TYPE_EXTERNREF = 0x6F,
+    DW_TYPE_EXNREF = 0x69
 };
 
 typedef struct dw_signature { dw_span params, results; } dw_signature; /* one byte per value type */
@@ -45,6 +48,7 @@ typedef struct dw_global { uint8_t type; bool is_mutable; uint64_t offset; } dw_
 typedef struct dw_export { dw_span name; uint8_t kind; uint32_t index; } dw_export;
 /* Elements; max UINT64_MAX where none is declared. */
 typedef struct dw_table { uint8_t type; uint64_t min, max; uint64_t offset; } dw_table;
+typedef struct dw_element { uint8_t type; bool passive; uint32_t n; } dw_element; /* n: how many it holds */
 typedef struct dw_data { bool active; uint32_t at; dw_span bytes; } dw_data; /* `at`: address, of an active one */
 
 typedef struct dw_module {
@@ -57,8 +61,12 @@ typedef struct dw_module {
     dw_export *exports;      uint32_t n_exports;
     dw_data *data;           uint32_t n_data;
     dw_table *tables;        uint32_t n_tables;
+    dw_element *elements;    uint32_t n_elements;
     bool *named;                                    /* [n_functions] a table can come to hold it: dw_code_notes */
     bool *changed;                                  /* [n_tables] the code changes it: dw_code_notes */
+    bool *dropped_elements;                         /* [n_elements] the code drops it: dw_code_notes */
+    bool *dropped_data;                             /* [data_count] likewise; NULL without that section */
+    uint32_t data_count;                            /* n_data, where both sections are there */
     uint32_t n_memories;
     uint64_t memory_pages_min, memory_pages_max;    /* of the last memory; max UINT64_MAX where none is declared */
     bool has_start;

@@ -52,12 +52,16 @@ static void describe_program(dw_program *program, dw_prepared *prepared, size_t 
     info->source_bytes = source_size;
     info->image_bytes = prepared->memory_bytes;
     info->memory_max_bytes = prepared->memory_bytes_max;
-    info->n_globals = prepared->n_globals;
+    info->n_globals = prepared->n_globals + prepared->n_drops;
+    info->n_drops = prepared->n_drops;
     info->has_receive = prepared->has_receive;
     info->has_start_command = prepared->has_start_command;
-    info->has_initialize = prepared->has_initialize;
+    info->has_initialize = prepared->has_initialize || prepared->has_constructors;
     info->imports_enter = prepared->imports_enter;
+    info->advice = prepared->advice;
     program->has_start = prepared->has_start;
+    if (prepared->has_initialize) program->initialize = "_initialize";
+    else if (prepared->has_constructors) program->initialize = "__wasm_call_ctors";
     info->n_tables = prepared->n_tables;
     program->n_functions = prepared->n_functions;
     /* These move. */

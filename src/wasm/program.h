@@ -22,10 +22,11 @@ struct dw_program {
     wasmtime_instance_pre_t *pre;    /* linked; only the memory is missing */
     wasmtime_module_t *table_accessor; /* tables.h; NULL where the code changes no table */
     dw_program_info info;
-    uint8_t *global_types;           /* [info.n_globals] dw_value_type */
+    uint8_t *global_types;           /* [info.n_globals] dw_value_type: of segments, DW_VALUE_I32 */
     dw_prepared_table *tables;       /* [info.n_tables] */
     uint32_t *functions;             /* [n_functions] indices of those that the tables may hold, ascending */
     uint32_t n_functions;
+    const char *initialize;          /* what a fresh instance calls, behind the start function; NULL: nothing; static */
     bool has_start;                  /* the source had a start function: exported as __dw_start */
     dw_image0 image0;
 };

@@ -9,7 +9,8 @@
  * Rules
  * 1. Every instantiation is a restore (I3): a fresh instance is the restore of the program's image 0. Nothing but the
  *    image writes guest memory before the first call. `dw_instance_initialize` then runs the program's start function,
- *    if it had one, and `_initialize`; an instance that is restored from a later image must not be initialised again.
+ *    if it had one, and `_initialize` (or the linker's `__wasm_call_ctors`); an instance that is restored from a later
+ *    image must not be initialised again.
  * 2. What cannot be restored is refused when prepared, with the reason (prepare.h lists the conditions).
  * 3. Compiled code is a cache, made by this process's user in the cache folder and bound to engine version, settings,
  *    processor and program hash; it is never taken from a checkpoint or any other outside source.
@@ -63,14 +64,24 @@ typedef struct dw_program_info {
     uint64_t source_bytes;
     uint64_t image_bytes;             /* memory of image 0: initial pages */
     uint64_t memory_max_bytes;        /* declared maximum, or DW_GUEST_MEMORY_BYTES_MAX */
-    uint32_t n_globals;               /* mutable ones: the order of dw_image.globals */
+    uint32_t n_globals;               /* mutable ones, then segments that are dropped: the order of dw_image.globals */
+    uint32_t n_drops;                 /* those of them that are segments: an i32 each, 1 = dropped */
     uint32_t n_tables;                /* those that the code changes: the order of dw_image.tables */
     bool has_receive;                 /* exports driftwood_receive: () -> i32 */
     bool has_start_command;           /* exports _start: a WASI command */
-    bool has_initialize;
+    bool has_initialize;              /* exports _initialize or, without that, __wasm_call_ctors: () -> () */
     bool imports_enter;
     bool from_cache;                  /* compiled code was found */
+    uint32_t advice;                  /* DW_ADVICE_*: what its author should know before it goes wrong */
 } dw_program_info;
+
+/* How the module was linked makes it fragile. Bits; each with a sentence and what mends it (prepare_advice.h). */
+enum {
+    DW_ADVICE_STACK_ABOVE_DATA = 1u << 0, /* a stack overflow writes over the data instead of trapping */
+    DW_ADVICE_WRAPPED = 1u << 1,          /* driftwood_receive may run constructors with each message */
+    DW_ADVICE_ALL = (1u << 2) - 1
+};
+const char *dw_advice_text(uint32_t bit);
 
 const dw_program_info *dw_program_info_view(const dw_program *program);
 
@@ -168,7 +179,8 @@ void dw_instance_destroy(dw_instance *instance); /* not inside a call; no window
  * DW_E_CANCELLED / DW_E_DEADLINE (interrupted or out of time), or the status an enter function stopped it with. */
 typedef struct dw_call_result { int32_t value; int32_t exit_code; } dw_call_result;
 
-/* Runs what a fresh instance owes: the original start function, then `_initialize`. */
+/* Runs what a fresh instance owes: the original start function, then `_initialize` or, without that,
+ * `__wasm_call_ctors`. */
 dw_status dw_instance_initialize(dw_instance *instance, uint64_t deadline_ns, dw_call_result *result,
                                  dw_error *err) DW_MUST_USE;
 /* One turn: `driftwood_receive`. deadline_ns: on dw_os_monotonic_ns, UINT64_MAX = none. */
@@ -189,7 +201,8 @@ dw_program *dw_instance_program(const dw_instance *instance); /* borrowed */
 dw_region *dw_instance_region(const dw_instance *instance);
 dw_guest_memory *dw_instance_memory(dw_instance *instance);   /* for the host between calls; borrowed */
 uint64_t dw_instance_memory_bytes(const dw_instance *instance);
-/* Reads the globals, [n_globals] in the program's order. */
+/* Reads the globals and what is dropped, [n_globals] in the program's order. Where the code drops segments, not inside
+ * a call. */
 dw_status dw_instance_globals(const dw_instance *instance, dw_value *out, size_t n, dw_error *err) DW_MUST_USE;
 /* Reads the tables that the code changes into one block: *out [*n] in the program's order and the elements behind it;
  * free(*out). NULL and 0 for a program without such tables. Costs about 20 ns an element. */

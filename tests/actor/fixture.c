@@ -72,6 +72,7 @@ void fixture_assert_same(dw_actor *a, dw_actor *b) {
     assert_memory_equal(&one.memory, &two.memory, sizeof one.memory);
     assert_memory_equal(&one.kv, &two.kv, sizeof one.kv);
     assert_memory_equal(&one.tokens, &two.tokens, sizeof one.tokens);
+    assert_memory_equal(&one.logits, &two.logits, sizeof one.logits);
     assert_int_equal(dw_actor_turns(a), dw_actor_turns(b));
 }
 

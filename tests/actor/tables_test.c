@@ -1,20 +1,31 @@
-/* tables_test.c: a program that changes its tables of functions is frozen, thawed, forked and rolled back like any other (I2, I4). The
- * guest calls through its tables in every turn and keeps what comes out in its memory. */
+/* tables_test.c: a program that changes its tables of functions, drops its segments or makes exceptions is frozen,
+ * thawed, forked and rolled back like any other (I2, I4). The guests call through their tables or catch exceptions in
+ * every turn and keep what comes out in their memory. */
 #include "actor/fixture.h"
 
 #include <stdio.h>
 #include "checkpoint/checkpoint.h"
 #include "support/traps.h"
 
-enum { TURNS = 40, TRAP_FLAG_AT = 64 /* where the guest looks whether its turn is to end badly */ };
+enum { TURNS = 40, TRAP_FLAG_AT = 64, /* where the guest looks whether its turn is to end badly */
+       READ_FLAG_AT = 68 /* which segment is read beside those that must be there */, SEGMENTS = 4 };
 
-typedef struct tables_fixture { fixture *base; dw_program *program; char path[512]; } tables_fixture;
+typedef struct tables_fixture {
+    fixture *base;
+    dw_program *program, *segments, *exceptions; /* exceptions: NULL where that guest was not built */
+    char path[512];
+} tables_fixture;
 
 static int setup(void **state) {
     tables_fixture *f = calloc(1, sizeof *f);
     dw_error err = {0};
     if (!f || fixture_setup((void **)&f->base) != 0) return -1;
     assert_ok(dw_runtime_load_program(f->base->runtime, DW_TEST_PROGRAMS "/wasm_tables.wasm", &f->program, &err), err);
+    static const char segments[] = DW_TEST_PROGRAMS "/wasm_segments.wasm";
+    static const char exceptions[] = DW_TEST_PROGRAMS "/wasm_exceptions.wasm";
+    assert_ok(dw_runtime_load_program(f->base->runtime, segments, &f->segments, &err), err);
+    if (dw_os_exists(exceptions))
+        assert_ok(dw_runtime_load_program(f->base->runtime, exceptions, &f->exceptions, &err), err);
     fixture_path(f->base, "tables.drift", f->path);
     *state = f;
     return 0;
@@ -23,30 +34,36 @@ static int setup(void **state) {
 static int teardown(void **state) {
     tables_fixture *f = *state;
     dw_program_release(f->program);
+    dw_program_release(f->segments);
+    dw_program_release(f->exceptions);
     (void)fixture_teardown((void **)&f->base);
     free(f);
     return 0;
 }
 
-static dw_actor *new_actor(tables_fixture *f, const char *name) {
+static dw_actor *new_actor_of(tables_fixture *f, dw_program *program, const char *name) {
     static const uint8_t seed[32] = {9};
     dw_actor_options options = {.name = name, .birth_realtime_ns = 1000000000, .random_seed = seed};
     dw_actor *actor = NULL;
     dw_error err = {0};
     test_handle_traps(); /* cmocka takes the signals at each test */
-    assert_ok(dw_actor_create(f->base->runtime, f->program, &options, &actor, &err), err);
+    assert_ok(dw_actor_create(f->base->runtime, program, &options, &actor, &err), err);
     return actor;
 }
 
+static dw_actor *new_actor(tables_fixture *f, const char *name) { return new_actor_of(f, f->program, name); }
+
 static void turn(dw_actor *actor) { assert_int_equal(fixture_say(actor, "next"), DW_OK); }
 
-/* A turn that changes tables and then traps. The flag goes with the rest of the memory when the turn is rolled back. */
-static void bad_turn(dw_actor *actor) {
-    uint32_t flag = 1;
+/* A turn that traps. The flag goes with the rest of the memory when the turn is rolled back. */
+static void turn_that_traps(dw_actor *actor, uint32_t at, uint32_t flag) {
     assert_non_null(dw_actor_memory(actor));
-    assert_int_equal(dw_guest_write(dw_actor_memory(actor), TRAP_FLAG_AT, &flag, sizeof flag), DW_OK);
+    assert_int_equal(dw_guest_write(dw_actor_memory(actor), at, &flag, sizeof flag), DW_OK);
     assert_int_equal(fixture_say(actor, "trap"), DW_E_TRAP);
 }
+
+/* Changes tables, drops segments, and then traps. */
+static void bad_turn(dw_actor *actor) { turn_that_traps(actor, TRAP_FLAG_AT, 1); }
 
 static dw_actor *through_a_file(tables_fixture *f, dw_actor *actor) {
     dw_error err = {0};
@@ -67,8 +84,8 @@ static dw_actor *through_a_fork(dw_actor *actor) {
 }
 
 /* After each way of going on, at every turn boundary. */
-static void run_beside_a_twin(tables_fixture *f, bool freeze, bool fork_it, bool roll_back) {
-    dw_actor *actor = new_actor(f, "moved"), *twin = new_actor(f, "twin");
+static void run_beside_a_twin(tables_fixture *f, dw_program *program, bool freeze, bool fork_it, bool roll_back) {
+    dw_actor *actor = new_actor_of(f, program, "moved"), *twin = new_actor_of(f, program, "twin");
     for (int i = 0; i < TURNS; i++) {
         if (freeze) actor = through_a_file(f, actor);
         if (fork_it) actor = through_a_fork(actor);
@@ -77,14 +94,61 @@ static void run_beside_a_twin(tables_fixture *f, bool freeze, bool fork_it, bool
         turn(twin);
         fixture_assert_same(actor, twin);
     }
+    for (uint32_t i = 1; program == f->segments && i <= SEGMENTS; i++) { /* all are dropped by now */
+        turn_that_traps(actor, READ_FLAG_AT, i);
+        turn(actor);
+    }
     dw_actor_destroy(actor);
     dw_actor_destroy(twin);
 }
 
-static void changed_tables_survive_a_freeze_and_a_thaw_at_every_turn(void **state) { run_beside_a_twin(*state, true, false, false); }
-static void changed_tables_of_parent_and_fork_are_their_own(void **state) { run_beside_a_twin(*state, false, true, false); }
-static void changed_tables_are_rolled_back_with_a_turn(void **state) { run_beside_a_twin(*state, false, false, true); }
-static void changed_tables_survive_all_of_it_together(void **state) { run_beside_a_twin(*state, true, true, true); }
+static void run_tables(void **state, bool freeze, bool fork_it, bool roll_back) {
+    run_beside_a_twin(*state, ((tables_fixture *)*state)->program, freeze, fork_it, roll_back);
+}
+
+static void run_segments(void **state, bool freeze, bool fork_it, bool roll_back) {
+    run_beside_a_twin(*state, ((tables_fixture *)*state)->segments, freeze, fork_it, roll_back);
+}
+
+static void run_exceptions(void **state, bool freeze, bool fork_it, bool roll_back) {
+    tables_fixture *f = *state;
+    if (!f->exceptions) {
+        print_message("skipped: wasm_exceptions.wasm was not built, DW_PYTHON is not set\n");
+        skip();
+    }
+    run_beside_a_twin(f, f->exceptions, freeze, fork_it, roll_back);
+}
+
+static void changed_tables_survive_a_freeze_and_a_thaw_at_every_turn(void **state) {
+    run_tables(state, true, false, false);
+}
+static void changed_tables_of_parent_and_fork_are_their_own(void **state) {
+    run_tables(state, false, true, false);
+}
+static void changed_tables_are_rolled_back_with_a_turn(void **state) {
+    run_tables(state, false, false, true);
+}
+static void changed_tables_survive_all_of_it_together(void **state) {
+    run_tables(state, true, true, true);
+}
+static void dropped_segments_survive_a_freeze_at_every_turn(void **state) {
+    run_segments(state, true, false, false);
+}
+static void dropped_segments_of_parent_and_fork_are_their_own(void **state) {
+    run_segments(state, false, true, false);
+}
+static void dropped_segments_are_rolled_back_with_a_turn(void **state) {
+    run_segments(state, false, false, true);
+}
+static void dropped_segments_survive_all_of_it_together(void **state) {
+    run_segments(state, true, true, true);
+}
+static void exceptions_leave_nothing_that_a_freeze_or_fork_misses(void **state) {
+    run_exceptions(state, true, true, false);
+}
+static void a_turn_that_ends_with_an_exception_is_rolled_back(void **state) {
+    run_exceptions(state, false, false, true);
+}
 
 typedef enum forgery { NOTHING, ONE_TABLE_LESS, NO_TABLES, TOO_SHORT, TOO_LONG, FUNCTION_IN_NO_TABLE, NO_FUNCTION_THERE, N_FORGERIES } forgery;
 
@@ -140,6 +204,12 @@ int main(void) {
         cmocka_unit_test(changed_tables_of_parent_and_fork_are_their_own),
         cmocka_unit_test(changed_tables_are_rolled_back_with_a_turn),
         cmocka_unit_test(changed_tables_survive_all_of_it_together),
+        cmocka_unit_test(dropped_segments_survive_a_freeze_at_every_turn),
+        cmocka_unit_test(dropped_segments_of_parent_and_fork_are_their_own),
+        cmocka_unit_test(dropped_segments_are_rolled_back_with_a_turn),
+        cmocka_unit_test(dropped_segments_survive_all_of_it_together),
+        cmocka_unit_test(exceptions_leave_nothing_that_a_freeze_or_fork_misses),
+        cmocka_unit_test(a_turn_that_ends_with_an_exception_is_rolled_back),
         cmocka_unit_test(a_checkpoint_with_tables_that_the_program_cannot_have_made_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

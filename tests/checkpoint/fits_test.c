@@ -111,6 +111,12 @@ static void each_difference_is_refused_by_its_name(void **unused) {
     session = matching_session();
     info.n_vocab = 99;
     assert_mismatch(&session, "token 2 is 99");
+    session = matching_session();
+    session.n_logits = 99;
+    assert_mismatch(&session, "99 logits for a vocabulary of 100");
+    session.n_logits = 100;
+    bool exact = false;
+    assert_int_equal(dw_checkpoint_session_fits(&session, model, &exact, NULL), DW_OK);
 }
 
 static void a_model_without_a_fingerprint_gives_its_own_status(void **unused) {

@@ -104,6 +104,12 @@ class Docs(Tree):
     def test_a_file_that_is_gone_is_noticed(self):
         self.assertEqual(len(self.cited("`src/os/gone.c:dw_x`")[0]), 1)
 
+    def test_a_command_that_compiles_guests_has_the_flags_that_keep_state_safe(self):
+        command = "clang --target=wasm32-wasi -mexec-model=reactor -Wl,--stack-first a.c"
+        self.assertEqual(self.cited(command)[0], [])
+        self.assertEqual(len(self.cited(command.replace(" -Wl,--stack-first", ""))[0]), 1)
+        self.assertEqual(len(self.cited(command.replace(" -mexec-model=reactor", ""))[0]), 1)
+
 
 if __name__ == "__main__":
     unittest.main()

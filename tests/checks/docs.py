@@ -1,8 +1,9 @@
 """Verifies that the documentation cites what exists: docs.py [ROOT]
 
 Looks in README.md, SECURITY.md and docs/ for `path/to/file.c:function` and for `path/to/file.c`
-alone, and checks that the file is there and defines, declares or #defines that name. Exit status:
-0 all true, 1 something is not, 77 there is no documentation yet.
+alone, and checks that the file is there and defines, declares or #defines that name. A command there or
+in sdk/ that compiles a guest must link it so that it can be trusted with state. Exit status: 0 all true,
+1 something is not, 77 there is no documentation yet.
 """
 import pathlib
 import re
@@ -11,6 +12,8 @@ import sys
 SUFFIXES = r"(?:c|h|cpp|inc|py|sh|cmake|txt|rs|wat|go|md)"
 CITED = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\." + SUFFIXES + r")(?::(\w+)(?:\(\))?)?`")
 # Paths that the reader has, not the tree.
+COMPILES = re.compile(r"clang\S* .*--target=wasm32")
+COMPILED_WITH = ("-mexec-model=reactor", "-Wl,--stack-first")
 NOT_OURS = re.compile(r"^(build|build-test|~|usr|etc)/")
 
 
@@ -32,6 +35,10 @@ def check(root: pathlib.Path) -> tuple[list[str], int]:
     pages = [page for page in (root / "README.md", root / "SECURITY.md") if page.exists()]
     pages += sorted((root / "docs").rglob("*.md")) if (root / "docs").exists() else []
     problems, n_cited = [], 0
+    for page in pages + sorted((root / "sdk").rglob("*.md")):
+        for number, line in enumerate(page.read_text().split("\n"), 1):
+            if COMPILES.search(line):
+                problems += [f"{page.relative_to(root)}:{number}: a guest is compiled without {flag}" for flag in COMPILED_WITH if flag not in line]
     for page in pages:
         for number, line in enumerate(page.read_text().split("\n"), 1):
             for path, name in CITED.findall(line):

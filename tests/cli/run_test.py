@@ -61,6 +61,29 @@ class Commands(driftwood.Case):
         self.assertEqual(result.json(), {"exit_code": 3, "output": "argument 3\nA\n"})
 
 
+class Linking(driftwood.Case):
+    """Programs whose linking makes them fragile; the modules are those of tests/wasm/advice_test.c."""
+
+    def test_a_stack_that_can_overflow_into_the_data_is_told_each_time_and_harms_nothing(self):
+        program = str(driftwood.PROGRAMS / "wasm_frames_last.wasm")
+        for _ in range(2):
+            result = self.succeed("run", program, "--message", "a", "--json")
+            self.assertEqual(result.err.count("driftwood: note: "), 1)
+            self.assertIn("-Wl,--stack-first", result.err)
+            self.assertEqual(len(result.json()["turns"]), 1)
+
+    def test_a_note_comes_when_an_actor_is_frozen_too(self):
+        result = self.succeed("freeze", str(driftwood.PROGRAMS / "wasm_frames_last.wasm"), self.path("f.drift"))
+        self.assertIn("-Wl,--stack-first", result.err)
+
+    def test_a_program_that_is_linked_well_gets_no_note(self):
+        self.assertNotIn("note", self.succeed("run", str(driftwood.PROGRAMS / "wasm_frames_first.wasm"), "--message", "a").err)
+
+    def test_constructors_that_would_run_with_each_message_are_refused_with_the_mend(self):
+        result = self.refuse(REFUSED, "run", str(driftwood.PROGRAMS / "wasm_wrapped.wasm"), "--message", "a", "--json")
+        self.assertIn("-mexec-model=reactor", result.json()["error"]["text"])
+
+
 class Others(driftwood.Case):
     def test_a_program_without_an_entry_is_refused(self):
         result = self.refuse(REFUSED, "run", str(driftwood.PROGRAMS / "cli_mute.wasm"), "--json")

@@ -64,6 +64,17 @@ static void a_broken_model_gives_a_status_and_no_numbers(void **state) {
     fixture_put(actor, AT_ROWS, &row, sizeof row);
     gives_no_numbers(actor, arena, (dw_request){.op = DW_OP_FORWARD, .handle = session, .ptr0 = arena, .len0 = 4,
                                                 .ptr1 = arena + AT_ROWS, .len1 = 1});
+    /* Nor are they held, by a forward that asks for nothing else. */
+    gives_no_numbers(actor, arena, (dw_request){.op = DW_OP_FORWARD, .flags = DW_FLAG_HOLD, .handle = session,
+                                                .ptr0 = arena, .len0 = 4, .ptr1 = arena + AT_ROWS, .len1 = 1});
+    raw_answer answer;
+    const dw_request hold = {.op = DW_OP_FORWARD, .flags = DW_FLAG_HOLD, .handle = session, .ptr0 = arena, .len0 = 4};
+    const raw_call head = {.n = 1, .capacity = 1, .wait = 1, .deadline = -1};
+    uint32_t n_held = 0;
+    assert_int_equal(fixture_raw(actor, head, &hold, 1, &answer), DW_OK);
+    assert_int_equal(answer.completions[0].status, DW_E_DEVICE);
+    assert_null(dw_session_logits(dw_actor_session(actor, 0), &n_held));
+    assert_int_equal(fixture_request(actor, (dw_request){.op = DW_OP_SESSION_LENGTH, .handle = session}).result0, 0);
     const dw_text text = {arena + AT_TOKENS, 4};
     const dw_embed_options options = {
         .size = sizeof options, .flags = DW_EMBED_TOKENS, .texts = arena + AT_TEXTS, .n_texts = 1};

@@ -15,6 +15,7 @@ typedef struct session {
     uint64_t seed;
     uint32_t context, n_tokens, n_rows;
     int32_t *log;
+    bool held;        /* the logits of the last token */
     uint64_t free_ns; /* when the last request of it is done: those of one session are done in order */
 } session;
 
@@ -157,6 +158,7 @@ static int32_t append(session *s, const int32_t *tokens, uint32_t n) {
     }
     if (s->n_tokens + n > s->context) return DW_E_FULL;
     if (n) memcpy(s->log + s->n_tokens, tokens, n * sizeof tokens[0]);
+    s->held = s->held && n == 0;
     s->n_tokens += n;
     return DW_OK;
 }
@@ -169,6 +171,7 @@ static uint32_t evaluate(session *s) {
 }
 
 static void shorten(session *s, uint32_t n) {
+    s->held = s->held && n == s->n_tokens;
     s->n_tokens = n;
     if (s->n_rows > n) s->n_rows = n;
 }
@@ -224,6 +227,7 @@ static int32_t do_fork(const session *s, dw_completion *c) {
     child->context = s->context;
     child->n_tokens = s->n_tokens;
     child->n_rows = s->n_rows;
+    child->held = s->held;
     return DW_OK;
 }
 
@@ -431,13 +435,17 @@ static void finish_forward(operation *op) {
         return;
     }
     uint32_t first = s->n_tokens, rows = s->n_rows;
+    bool held = s->held;
     c->status = append(s, op->tokens, op->request.len0);
-    if (c->status == DW_OK && s->n_rows == s->n_tokens) c->status = DW_E_STATE; /* nothing to evaluate */
+    if (c->status == DW_OK && s->n_rows == s->n_tokens && !s->held) c->status = DW_E_STATE; /* nothing to evaluate */
     if (c->status == DW_OK) c->result0 = evaluate(s);
     for (uint32_t i = 0; i < op->request.len1 && c->status == DW_OK; i++) c->status = deliver_row(s, &op->rows[i], first);
     if (c->status < 0) { /* all or nothing */
         s->n_tokens = first;
         s->n_rows = rows;
+        s->held = held;
+    } else if (op->request.flags & DW_FLAG_HOLD) {
+        s->held = true;
     }
     c->result1 = s->n_tokens;
 }
@@ -509,7 +517,7 @@ static const struct { uint16_t op, flags, uses; } kinds[] = {
     {DW_OP_MESSAGE, 0, P0}, {DW_OP_REPLY, 0, P0}, {DW_OP_EMIT, 0, P0}, {DW_OP_LOG, 0, P0 | A0}, {DW_OP_CANCEL, 0, A0},
     {DW_OP_INTERRUPTED, 0, 0}, {DW_OP_SLEEP, 0, A0}, {DW_OP_SESSION_OPEN, DW_FLAG_FAST | DW_FLAG_SHARED, P0 | A0}, {DW_OP_SESSION_CLOSE, 0, H},
     {DW_OP_SESSION_LENGTH, 0, H}, {DW_OP_SESSION_TOKENS, 0, H | P0 | A0}, {DW_OP_SESSION_REWIND, 0, H | A0}, {DW_OP_SESSION_FORK, 0, H},
-    {DW_OP_SESSION_SYNC, 0, H | P0}, {DW_OP_FORWARD, 0, H | P0 | P1}, {DW_OP_GENERATE, 0, H | P0 | P1 | P2},
+    {DW_OP_SESSION_SYNC, 0, H | P0}, {DW_OP_FORWARD, DW_FLAG_HOLD, H | P0 | P1}, {DW_OP_GENERATE, 0, H | P0 | P1 | P2},
     {DW_OP_TOKENIZE, DW_FLAG_SPECIAL | DW_FLAG_CONTROL, H | P0 | P1}, {DW_OP_DETOKENIZE, DW_FLAG_CONTROL, H | P0 | P1},
     {DW_OP_TOKEN_INFO, 0, H | A0}, {DW_OP_COMPUTE, DW_FLAG_COPY, P0},
     {DW_OP_EMBED, 0, P0 | P1}};
@@ -741,6 +749,11 @@ const char *fake_log(uint32_t handle) {
         if (s->log[i] < FAKE_BOS) collect(&host.log_text, &c, 1);
     }
     return host.log_text.bytes;
+}
+
+bool fake_holds(uint32_t handle) {
+    const session *s = session_of(handle);
+    return s && s->held;
 }
 
 uint32_t fake_sessions_open(void) {

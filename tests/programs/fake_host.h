@@ -46,6 +46,7 @@ uint64_t fake_session_seed(uint32_t handle);
 uint64_t fake_clock_ns(void);
 /* The log of a session as text, BOS and EOS left out. Valid until the next call. */
 const char *fake_log(uint32_t handle);
+bool fake_holds(uint32_t handle);    /* whether a session holds the logits of its last token */
 /* The next compute writes one wrong element. */
 void fake_spoil_compute(void);
 

@@ -220,6 +220,16 @@ static int32_t forward_body(void) {
     assert_string_equal(fake_log(s.handle), "ab");
     dw_row beyond = dw_row_at(1);
     assert_int_equal(dw_forward(&s, tokens, 1, &beyond, 1), DW_E_RANGE);
+    /* A forward without tokens reads held logits; without the wish it has nothing to evaluate here. */
+    assert_false(fake_holds(s.handle));
+    assert_int_equal(dw_forward_and_hold(&s, tokens, 2, NULL, 0), DW_OK);
+    assert_true(fake_holds(s.handle));
+    dw_row again = dw_row_last();
+    dw_row_sample(&again, (dw_sampling_options){.temperature = 1}, &sampled);
+    assert_int_equal(dw_forward_and_hold(&s, NULL, 0, &again, 1), DW_OK);
+    assert_int_equal(sampled.token, 'd');
+    assert_int_equal(dw_forward(&s, tokens, 1, NULL, 0), DW_OK);
+    assert_false(fake_holds(s.handle));
     return dw_session_close(&s);
 }
 static void a_row_delivers_what_was_wished_for(void **state) {

@@ -137,6 +137,7 @@ reference *reference_create(const void *wasm, size_t size) {
     wasm_config_t *config = wasm_config_new();
     wasmtime_config_cranelift_nan_canonicalization_set(config, true);
     wasmtime_config_cranelift_opt_level_set(config, WASMTIME_OPT_LEVEL_NONE); /* another compilation than ours, and a faster one */
+    wasmtime_config_wasm_exceptions_set(config, true);
     ref->engine = wasm_engine_new_with_config(config);
     ref->linker = wasmtime_linker_new(ref->engine);
     define_imports(ref);

@@ -10,9 +10,11 @@ typedef struct refusal { const char *wat; dw_status status; const char *reason; 
 
 static const refusal refusals[] = {
     /* state that is not the program's own */
-    {"(module (import \"env\" \"memory\" (memory 1)))", DW_E_UNSUPPORTED, "imports the memory env.memory"},
+    {"(module (import \"env\" \"memory\" (memory 1)))", DW_E_UNSUPPORTED,
+     "imports the memory env.memory; only functions can be imported: link without --import-memory"},
     {"(module (import \"env\" \"t\" (table 1 funcref)) (memory 1))", DW_E_UNSUPPORTED, "imports the table env.t"},
     {"(module (import \"env\" \"g\" (global i32)) (memory 1))", DW_E_UNSUPPORTED, "imports the global env.g"},
+    {"(module (import \"env\" \"x\" (tag)) (memory 1))", DW_E_UNSUPPORTED, "imports the tag env.x"},
     /* memories */
     {"(module (func))", DW_E_UNSUPPORTED, "has 0 memories"},
     {"(module (memory 1) (memory 1))", DW_E_UNSUPPORTED, "has 2 memories"},
@@ -20,12 +22,10 @@ static const refusal refusals[] = {
     {"(module (memory 1 2 shared))", DW_E_UNSUPPORTED, "shared"},
     {"(module (memory 65536))", DW_E_LIMIT, "begins with 65536 pages"},
     /* instructions whose effect lies outside memory and globals */
-    {"(module " TABLE "(elem $p funcref (ref.func $f)) (func $f (elem.drop $p)))", DW_E_UNSUPPORTED, "uses elem.drop"},
     {"(module (memory 1) (table 1 externref) (func (table.set 0 (i32.const 0) (ref.null extern))))", DW_E_UNSUPPORTED,
      "changes table 0 of external references"},
     {"(module (memory 1) (table 1 funcref) (table $x 1 externref) (func (drop (table.grow $x (ref.null extern) (i32.const 1)))))", DW_E_UNSUPPORTED,
      "changes table 1 of external references"},
-    {"(module (memory 1) (data $p \"x\") (func (data.drop $p)))", DW_E_UNSUPPORTED, "uses data.drop"},
     {"(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))", DW_E_UNSUPPORTED, "atomic"},
     /* behind instructions with every kind of immediate, so that a wrong length would hide or invent it */
     {"(module (memory 1) (data $p \"x\") (table 1 funcref) (func (param f32 f64) (result i32) (local v128)"
@@ -36,18 +36,24 @@ static const refusal refusals[] = {
      " (drop (select (result i32) (i32.const 1) (i32.const 2) (i32.const 3))) (call_indirect (i32.const 0))"
      " (memory.fill (i32.const 0) (i32.const 0) (i32.const 0)) (memory.copy (i32.const 0) (i32.const 0) (i32.const 0))"
      " (memory.init $p (i32.const 0) (i32.const 0) (i32.const 0)) (drop (table.size 0)) (table.copy (i32.const 0) (i32.const 0) (i32.const 0))"
-     " (table.set 0 (i32.const 0) (ref.null func)) (drop (table.grow 0 (ref.null func) (i32.const 0))) (data.drop $p) (memory.size)))",
-     DW_E_UNSUPPORTED, "uses data.drop"},
+     " (table.set 0 (i32.const 0) (ref.null func)) (drop (table.grow 0 (ref.null func) (i32.const 0)))"
+     " (data.drop $p) (elem.drop 0) (drop (i32.atomic.load (i32.const 0))) (memory.size)))",
+     DW_E_UNSUPPORTED, "atomic"},
+    /* exceptions in their old form */
+    {"(module (memory 1) (tag $t) (func (try (do) (catch $t))))", DW_E_UNSUPPORTED, "wasm-opt --translate-to-exnref"},
+    {"(module (memory 1) (tag $t (param i32)) (func (throw $t (i32.const 1)) (try (do) (delegate 0))))",
+     DW_E_UNSUPPORTED, "exceptions in their old form"},
+    {"(module (import \"env\" \"t\" (tag (param i32))) (memory 1))", DW_E_UNSUPPORTED, "imports the tag env.t"},
     /* globals */
     {"(module (memory 1) (global (mut funcref) (ref.null func)))", DW_E_UNSUPPORTED, "global 0 is mutable and holds a reference"},
     /* names and signatures */
     {"(module (memory 1) (func (export \"__dw_hello\")))", DW_E_INVALID, "exports __dw_hello"},
-    {"(module (import \"env\" \"puts\" (func (param i32))) (memory 1))", DW_E_UNSUPPORTED, "imports env.puts, which this runtime does not have"},
+    {"(module (import \"env\" \"puts\" (func (param i32))) (memory 1))", DW_E_UNSUPPORTED, "imports what this runtime does not have: env.puts ("},
     {"(module (import \"wasi_snapshot_preview1\" \"sock_open\" (func)) (memory 1))", DW_E_UNSUPPORTED, "wasi_snapshot_preview1.sock_open"},
     {"(module (import \"wasi_snapshot_preview1\" \"fd_close\" (func (param i64) (result i32))) (memory 1))", DW_E_INVALID,
      "fd_close with a wrong signature"},
     {"(module (import \"driftwood\" \"enter\" (func (param i32) (result i32))) (memory 1))", DW_E_INVALID, "driftwood.enter with a wrong signature"},
-    {"(module (import \"e\\ni\\1bl\" \"\\7f\" (func)) (memory 1))", DW_E_UNSUPPORTED, "imports e?i?l.?,"},
+    {"(module (import \"e\\ni\\1bl\" \"\\7f\" (func)) (memory 1))", DW_E_UNSUPPORTED, "does not have: e?i?l.? ("},
     {"(module (memory 1) (func (export \"driftwood_receive\")))", DW_E_INVALID, "driftwood_receive is not a function () -> i32"},
     {"(module (memory 1) (func (export \"driftwood_receive\") (param i32) (result i32) (i32.const 0)))", DW_E_INVALID, "driftwood_receive"},
     {"(module (memory (export \"driftwood_receive\") 1))", DW_E_INVALID, "driftwood_receive is not a function"},
@@ -82,12 +88,74 @@ static void every_reason_to_refuse_is_found_and_named(void **state) {
     }
 }
 
+/* One error with all names; what helps comes once for each kind. */
+static void all_missing_imports_are_named_with_what_may_help(void **state) {
+    (void)state;
+    static const struct { const char *imports, *reason; } kinds[] = {
+        {"(import \"env\" \"puts\" (func)) (import \"wasi_snapshot_preview1\" \"fd_write\" (func (param i32 i32 i32 i32) (result i32)))"
+         "(import \"env\" \"gets\" (func))", "does not have: env.puts, env.gets (undefined when it was linked; link"},
+        {"(import \"wasi_snapshot_preview1\" \"sock_open\" (func))", "wasi_snapshot_preview1.sock_open (no function of WASI preview 1"},
+        {"(import \"wasi_unstable\" \"fd_write\" (func))", "WASI from before preview 1"},
+        {"(import \"wasi\" \"thread-spawn\" (func))", "of threads"},
+        {"(import \"wasi:cli/environment@0.2.0\" \"get-environment\" (func))", "of the component model; build for wasm32-wasip1"},
+        {"(import \"driftwood\" \"leave\" (func))", "the module driftwood has one function, enter"},
+        {"(import \"gojs\" \"runtime.ticks\" (func))", "GOOS=wasip1 -buildmode=c-shared"},
+        {"(import \"__wbindgen_placeholder__\" \"__wbindgen_throw\" (func))", "wasm-bindgen's"},
+        {"(import \"env\" \"emscripten_resize_heap\" (func)) (import \"env\" \"invoke_vi\" (func)) (import \"env\" \"abort\" (func))",
+         "env.emscripten_resize_heap, env.invoke_vi, env.abort (of Emscripten's JavaScript; link with -sSTANDALONE_WASM"},
+        {"(import \"env\" \"seed\" (func (result f64))) (import \"env\" \"abort\" (func (param i32 i32 i32 i32)))",
+         "env.seed (AssemblyScript's, of which there is abort; name a function of your own with --use)"},
+        {"(import \"mine\" \"f\" (func)) (import \"env\" \"puts\" (func)) (import \"mine\" \"g\" (func))", "; mine.f, mine.g (a program gets WASI"},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        char wat[800];
+        snprintf(wat, sizeof wat, "(module %s (memory 1))", kinds[i].imports);
+        test_bytes wasm = test_wat(wat);
+        expect_refused(wasm.data, wasm.size, DW_E_UNSUPPORTED, kinds[i].reason);
+        free(wasm.data);
+    }
+}
+
+static void of_more_missing_imports_than_fit_the_rest_is_counted(void **state) {
+    (void)state;
+    static char wat[100000];
+    size_t n = (size_t)snprintf(wat, sizeof wat, "(module (import \"env\" \"abort\" (func (param i32 i32 i32 i32)))");
+    for (unsigned i = 0; i < 1000; i++)
+        n += (size_t)snprintf(wat + n, sizeof wat - n, "(import \"%s\" \"function_%u\" (func))", i % 2 ? "env" : "wasi_unstable", i);
+    snprintf(wat + n, sizeof wat - n, "(memory 1))");
+    test_bytes wasm = test_wat(wat);
+    dw_program *program;
+    dw_error err = {0};
+    assert_int_equal(dw_program_prepare(test_engine(), wasm.data, wasm.size, &program, &err), DW_E_UNSUPPORTED);
+    unsigned named = 0, more = 0;
+    for (const char *at = err.text; (at = strstr(at, ".function_")) != NULL; at++) named++;
+    assert_int_equal(sscanf(strstr(err.text, "; and "), "; and %u more, in the log", &more), 1);
+    assert_int_equal(named + more, 1000);
+    assert_in_range(named, 5, 995);
+    free(wasm.data);
+}
+
 static void bytes_that_are_no_module_are_refused(void **state) {
     (void)state;
     static const uint8_t component[] = {0, 'a', 's', 'm', 0x0D, 0, 1, 0};
     expect_refused("", 0, DW_E_INVALID, "not a valid");
     expect_refused("#!/bin/sh\n", 10, DW_E_INVALID, "not a valid");
-    expect_refused(component, sizeof component, DW_E_UNSUPPORTED, "components are not supported");
+    expect_refused(component, sizeof component, DW_E_UNSUPPORTED, "components are not supported: build for wasm32-wasip1");
+}
+
+/* (module (type $t (func)) (memory 1) (elem declare func $f) (func $f (drop (block (result (ref $t)) (ref.func $f)))))
+ * The type has two parts; its second would be taken for an instruction. */
+static void typed_references_of_blocks_are_refused(void **state) {
+    (void)state;
+    static const uint8_t wasm[] = {0, 'a', 's', 'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 5, 3, 1, 0, 1, 9, 5, 1, 3, 0, 1, 0,
+                                   10, 11, 1, 9, 0, 0x02, 0x64, 0x00, 0xD2, 0x00, 0x0B, 0x1A, 0x0B};
+    uint8_t without[sizeof wasm];
+    expect_refused(wasm, sizeof wasm, DW_E_UNSUPPORTED, "typed references");
+    memcpy(without, wasm, sizeof wasm);
+    without[36] = DW_TYPE_FUNCREF; /* and then an `unreachable` */
+    dw_prepared prepared;
+    assert_ok(dw_prepare(without, sizeof without, &prepared, err));
+    dw_prepared_deinit(&prepared);
 }
 
 static void a_module_above_the_size_limit_is_refused(void **state) {
@@ -104,6 +172,18 @@ static void more_globals_than_the_limit_are_refused(void **state) {
     snprintf(wat + n, sizeof wat - n, ")");
     test_bytes wasm = test_wat(wat);
     expect_refused(wasm.data, wasm.size, DW_E_LIMIT, "1025 mutable globals");
+    free(wasm.data);
+}
+
+static void more_globals_and_dropped_segments_than_the_limit_are_refused(void **state) {
+    (void)state;
+    static char wat[DW_PROGRAM_GLOBALS_MAX * 40 + 200];
+    size_t n = (size_t)snprintf(wat, sizeof wat, "(module (memory 1) (global (mut i32) (i32.const 0))");
+    for (unsigned i = 0; i < DW_PROGRAM_GLOBALS_MAX; i++)
+        n += (size_t)snprintf(wat + n, sizeof wat - n, "(data \"x\") (func (data.drop %u))", i);
+    snprintf(wat + n, sizeof wat - n, ")");
+    test_bytes wasm = test_wat(wat);
+    expect_refused(wasm.data, wasm.size, DW_E_LIMIT, "1 mutable globals and drops 1024 segments");
     free(wasm.data);
 }
 
@@ -164,6 +244,7 @@ static void every_truncation_is_refused_by_the_rewriter(void **state) {
     (void)state;
     refuse_every_truncation("wasm_globals");
     refuse_every_truncation("wasm_tables");
+    refuse_every_truncation("wasm_segments");
 }
 
 static void passive_segments_and_everything_ordinary_are_accepted(void **state) {
@@ -173,6 +254,12 @@ static void passive_segments_and_everything_ordinary_are_accepted(void **state) 
         "(module (memory 0 0) (data (i32.const 0) \"\"))",
         "(module (memory 1) (data $p \"abc\") (func (export \"f\") (memory.init $p (i32.const 0) (i32.const 0) (i32.const 3))))",
         "(module (memory 1) (table 3 funcref) (func $f) (elem (i32.const 1) $f $f))",
+        "(module (memory 1) (data $p \"x\") (func (data.drop $p)))",
+        "(module (memory 1) (tag $t (param i32)) (func (throw $t (i32.const 1))))",
+        /* external references: nobody can make another than null */
+        "(module (memory 1) (table $t 2 externref) (elem (table $t) (i32.const 0) externref (ref.null extern))"
+        " (func (param externref) (result i32) (local externref) (ref.is_null (table.get $t (i32.const 0)))))",
+        "(module " TABLE "(elem $p funcref (ref.func $f)) (func $f (elem.drop $p)))",
         "(module (memory 1) (func $f (export \"f\") (return_call $f)))",
         "(module (memory 1) (global $a i32 (i32.const 8)) (data (i32.add (global.get $a) (i32.const 4)) \"sum\"))",
         "(module (memory 65535))",
@@ -194,9 +281,13 @@ static void passive_segments_and_everything_ordinary_are_accepted(void **state) 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_reason_to_refuse_is_found_and_named),
+        cmocka_unit_test(all_missing_imports_are_named_with_what_may_help),
+        cmocka_unit_test(of_more_missing_imports_than_fit_the_rest_is_counted),
         cmocka_unit_test(bytes_that_are_no_module_are_refused),
+        cmocka_unit_test(typed_references_of_blocks_are_refused),
         cmocka_unit_test(a_module_above_the_size_limit_is_refused),
         cmocka_unit_test(more_globals_than_the_limit_are_refused),
+        cmocka_unit_test(more_globals_and_dropped_segments_than_the_limit_are_refused),
         cmocka_unit_test(more_changed_tables_than_the_limit_are_refused),
         cmocka_unit_test(tables_that_stay_as_they_are_add_nothing_to_a_module),
         cmocka_unit_test(every_truncation_is_refused_by_the_rewriter),

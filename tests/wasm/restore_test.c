@@ -91,19 +91,36 @@ static void run_guest(const char *name) {
 
 static void c_with_libc_is_restored_at_every_message(void **state) { (void)state; run_guest("wasm_ledger"); }
 static void cpp_with_virtual_functions_is_restored_at_every_message(void **state) { (void)state; run_guest("wasm_shapes"); }
-static void go_with_a_goroutine_is_restored_at_every_message(void **state) {
-    (void)state;
-    test_bytes wasm = test_guest("wasm_gopher");
+/* A guest that is built only where something beside our own needs is installed. */
+static void run_optional_guest(const char *name, const char *missing) {
+    test_bytes wasm = test_guest(name);
     if (!wasm.data) {
-        print_message("skipped: wasm_gopher.wasm was not built, Go 1.24 or newer is missing\n");
+        print_message("skipped: %s.wasm was not built, %s\n", name, missing);
         skip();
     }
     free(wasm.data);
-    run_guest("wasm_gopher");
+    run_guest(name);
+}
+
+static void go_with_a_goroutine_is_restored_at_every_message(void **state) {
+    (void)state;
+    run_optional_guest("wasm_gopher", "Go 1.24 or newer is missing");
+}
+static void cpp_with_exceptions_is_restored_at_every_message(void **state) {
+    (void)state;
+    run_optional_guest("wasm_thrower", "Zig 0.15 is missing");
 }
 static void globals_segments_start_and_simd_are_restored_at_every_message(void **state) { (void)state; run_guest("wasm_globals"); }
 
 static void tables_that_the_code_changes_are_restored_at_every_message(void **state) { (void)state; run_guest("wasm_tables"); }
+static void exceptions_in_every_form_are_restored_at_every_message(void **state) {
+    (void)state;
+    run_optional_guest("wasm_exceptions", "DW_PYTHON is not set");
+}
+static void segments_that_the_code_drops_are_restored_at_every_message(void **state) {
+    (void)state;
+    run_guest("wasm_segments");
+}
 
 /* Functions 0 to 3; the first is imported, and the last is in no table. */
 #define TWO_TABLES                                                                                                             \
@@ -333,8 +350,11 @@ int main(void) {
         cmocka_unit_test(c_with_libc_is_restored_at_every_message),
         cmocka_unit_test(cpp_with_virtual_functions_is_restored_at_every_message),
         cmocka_unit_test(go_with_a_goroutine_is_restored_at_every_message),
+        cmocka_unit_test(cpp_with_exceptions_is_restored_at_every_message),
         cmocka_unit_test(globals_segments_start_and_simd_are_restored_at_every_message),
         cmocka_unit_test(tables_that_the_code_changes_are_restored_at_every_message),
+        cmocka_unit_test(segments_that_the_code_drops_are_restored_at_every_message),
+        cmocka_unit_test(exceptions_in_every_form_are_restored_at_every_message),
         cmocka_unit_test(tables_are_read_as_indices_of_functions),
         cmocka_unit_test(tables_of_an_image_replace_those_of_the_element_segments),
         cmocka_unit_test(an_interruption_waits_for_the_next_call_when_tables_are_read),

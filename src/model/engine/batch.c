@@ -32,7 +32,7 @@ typedef struct pass {
 static bool job_is_exact(const dw_job *job) { return !job->session->fast; }
 
 /* session.h rule 2 */
-static bool logits_go_by_chunk(const dw_job *job) { return job->kind == DW_JOB_FORWARD && job->n_rows > 1; }
+static bool logits_go_by_chunk(const dw_job *job) { return dw_job_rows_wanted(job) > 1; }
 
 /* The size of a job's prefill chunks: fewer tokens than DW_PREFILL_CHUNK_TOKENS only where that keeps its bits. */
 static uint32_t chunk_tokens(const dw_job *job, bool short_steps) {

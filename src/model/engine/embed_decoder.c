@@ -55,6 +55,7 @@ static dw_status bind_text_slot(dw_model *model, dw_embed_decoding *decoding, ui
     if (status == DW_OK) {
         status = dw_kv_writable(model->pool->arena, decoding->slot, n_rows, &out->buffer, &out->offset, err);
     }
+    if (status == DW_OK) count_bytes_locked(model->pool, decoding, false); /* they are held now */
     dw_os_mutex_unlock(model->pool->lock);
     return status;
 }

@@ -6,8 +6,9 @@
  *
  * Rules
  * 1. A forward job is all or nothing: when it fails or is cancelled the session is as before it. A generation that is
- *    cancelled keeps the tokens it delivered. A job without tokens computes the last row again: a device that fails
- *    meanwhile costs that row, which is pending then. A budget that refuses costs nothing.
+ *    cancelled keeps the tokens it delivered. A job without tokens is answered from the logits that the session
+ *    holds, or else computes the last row again: a device that fails meanwhile costs that row, which is pending then. A
+ *    budget that refuses costs nothing.
  * 2. One job per session at a time (DW_E_BUSY). A session whose model is closed has none (DW_E_STATE).
  * 3. A model is closed only when no job of it is with the engine.
  * 4. What leaves as a result is a number: a model whose logits or vectors hold NaN or an infinity ends the job with
@@ -54,6 +55,7 @@ typedef struct dw_job {
     const int32_t *tokens; uint32_t n_tokens;   /* appended to the log first */
     /* forward */
     dw_row_request *rows; uint32_t n_rows;      /* ascending indices; DW_ROW_LAST last */
+    bool hold;                                  /* the session holds the last row's logits afterwards (session.h) */
     /* generate: the last token made stays pending, its row is computed when somebody goes on. An end token is not
      * kept. */
     dw_sampling sampling;

@@ -1,6 +1,6 @@
 /* job.c: what a job's next step is, and what its results mean. A step evaluates one chunk of the pending tokens; a
  * generation draws a token whenever nothing is pending any more. The last drawn token stays pending: its row is
- * computed when somebody goes on.
+ * computed when somebody goes on. What is asked of a last row whose logits the session holds is answered from them.
  */
 #include "model/engine/job.h"
 
@@ -14,10 +14,14 @@ typedef struct job_state {
     /* The session as it was, for a job that fails. */
     uint32_t tokens_before, rows_before;
     dw_sampler_state sampler_before;
+    dw_logits *logits_before;   /* held then; NULL: none */
+    dw_logits *made;            /* what a forward job leaves held; NULL: nothing new */
     uint32_t prompt_end;        /* log length with the job's tokens */
-    bool repeats_last;          /* nothing is pending: the first step computes the last row again */
+    /* nothing is pending: the first step reads held logits, or computes the last row again */
+    bool repeats_last;
     bool finished;              /* the last step is done, job->status holds the outcome */
     uint32_t next_row;          /* of job->rows */
+    uint32_t n_left;            /* rows of the planned step that were not taken yet */
     /* the planned step */
     uint32_t n_planned;
     bool plans_last;            /* nothing is pending after it */
@@ -92,7 +96,19 @@ static void share_prefix(dw_job *job, uint32_t first_token) {
     if (job->kind == DW_JOB_FORWARD && job->n_rows > 0 && job->rows[0].index != DW_ROW_LAST) {
         first_wanted = first_token + job->rows[0].index;
     }
-    job->n_shared = dw_session_share(job->session, first_wanted, job->kind == DW_JOB_FORWARD && job->n_rows > 1);
+    job->n_shared = dw_session_share(job->session, first_wanted, dw_job_rows_wanted(job) > 1);
+}
+
+static void free_state(dw_job *job) {
+    job_state *state = job->state;
+    job->state = NULL;
+    if (state == NULL) return;
+    dw_logits_release(state->logits_before);
+    dw_logits_release(state->made);
+    dw_stop_deinit(&state->text);
+    DW_VEC_DEINIT(&state->text_ends);
+    free(state->piece);
+    free(state);
 }
 
 dw_status dw_job_begin(dw_job *job, dw_error *err) {
@@ -105,6 +121,8 @@ dw_status dw_job_begin(dw_job *job, dw_error *err) {
     job_state *state = status == DW_OK ? calloc(1, sizeof *state) : NULL;
     if (status == DW_OK && state == NULL) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a job");
     if (status != DW_OK) goto out;
+    job->state = state;
+    state->logits_before = dw_session_note_logits(session);
     state->tokens_before = session->n_tokens;
     state->rows_before = session->n_rows;
     state->sampler_before = session->sampler;
@@ -123,10 +141,9 @@ dw_status dw_job_begin(dw_job *job, dw_error *err) {
     job->copied_bytes = 0;
     job->end_reason = DW_END_NONE;
     job->stop_index = 0;
-    job->state = state;
     return DW_OK;
 out:
-    free(state);
+    free_state(job);
     atomic_store(&session->busy, false);
     return status;
 }
@@ -168,6 +185,23 @@ static dw_status deliver_row(dw_job *job, dw_row_request *row, const float *logi
     return dw_fail(&job->error, status, "the model computed logits that are no numbers");
 }
 
+/* Of a row that is to be held and was not delivered: whether these are logits. */
+static dw_status check_held(dw_job *job, const float *logits) {
+    dw_status status = dw_sampler_check(job->session->pool->model->sampler, logits);
+    if (status == DW_OK) return DW_OK;
+    return dw_fail(&job->error, status, "the model computed logits that are no numbers");
+}
+
+/* The next row of a step's: one that is wanted, or the last one for its logits alone, or both. */
+static dw_status take_forward_row(dw_job *job, const float *logits) {
+    job_state *state = job->state;
+    bool is_wanted = state->next_row < job->n_rows, is_held = --state->n_left == 0 && state->plans_last && state->made;
+    dw_status status = is_wanted ? deliver_row(job, &job->rows[state->next_row++], logits) : check_held(job, logits);
+    if (status != DW_OK || !is_held || logits == state->made->values) return status;
+    memcpy(state->made->values, logits, job->session->pool->model->info.n_vocab * sizeof logits[0]);
+    return DW_OK;
+}
+
 /* Which of the rows [first, first + n) are wanted. */
 static uint32_t plan_rows(dw_job *job, uint32_t first, uint32_t n) {
     const dw_session *session = job->session;
@@ -179,6 +213,8 @@ static uint32_t plan_rows(dw_job *job, uint32_t first, uint32_t n) {
         if (position >= first + n) break;
         state->wanted[n_wanted++] = position - first;
     }
+    bool has_last = n_wanted > 0 && state->wanted[n_wanted - 1] == n - 1;
+    if (state->made != NULL && state->plans_last && !has_last) state->wanted[n_wanted++] = n - 1;
     return n_wanted;
 }
 
@@ -317,6 +353,24 @@ static dw_job_progress draw_token(dw_job *job, const float *logits) {
     return DW_JOB_MORE;
 }
 
+/* Everything is evaluated and the session holds what follows: nothing has to be computed for the answer. A generation
+ * goes on with the token that was drawn. */
+static dw_job_progress answer_from_held(dw_job *job) {
+    const float *held = job->session->logits->values;
+    job_state *state = job->state;
+    if (job->kind == DW_JOB_GENERATE) return draw_token(job, held); /* logits_before keeps them while the log grows */
+    return finish_job(job, job->n_rows > 0 ? deliver_row(job, &job->rows[state->next_row++], held) : DW_OK);
+}
+
+/* Where the only wanted row's logits are to lie: straight in the caller's memory (I1), or in that of what is held. */
+static float *place_for_logits(const dw_job *job) {
+    const job_state *state = job->state;
+    bool is_held = state->made != NULL && state->plans_last;
+    if (state->next_row == job->n_rows) return is_held ? state->made->values : NULL;
+    const dw_row_request *row = &job->rows[state->next_row];
+    return row_decides(row) || is_held ? NULL : row->logits;
+}
+
 /* --- a step -------------------------------------------------------------------------------------------------- */
 
 uint32_t dw_job_next_tokens(const dw_job *job, uint32_t chunk_tokens) {
@@ -331,10 +385,20 @@ dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out
     if (atomic_load(&job->cancel)) return finish_job(job, dw_fail(&job->error, DW_E_CANCELLED, "cancelled"));
     /* A full context has no place for a token, so nothing is evaluated for one. */
     if (job->kind == DW_JOB_GENERATE && state->context_is_full) return end_generation(job, DW_END_CONTEXT);
-    /* Where everything is evaluated already, what follows the last token is known only from its logits: its row is
-     * computed again. */
+    /* Where everything is evaluated already, what follows the last token is known only from its logits: those that are
+     * held, or else its row is computed again. */
     bool again = state->repeats_last;
     state->repeats_last = false;
+    if (again && session->logits != NULL) {
+        if (answer_from_held(job) == DW_JOB_DONE) return DW_JOB_DONE;
+        again = false;
+    }
+    /* Memory for what is to be held comes first: a budget that refuses it costs nothing. It is asked for on the
+     * evaluating thread, like memory for rows: there no fold is under way, whose copies count twice (kv.h rule 5). */
+    dw_status status = job->kind == DW_JOB_FORWARD && job->hold && state->made == NULL
+                           ? dw_session_make_logits(session, &state->made, &job->error)
+                           : DW_OK;
+    if (status != DW_OK) return finish_job(job, status);
     uint32_t first = again ? session->n_rows - 1 : session->n_rows;
     uint32_t n = state->n_planned = size_of_chunk(session->n_tokens - first, chunk_tokens);
     state->plans_last = n == session->n_tokens - first;
@@ -344,9 +408,8 @@ dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out
     *out = (dw_job_part){.tokens = session->tokens + first, .n_tokens = n, .first_position = first,
                          .wanted = state->wanted, .again = again};
     if (job->kind == DW_JOB_FORWARD) {
-        out->n_wanted = plan_rows(job, first, n);
-        const dw_row_request *row = out->n_wanted == 1 ? &job->rows[state->next_row] : NULL;
-        if (row != NULL && !row_decides(row)) out->logits = row->logits; /* I1: straight into the caller's memory */
+        out->n_wanted = state->n_left = plan_rows(job, first, n);
+        if (out->n_wanted == 1) out->logits = place_for_logits(job);
     } else if (state->plans_last) {
         state->wanted[0] = n - 1;
         out->n_wanted = 1;
@@ -358,7 +421,7 @@ void dw_job_take_row(dw_job *job, const float *logits) {
     job_state *state = job->state;
     if (state->row_status != DW_OK) return;
     if (job->kind == DW_JOB_GENERATE) state->drawn = draw_token(job, logits);
-    else state->row_status = deliver_row(job, &job->rows[state->next_row++], logits);
+    else state->row_status = take_forward_row(job, logits);
 }
 
 dw_job_progress dw_job_took(dw_job *job, dw_status status, const dw_error *err, uint64_t ns) {
@@ -374,7 +437,9 @@ dw_job_progress dw_job_took(dw_job *job, dw_status status, const dw_error *err, 
     else status = state->row_status;
     if (status != DW_OK) return finish_job(job, status);
     if (job->kind == DW_JOB_GENERATE) return state->drawn;
-    return state->plans_last ? finish_job(job, DW_OK) : DW_JOB_MORE;
+    if (!state->plans_last) return DW_JOB_MORE;
+    if (state->made != NULL) dw_session_hold_logits(job->session, state->made);
+    return finish_job(job, DW_OK);
 }
 
 /* --- end ----------------------------------------------------------------------------------------------------- */
@@ -387,7 +452,15 @@ static void undo_job(dw_job *job) {
     if (job->n_generated > 0) return;
     job->n_generated = 0;
     dw_session_cut(session, state->tokens_before, state->rows_before);
+    dw_session_put_logits_back(session, state->logits_before);
     session->sampler = state->sampler_before;
+}
+
+uint32_t dw_job_rows_wanted(const dw_job *job) {
+    if (job->kind != DW_JOB_FORWARD) return 1;
+    uint32_t last = job->n_rows > 0 ? job->rows[job->n_rows - 1].index : 0;
+    bool has_last = job->n_rows > 0 && (last == DW_ROW_LAST || last + 1 == job->n_tokens);
+    return job->n_rows + (job->hold && !has_last ? 1 : 0);
 }
 
 dw_status dw_job_end(dw_job *job) {
@@ -401,11 +474,7 @@ dw_status dw_job_end(dw_job *job) {
         job->error.status = job->status;
         undo_job(job);
     }
-    dw_stop_deinit(&state->text);
-    DW_VEC_DEINIT(&state->text_ends);
-    free(state->piece);
-    free(state);
-    job->state = NULL;
+    free_state(job);
     atomic_store(&job->session->busy, false);
     return job->status;
 }

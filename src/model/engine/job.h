@@ -40,6 +40,8 @@ typedef struct dw_job_part {
 dw_status dw_job_begin(dw_job *job, dw_error *err) DW_MUST_USE;
 /* How many tokens the next step would evaluate, with chunks of chunk_tokens. */
 uint32_t dw_job_next_tokens(const dw_job *job, uint32_t chunk_tokens);
+/* How many rows' logits it needs in all: one for what is held counts, where it is not wanted beside. */
+uint32_t dw_job_rows_wanted(const dw_job *job);
 /* DW_JOB_MORE: *out is to be evaluated. DW_JOB_DONE: nothing more is to be. */
 dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out) DW_MUST_USE;
 /* The logits [n_vocab] of the next wanted row. */

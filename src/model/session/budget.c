@@ -1,4 +1,4 @@
-/* budget.c: what KV rows take in memory, and what gives way when it is too much (session.h,
+/* budget.c: what KV rows and held logits take in memory, and what gives way when it is too much (session.h,
  * dw_session_pool_use_now). */
 #include "model/session/session_internal.h"
 
@@ -6,11 +6,14 @@
 #include <inttypes.h>
 
 /* What rows of sessions take. */
-static uint64_t held_bytes_locked(const dw_session_pool *pool) {
+static uint64_t row_bytes_locked(const dw_session_pool *pool) {
     uint64_t held = dw_kv_held_bytes(pool->arena);
     assert(dw_os_mutex_held(pool->lock) && pool->text_bytes <= held);
     return held - pool->text_bytes;
 }
+
+/* What the budget bounds. */
+static uint64_t held_bytes_locked(const dw_session_pool *pool) { return row_bytes_locked(pool) + pool->logits_bytes; }
 
 static uint64_t own_bytes_locked(const dw_session *session) {
     dw_kv_use use = {0};
@@ -47,6 +50,7 @@ static void evict_locked(dw_session *session) {
     dw_session_pool *pool = session->pool;
     dw_log(DW_LOG_INFO, "kv_evicted", "session=%" PRIu64 " rows=%u bytes=%" PRIu64, session->id, session->n_rows,
            own_bytes_locked(session));
+    dw_session_drop_logits_locked(session);
     dw_kv_release(pool->arena, session->slot);
     session->n_rows = session->n_prefilled = 0;
     session->from_file = false;
@@ -54,24 +58,30 @@ static void evict_locked(dw_session *session) {
     dw_session_check_locked(session);
 }
 
-dw_status dw_session_reserve_locked(dw_session *session, uint32_t first_row, uint32_t n_rows, dw_error *err) {
+dw_status dw_session_make_room_locked(dw_session *session, uint64_t needed, const char *what, dw_error *err) {
     dw_session_pool *pool = session->pool;
-    assert(dw_os_mutex_held(pool->lock) && first_row <= session->n_rows);
-    uint64_t needed = pool->options.kv_bytes_max != 0 ? dw_kv_growth_after_rewind(pool->arena, session->slot, first_row,
-        n_rows) : 0;
-    if (needed == 0) return DW_OK;
+    assert(dw_os_mutex_held(pool->lock));
+    if (needed == 0 || pool->options.kv_bytes_max == 0) return DW_OK;
     while (held_bytes_locked(pool) + needed > pool->options.kv_bytes_max) {
         dw_session *victim = next_to_evict(session);
         if (victim == NULL) {
             pool->refused++;
             return dw_fail(err, DW_E_FULL,
-                           "KV rows take %" PRIu64 " of %" PRIu64 " bytes, %" PRIu64
-                           " more are needed and no idle fast session is left to evict",
-                           held_bytes_locked(pool), pool->options.kv_bytes_max, needed);
+                           "KV rows and held logits take %" PRIu64 " of %" PRIu64 " bytes, %" PRIu64
+                           " more are needed for %s and no idle fast session is left to evict",
+                           held_bytes_locked(pool), pool->options.kv_bytes_max, needed, what);
         }
         evict_locked(victim);
     }
     return DW_OK;
+}
+
+dw_status dw_session_reserve_locked(dw_session *session, uint32_t first_row, uint32_t n_rows, dw_error *err) {
+    const dw_session_pool *pool = session->pool;
+    assert(dw_os_mutex_held(pool->lock) && first_row <= session->n_rows);
+    if (pool->options.kv_bytes_max == 0) return DW_OK;
+    uint64_t needed = dw_kv_growth_after_rewind(pool->arena, session->slot, first_row, n_rows);
+    return dw_session_make_room_locked(session, needed, "KV rows", err);
 }
 
 void dw_session_pool_use_now(const dw_session_pool *pool, dw_session_pool_use *out) {
@@ -83,7 +93,8 @@ void dw_session_pool_use_now(const dw_session_pool *pool, dw_session_pool_use *o
         out->kv_bytes += session->n_rows * dw_session_pool_bytes_per_token(pool);
         out->own_bytes += own_bytes_locked(session);
     }
-    uint64_t held = held_bytes_locked(pool);
+    uint64_t held = row_bytes_locked(pool);
+    out->logits_bytes = pool->logits_bytes;
     out->text_bytes = pool->text_bytes;
     out->shared_bytes = held > out->own_bytes ? held - out->own_bytes : 0;
     dw_os_mutex_unlock(pool->lock);

@@ -3,7 +3,8 @@
 
 #include "model/session/session_internal.h"
 
-dw_status dw_session_pool_create(const dw_session_pool_options *options, dw_device *device, dw_session_pool **out, dw_error *err) {
+dw_status dw_session_pool_create(const dw_session_pool_options *options, dw_device *device, dw_session_pool **out,
+                                 dw_error *err) {
     *out = NULL;
     dw_session_pool *pool = calloc(1, sizeof *pool);
     if (pool == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a pool of sessions");

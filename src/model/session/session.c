@@ -1,4 +1,5 @@
-/* session.c: the log, the rows, and what moves them: rewind, sync, fork, restore. Sharing between sessions is in share.c. */
+/* session.c: the log, the rows, and what moves them: rewind, sync, fork, restore. Sharing between sessions is in
+ * share.c. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@ void dw_session_check_locked(const dw_session *session) {
     assert(session->n_prefilled <= session->n_rows && session->n_rows <= session->n_tokens);
     assert(session->n_prefilled == 0 || !session->fast);
     assert(!session->from_file || session->n_rows > 0);
+    assert(!session->logits || (session->n_rows > 0 && session->n_rows == session->n_tokens));
     assert(dw_kv_rows(session->pool->arena, session->slot) == session->n_rows);
 #endif
 }
@@ -24,7 +26,8 @@ void dw_session_check_locked(const dw_session *session) {
 dw_status dw_session_check_tokens(const dw_session *session, const int32_t *tokens, uint32_t n, dw_error *err) {
     uint32_t n_vocab = session->pool->options.n_vocab;
     for (uint32_t i = 0; i < n; i++) {
-        if (tokens[i] < 0 || (uint32_t)tokens[i] >= n_vocab) return dw_fail(err, DW_E_RANGE, "token %d at %u is outside the vocabulary of %u", tokens[i], i, n_vocab);
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= n_vocab)
+            return dw_fail(err, DW_E_RANGE, "token %d at %u is outside the vocabulary of %u", tokens[i], i, n_vocab);
     }
     return DW_OK;
 }
@@ -43,7 +46,8 @@ static dw_status session_append_locked(dw_session *session, const int32_t *token
     uint32_t context = session->pool->options.context_tokens;
     assert(dw_os_mutex_held(session->pool->lock));
     if (n > context - session->n_tokens) {
-        return dw_fail(err, DW_E_FULL, "%u tokens do not fit behind %u in a context of %u", n, session->n_tokens, context);
+        return dw_fail(err, DW_E_FULL, "%u tokens do not fit behind %u in a context of %u", n, session->n_tokens,
+                       context);
     }
     uint32_t need = session->n_tokens + n;
     if (need > session->capacity) {
@@ -53,7 +57,10 @@ static dw_status session_append_locked(dw_session *session, const int32_t *token
         session->tokens = larger;
         session->capacity = capacity;
     }
-    if (n > 0) memcpy(session->tokens + session->n_tokens, tokens, n * sizeof tokens[0]);
+    if (n > 0) {
+        memcpy(session->tokens + session->n_tokens, tokens, n * sizeof tokens[0]);
+        dw_session_drop_logits_locked(session);
+    }
     session->n_tokens = need;
     return DW_OK;
 }
@@ -63,6 +70,7 @@ static void session_cut_locked(dw_session *session, uint32_t n_tokens, uint32_t 
     if (n_tokens < session->n_tokens) session->n_tokens = n_tokens;
     if (n_rows > session->n_tokens) n_rows = session->n_tokens;
     if (n_rows >= session->n_rows) return;
+    dw_session_drop_logits_locked(session);
     session->n_rows = n_rows;
     if (session->n_prefilled > n_rows) session->n_prefilled = n_rows;
     if (n_rows > 0) {
@@ -87,7 +95,8 @@ void dw_session_cut(dw_session *session, uint32_t n_tokens, uint32_t n_rows) {
     dw_os_mutex_unlock(session->pool->lock);
 }
 
-/* A fold copies all of the session's rows, so it does that without the lock. The session is a job's: nobody else changes its rows. */
+/* A fold copies all of the session's rows, so it does that without the lock. The session is a job's: nobody else
+ * changes its rows. */
 static dw_status session_fold_locked(dw_session *session, bool *folded, dw_error *err) {
     dw_kv_fold *fold = NULL;
     assert(dw_os_mutex_held(session->pool->lock) && atomic_load(&session->busy));
@@ -103,7 +112,8 @@ static dw_status session_fold_locked(dw_session *session, bool *folded, dw_error
 dw_status dw_session_bind(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) {
     bool folded = false;
     dw_os_mutex_lock(session->pool->lock);
-    uint32_t pending = session->n_tokens - session->n_rows, chunk_end = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN;
+    uint32_t pending = session->n_tokens - session->n_rows,
+             chunk_end = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN;
     uint32_t n_rows = session->n_rows + (pending < chunk_end ? pending : DW_PREFILL_CHUNK_TOKENS);
     dw_status status = dw_session_reserve_locked(session, session->n_rows, n_rows, err);
     session->last_use = ++session->pool->uses;
@@ -154,6 +164,7 @@ static dw_status session_make(dw_session_pool *pool, dw_session **out, dw_error 
 /* Of a session without slot, that nobody else has seen. */
 static void session_discard(dw_session *session) {
     if (session == NULL) return;
+    dw_logits_release(session->logits);
     free(session->copied);
     free(session->tokens);
     dw_session_pool_release(session->pool);
@@ -291,6 +302,7 @@ dw_status dw_session_use_now(const dw_session *session, dw_session_use *out, dw_
     dw_os_mutex_lock(session->pool->lock);
     dw_status status = dw_kv_use_now(session->pool->arena, session->slot, &use, err);
     uint32_t n_rows = session->n_rows;
+    out->logits_bytes = session->logits != NULL ? session->pool->options.n_vocab * sizeof(float) : 0;
     dw_os_mutex_unlock(session->pool->lock);
     if (status != DW_OK) return status;
     out->kv_bytes = n_rows * dw_session_pool_bytes_per_token(session->pool);
@@ -306,12 +318,15 @@ static dw_status session_check_idle(const dw_session *session, dw_error *err) {
     return atomic_load(&session->busy) ? dw_fail(err, DW_E_BUSY, "a job of this session has not ended") : DW_OK;
 }
 
-dw_status dw_session_rewind(dw_session *session, uint32_t n_tokens, dw_error *err) { return dw_session_rewind_rows(session, n_tokens, n_tokens, err); }
+dw_status dw_session_rewind(dw_session *session, uint32_t n_tokens, dw_error *err) {
+    return dw_session_rewind_rows(session, n_tokens, n_tokens, err);
+}
 
 dw_status dw_session_rewind_rows(dw_session *session, uint32_t n_tokens, uint32_t n_rows, dw_error *err) {
     dw_status status = session_check_idle(session, err);
     if (status != DW_OK) return status;
-    if (n_tokens > session->n_tokens) return dw_fail(err, DW_E_RANGE, "rewind to %u of %u tokens", n_tokens, session->n_tokens);
+    if (n_tokens > session->n_tokens)
+        return dw_fail(err, DW_E_RANGE, "rewind to %u of %u tokens", n_tokens, session->n_tokens);
     dw_session_cut(session, n_tokens, n_rows);
     return DW_OK;
 }
@@ -330,16 +345,19 @@ static dw_status session_replace_locked(dw_session *session, const int32_t *toke
     return DW_OK;
 }
 
-dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n_tokens, uint32_t *n_reused, dw_error *err) {
+dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n_tokens, uint32_t *n_reused,
+                          dw_error *err) {
     *n_reused = 0;
     uint32_t context = session->pool->options.context_tokens;
     dw_status status = session_check_idle(session, err);
     if (status == DW_OK) status = dw_session_check_tokens(session, tokens, n_tokens, err);
-    if (status == DW_OK && n_tokens > context) status = dw_fail(err, DW_E_FULL, "%u tokens in a context of %u", n_tokens, context);
+    if (status == DW_OK && n_tokens > context)
+        status = dw_fail(err, DW_E_FULL, "%u tokens in a context of %u", n_tokens, context);
     if (status != DW_OK) return status;
     dw_os_mutex_lock(session->pool->lock);
     status = session_replace_locked(session, tokens, n_tokens, err);
-    /* What an exact session has rows for, and what its next chunks are, must not depend on who else is there: it waits for the job. */
+    /* What an exact session has rows for, and what its next chunks are, must not depend on who else is there: it waits
+     * for the job. */
     if (status == DW_OK && session->fast && n_tokens > 0) (void)dw_session_share_locked(session, n_tokens - 1, false);
     *n_reused = session->n_rows;
     dw_os_mutex_unlock(session->pool->lock);
@@ -369,12 +387,38 @@ dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) 
     child->from_file = session->from_file;
     status = session_check_room_locked(session->pool, err);
     if (status == DW_OK) status = dw_kv_fork(session->pool->arena, session->slot, session->n_rows, &child->slot, err);
+    if (status == DW_OK) dw_session_inherit_logits_locked(child, session);
     if (status == DW_OK) session_enlist_locked(child);
     dw_os_mutex_unlock(session->pool->lock);
 out:
     if (status != DW_OK) session_discard(child);
     else *out = child;
     return status;
+}
+
+/* Before it is enlisted: its log, class and number of rows are set. */
+static dw_status session_restore_logits(dw_session *session, const dw_session_image *image, dw_error *err) {
+    uint32_t n_vocab = session->pool->options.n_vocab;
+    if (image->n_logits == 0) return DW_OK;
+    dw_status status = dw_session_make_logits(session, &session->logits, err);
+    if (status == DW_OK) memcpy(session->logits->values, image->logits, n_vocab * sizeof image->logits[0]);
+    return status;
+}
+
+static dw_status session_check_image(const dw_session_pool *pool, const dw_session_image *image, dw_error *err) {
+    uint32_t n_vocab = pool->options.n_vocab;
+    if (image->n_rows > image->n_tokens) {
+        return dw_fail(err, DW_E_FORMAT, "%u KV rows for %u tokens", image->n_rows, image->n_tokens);
+    }
+    if (image->n_prefilled > image->n_rows) {
+        return dw_fail(err, DW_E_FORMAT, "%u prefilled rows of %u", image->n_prefilled, image->n_rows);
+    }
+    if (image->n_logits == 0) return DW_OK;
+    if (image->n_logits != n_vocab) {
+        return dw_fail(err, DW_E_FORMAT, "%u logits for a vocabulary of %u", image->n_logits, n_vocab);
+    }
+    bool has_row = image->n_rows > 0 && image->n_rows == image->n_tokens;
+    return has_row ? DW_OK : dw_fail(err, DW_E_FORMAT, "logits of a last row that is not there");
 }
 
 /* In the order of areas. NULL: no memory. */
@@ -391,12 +435,12 @@ dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *imag
     *out = NULL;
     dw_session *session = NULL;
     uint64_t *offsets = NULL;
-    if (image->n_rows > image->n_tokens) return dw_fail(err, DW_E_FORMAT, "%u KV rows for %u tokens", image->n_rows, image->n_tokens);
-    if (image->n_prefilled > image->n_rows) return dw_fail(err, DW_E_FORMAT, "%u prefilled rows of %u", image->n_prefilled, image->n_rows);
-    dw_status status = session_make(pool, &session, err);
+    dw_status status = session_check_image(pool, image, err);
+    if (status == DW_OK) status = session_make(pool, &session, err);
     if (status == DW_OK) status = dw_session_check_tokens(session, image->tokens, image->n_tokens, err);
     if (status == DW_OK) status = dw_session_append(session, image->tokens, image->n_tokens, err);
-    if (status == DW_OK && (offsets = session_offsets_of(image, pool->options.kv.n_layers)) == NULL) status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a session");
+    if (status == DW_OK && (offsets = session_offsets_of(image, pool->options.kv.n_layers)) == NULL)
+        status = dw_fail(err, DW_E_NO_MEMORY, "no memory for a session");
     if (status != DW_OK) goto out;
     session->n_rows = image->n_rows;
     session->sampler = image->sampler;
@@ -406,9 +450,12 @@ dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *imag
     session->from_file = image->n_rows > 0;
     session->owner = image->owner;
     session->priority = image->priority;
+    status = session_restore_logits(session, image, err);
+    if (status != DW_OK) goto out;
     dw_os_mutex_lock(pool->lock);
     status = session_check_room_locked(pool, err);
-    if (status == DW_OK) status = dw_kv_restore(pool->arena, image->backing, offsets, image->n_rows, &session->slot, err);
+    if (status == DW_OK)
+        status = dw_kv_restore(pool->arena, image->backing, offsets, image->n_rows, &session->slot, err);
     if (status == DW_OK) session_enlist_locked(session);
     dw_os_mutex_unlock(pool->lock);
 out:

@@ -52,7 +52,9 @@ static dw_session *share_find_donor(const dw_session *session, uint32_t n_max, u
 }
 
 /* Whether rows of the session's own may give way to another's of the same tokens. */
-static bool share_may_be_replaced(const dw_session *session) { return session->n_rows == (session->fast ? 0 : session->n_prefilled); }
+static bool share_may_be_replaced(const dw_session *session) {
+    return session->n_rows == (session->fast ? 0 : session->n_prefilled);
+}
 
 uint32_t dw_session_share_locked(dw_session *session, uint32_t rows_max, bool several_wanted) {
     uint32_t own = session->n_rows, n_rows = 0, rest = session->fast ? 1 : DW_PREFILL_CHUNK_TOKENS_MIN;
@@ -66,7 +68,8 @@ uint32_t dw_session_share_locked(dw_session *session, uint32_t rows_max, bool se
     dw_error err = {0};
     dw_status status = dw_kv_share(session->pool->arena, &session->slot, donor->slot, n_rows, &err);
     if (status != DW_OK) { /* it computes them, then */
-        dw_log(DW_LOG_DEBUG, "kv_not_shared", "rows=%u status=%s reason=\"%s\"", n_rows, dw_status_name(status), err.text);
+        dw_log(DW_LOG_DEBUG, "kv_not_shared", "rows=%u status=%s reason=\"%s\"", n_rows, dw_status_name(status),
+               err.text);
         return 0;
     }
     session->n_rows = n_rows;

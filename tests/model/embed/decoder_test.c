@@ -12,6 +12,7 @@
 
 #include "base/test.h"
 #include "model/embed/embed_oracle.h"
+#include "model/kit/random.h"
 #include "model/kit/make_model.h"
 #include "model/engine/engine.h"
 
@@ -28,10 +29,8 @@ static dw_model *open_model(const made_model *made, uint32_t sessions_max) {
 }
 
 static void make_text(int32_t *tokens, uint32_t n, uint64_t seed) {
-    for (uint32_t i = 0; i < n; i++) {
-        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        tokens[i] = i == 0 ? 1 : (int32_t)(259 + (seed >> 33) % 253);
-    }
+    make_tokens(tokens, n, seed);
+    tokens[0] = 1;
 }
 
 static dw_status embed(dw_model *model, const dw_embed_text *texts, uint32_t n, dw_pooling pooling, bool normalize, dw_error *err) {

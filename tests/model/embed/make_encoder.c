@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gguf.h"
+#include "model/kit/random.h"
 
 const made_encoder made_encoders[] = {
     {"f32", 2, 96, 3, 192, 128, GGML_TYPE_F32, 1, true},
@@ -24,18 +25,13 @@ typedef struct maker {
     uint64_t random;
 } maker;
 
-static float next_uniform(maker *k) { /* (-1, 1) */
-    k->random = k->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (float)(k->random >> 40) / (float)(1u << 23) - 1.0f;
-}
-
 /* Uniform in middle +- spread. rows 0: a vector. */
 static void add_tensor(maker *k, const char *name, enum ggml_type type, int64_t columns, int64_t rows, float middle, float spread) {
     struct ggml_tensor *t = rows == 0 ? ggml_new_tensor_1d(k->context, type, columns) : ggml_new_tensor_2d(k->context, type, columns, rows);
     int64_t n = ggml_nelements(t);
     float *values = malloc((size_t)n * sizeof values[0]);
     if (values == NULL) abort();
-    for (int64_t i = 0; i < n; i++) values[i] = middle + spread * next_uniform(k);
+    for (int64_t i = 0; i < n; i++) values[i] = middle + spread * random_uniform(&k->random);
     if (type == GGML_TYPE_F32) memcpy(t->data, values, (size_t)n * sizeof values[0]);
     else ggml_quantize_chunk(type, values, t->data, 0, rows == 0 ? 1 : rows, columns, NULL);
     free(values);

@@ -13,6 +13,7 @@
 #include "base/test.h"
 #include "model/embed/make_encoder.h"
 #include "model/engine/engine.h"
+#include "model/kit/forward.h"
 #include "model/kit/make_model.h"
 #include "os/os.h"
 
@@ -22,11 +23,7 @@ static dw_device *device;
 static int32_t tokens[N_TOKENS];
 
 static dw_model *opened(const char *path) {
-    dw_model *model = NULL;
-    dw_error err = {0};
-    dw_model_options options = {.context_tokens = CONTEXT, .sessions_max = 2};
-    if (dw_model_open(path, device, &options, &model, &err) != DW_OK) fail_msg("%s", err.text);
-    return model;
+    return open_model_on(device, path, &(dw_model_options){.context_tokens = CONTEXT, .sessions_max = 2});
 }
 
 /* A model one of whose weights is `value`. */

@@ -29,13 +29,14 @@ typedef struct script_step {
     dw_job_kind kind;
     int32_t tokens[450];
     uint32_t n_tokens, n_made;
+    bool hold;               /* the next step may draw from what is held then: it has no tokens */
     dw_sampling sampling;
 } script_step;
 
 typedef struct script {
     uint64_t seed;
     script_step steps[STEPS];
-    dw_hash tokens, rows;    /* as they are when nobody else is there */
+    dw_hash tokens, rows;    /* as they are when nobody else is there; rows: with held logits */
 } script;
 
 static script scripts[SCRIPTS];
@@ -48,6 +49,10 @@ static void make_script(script *s, uint64_t *random) {
         step->kind = test_random_below(random, 3) == 0 ? DW_JOB_FORWARD : DW_JOB_GENERATE;
         step->n_tokens = i == 0 ? lengths[test_random_below(random, 12)] : lengths[test_random_below(random, 7)];
         for (uint32_t t = 0; t < step->n_tokens; t++) step->tokens[t] = (int32_t)(259 + test_random_below(random, N_VOCAB - 259));
+        step->hold = step->kind == DW_JOB_FORWARD && test_random_below(random, 3) != 0;
+        if (i > 0 && s->steps[i - 1].hold && test_random_below(random, 3) != 0) {
+            *step = (script_step){.kind = DW_JOB_GENERATE};
+        }
         step->n_made = 1 + (uint32_t)test_random_below(random, 12);
         bool greedy = test_random_below(random, 2) == 0;
         step->sampling = greedy ? (dw_sampling){.top_p = 1} : (dw_sampling){.temperature = 0.9f, .top_k = 40, .top_p = 0.95f, .min_p = 0.02f};
@@ -56,14 +61,15 @@ static void make_script(script *s, uint64_t *random) {
 
 static dw_job job_of(const script_step *step, dw_session *session) {
     return (dw_job){.kind = step->kind, .session = session, .tokens = step->tokens, .n_tokens = step->n_tokens, .n_max = step->n_made,
-                    .ignore_end = true, .sampling = step->sampling};
+                    .hold = step->hold, .ignore_end = true, .sampling = step->sampling};
 }
 
 static void digest(const dw_session *session, dw_hash *tokens, dw_hash *rows) {
     uint32_t n = 0;
     const int32_t *log = dw_session_tokens(session, &n);
-    dw_hash areas[2 * LAYERS_MAX];
-    uint32_t n_areas = 2 * dw_model_info_view(model)->n_layers;
+    dw_hash areas[2 * LAYERS_MAX + 1];
+    uint32_t n_areas = 2 * dw_model_info_view(model)->n_layers, n_held = 0;
+    const float *held = dw_session_logits(session, &n_held);
     assert_true(n_areas <= 2 * LAYERS_MAX);
     assert_int_equal(dw_hash_of(log, n * sizeof log[0], tokens), DW_OK);
     for (uint32_t area = 0; area < n_areas; area++) {
@@ -72,6 +78,8 @@ static void digest(const dw_session *session, dw_hash *tokens, dw_hash *rows) {
         assert_int_equal(dw_session_kv_view(session, area / 2, (int)(area % 2), &view, &bytes), DW_OK);
         assert_int_equal(dw_hash_of(view, (size_t)bytes, &areas[area]), DW_OK);
     }
+    const void *logits = held != NULL ? (const void *)held : "";
+    assert_int_equal(dw_hash_of(logits, n_held * sizeof held[0], &areas[n_areas++]), DW_OK);
     assert_int_equal(dw_hash_of(areas, n_areas * sizeof areas[0], rows), DW_OK);
 }
 
@@ -97,7 +105,7 @@ typedef struct noise {
 } noise;
 
 static noise noises[NOISES];
-static struct { uint64_t joined, left, jobs, cancelled, forked, looked, frozen, thawed; } counts;
+static struct { uint64_t joined, left, jobs, cancelled, forked, looked, frozen, thawed, drawn; } counts;
 
 static void noise_done(dw_job *job) {
     dw_os_mutex_lock(mutex);
@@ -120,14 +128,17 @@ static void join(noise *n, uint64_t *random) {
 }
 
 static void submit(noise *n, uint64_t *random) {
-    uint32_t length = 0;
+    uint32_t length = 0, n_held = 0;
     (void)dw_session_tokens(n->session, &length);
     uint32_t n_tokens = 1 + (uint32_t)test_random_below(random, test_random_below(random, 3) == 0 ? NOISE_TOKENS : 5);
     if (length + n_tokens + 30 > CONTEXT) {
         assert_int_equal(dw_session_rewind(n->session, 0, NULL), DW_OK);
     }
     for (uint32_t t = 0; t < n_tokens; t++) n->tokens[t] = (int32_t)(259 + test_random_below(random, 40)); /* often a prefix of another's */
-    n->job = (dw_job){.kind = test_random_below(random, 3) == 0 ? DW_JOB_FORWARD : DW_JOB_GENERATE, .session = n->session, .tokens = n->tokens,
+    bool may_draw = length + 30 <= CONTEXT && dw_session_logits(n->session, &n_held) != NULL;
+    if (may_draw && test_random_below(random, 2) == 0) n_tokens = 0;
+    n->job = (dw_job){.kind = test_random_below(random, 3) == 0 ? DW_JOB_FORWARD : DW_JOB_GENERATE,
+                      .hold = test_random_below(random, 2) == 0, .session = n->session, .tokens = n->tokens,
                       .n_tokens = n_tokens, .n_max = 1 + (uint32_t)test_random_below(random, 25), .ignore_end = true,
                       .sampling = {.temperature = 1, .top_p = 1}, .on_done = noise_done, .context = n};
     n->running = true;
@@ -221,6 +232,7 @@ static void freeze_and_thaw(subject *s) {
     for (uint32_t layer = 0; layer < n_layers; layer++) sources[layer] = (dw_kv_source){2 * layer * area, (2 * layer + 1) * area};
     dw_session_image image = {.tokens = tokens, .n_tokens = n_tokens, .n_rows = n_rows, .backing = backing, .layers = sources,
                               .sampler = dw_session_sampler_state(s->session)};
+    image.logits = dw_session_logits(s->session, &image.n_logits);
     dw_session *thawed = NULL;
     counts.frozen++;
     if (dw_model_restore_session(model, &image, &thawed, NULL) == DW_OK) {
@@ -248,6 +260,10 @@ static void run_among(const script *s, uint64_t *random) {
         while (!it.done) dw_os_condition_wait(changed, mutex);
         dw_os_mutex_unlock(mutex);
         assert_int_equal(job.status, DW_OK);
+        if (s->steps[i].n_tokens == 0) {
+            assert_int_equal(job.n_evaluated, 0);
+            counts.drawn++;
+        }
         uint64_t then = test_random_below(random, 6);
         if (then == 0) fork_subject(&it);
         if (then == 1) freeze_and_thaw(&it);
@@ -281,10 +297,13 @@ static void an_exact_session_is_the_same_in_every_schedule(void **state) {
     dw_engine_counts done = dw_engine_counts_now(engine);
     dw_engine_destroy(engine);
     printf("%s, %u threads: %u schedules of %llu steps, up to %llu sessions in one, %llu given up; others: %llu joined, %llu left, %llu jobs, %llu cancels, %llu looked at; "
-           "%llu forks, %llu thaws\n", name, dw_device_threads(device), schedules, (unsigned long long)done.steps, (unsigned long long)done.parts_most,
+           "%llu forks, %llu thaws, %llu draws from held logits\n", name, dw_device_threads(device), schedules, (unsigned long long)done.steps, (unsigned long long)done.parts_most,
            (unsigned long long)done.given_up, (unsigned long long)counts.joined, (unsigned long long)counts.left, (unsigned long long)counts.jobs,
-           (unsigned long long)counts.cancelled, (unsigned long long)counts.looked, (unsigned long long)counts.forked, (unsigned long long)counts.thawed);
-    assert_true(done.parts_most >= 3 && counts.thawed > schedules / 25 && counts.cancelled > schedules / 10); /* else it was no test */
+           (unsigned long long)counts.cancelled, (unsigned long long)counts.looked, (unsigned long long)counts.forked, (unsigned long long)counts.thawed,
+           (unsigned long long)counts.drawn);
+    /* else it was no test */
+    assert_true(done.parts_most >= 3 && counts.thawed > schedules / 25 && counts.cancelled > schedules / 10);
+    assert_true(counts.drawn > schedules / 25);
     dw_model_close(model);
     dw_device_close(device);
 }

@@ -21,7 +21,7 @@ enum { THREADS = 4, ROUNDS = 60, CONTEXT = 500, DOCUMENT = 400, DOCUMENTS = 2, T
 static dw_model *model;
 static dw_engine *engine;
 static int32_t documents[DOCUMENTS][DOCUMENT];
-static _Atomic uint64_t n_jobs, n_shared, n_cancelled, n_full, n_embedded;
+static _Atomic uint64_t n_jobs, n_shared, n_cancelled, n_full, n_embedded, n_drawn;
 
 typedef struct worker {
     dw_session *session;
@@ -119,8 +119,33 @@ static void think(worker *w) {
     dw_row_request row = {.index = DW_ROW_LAST, .logits = below(w, 2) == 0 ? logits : NULL, .sample = true, .sampling = sampling};
     dw_job job = {.kind = below(w, 2) == 0 ? DW_JOB_FORWARD : DW_JOB_GENERATE, .session = w->session, .tokens = tokens, .n_tokens = piece, .n_max = 1 + below(w, 10),
                   .ignore_end = true, .sampling = sampling};
-    if (job.kind == DW_JOB_FORWARD) job.rows = &row, job.n_rows = 1;
+    if (job.kind == DW_JOB_FORWARD) job.rows = &row, job.n_rows = 1, job.hold = below(w, 2) == 0;
     run(w, &job);
+}
+
+/* Lets the session hold logits, and draws from them where nobody of a higher class has taken its rows meanwhile. */
+static void draw(worker *w) {
+    uint32_t n = 0, n_held = 0;
+    float logits[512];
+    dw_session_tokens(w->session, &n);
+    if (n == 0 || n + 2 > CONTEXT) return;
+    dw_job hold = {.kind = DW_JOB_FORWARD, .session = w->session, .hold = true};
+    run(w, &hold);
+    dw_logits *noted = dw_session_note_logits(w->session);
+    dw_row_request row = {.index = DW_ROW_LAST, .logits = logits};
+    dw_job job = {.kind = below(w, 2) == 0 ? DW_JOB_FORWARD : DW_JOB_GENERATE, .session = w->session, .n_max = 1,
+                  .ignore_end = true, .sampling = {.temperature = 1, .top_p = 0.9f}};
+    if (job.kind == DW_JOB_FORWARD) job.rows = &row, job.n_rows = 1, job.hold = true;
+    run(w, &job);
+    bool grew = job.status == DW_OK && job.kind == DW_JOB_GENERATE;
+    must(!grew || dw_session_rewind(w->session, n, NULL) == DW_OK, "rewind");
+    dw_session_keep(w->session);
+    if (noted != NULL) dw_session_put_logits_back(w->session, noted);
+    const float *held = dw_session_logits(w->session, &n_held);
+    must(held == NULL || held[n_held - 1] < 1e30f, "no logits");
+    dw_session_let_go(w->session);
+    dw_logits_release(noted);
+    atomic_fetch_add(&n_drawn, job.status == DW_OK && job.n_evaluated == 0);
 }
 
 static void embed(worker *w) {
@@ -141,7 +166,8 @@ static void look(worker *w) {
     dw_session_let_go(w->session);
     dw_session_pool_use use;
     dw_session_pool_use_now(dw_model_pool(model), &use);
-    must(use.own_bytes + use.shared_bytes <= use.budget_bytes && sum < UINT64_MAX, "more than the budget");
+    uint64_t held = use.own_bytes + use.shared_bytes + use.logits_bytes;
+    must(held <= use.budget_bytes && sum < UINT64_MAX, "more than the budget");
 }
 
 static void change_session(worker *w) {
@@ -159,8 +185,9 @@ static void live(void *argument) {
     worker *w = argument;
     change_session(w);
     for (int round = 0; round < ROUNDS; round++) {
-        uint32_t action = below(w, 10);
-        if (action < 6) think(w);
+        uint32_t action = below(w, 12);
+        if (action >= 10) draw(w);
+        else if (action < 6) think(w);
         else if (action < 7) embed(w);
         else if (action < 8) look(w);
         else change_session(w);
@@ -208,11 +235,15 @@ static void run_with(unsigned n_threads) {
     dw_engine_counts counts = dw_engine_counts_now(engine);
     dw_session_pool_use use;
     dw_session_pool_use_now(dw_model_pool(model), &use);
-    printf("%u threads: %llu jobs, %llu steps, up to %llu in one, %llu given up; %llu rows shared, %llu evictions; %llu cancelled, %llu without room; %llu texts\n",
+    printf("%u threads: %llu jobs, %llu steps, up to %llu in one, %llu given up; %llu rows shared, %llu evictions; %llu cancelled, %llu without room; %llu texts; "
+           "%llu draws from held logits\n",
            n_threads, (unsigned long long)n_jobs, (unsigned long long)counts.steps, (unsigned long long)counts.parts_most, (unsigned long long)counts.given_up,
-           (unsigned long long)n_shared, (unsigned long long)use.evictions, (unsigned long long)n_cancelled, (unsigned long long)n_full, (unsigned long long)n_embedded);
-    must(n_shared > 0 && use.evictions > 0 && counts.parts_most > 1 && n_embedded > 0 && n_cancelled > 0, "something was not tried");
-    must(use.sessions == 0 && use.own_bytes + use.shared_bytes == 0, "something is left");
+           (unsigned long long)n_shared, (unsigned long long)use.evictions, (unsigned long long)n_cancelled, (unsigned long long)n_full, (unsigned long long)n_embedded,
+           (unsigned long long)n_drawn);
+    must(n_shared > 0 && use.evictions > 0 && counts.parts_most > 1 && n_embedded > 0 && n_cancelled > 0,
+         "something was not tried");
+    must(n_drawn > 0, "nothing was drawn from held logits");
+    must(use.sessions == 0 && use.own_bytes + use.shared_bytes + use.logits_bytes == 0, "something is left");
     dw_engine_destroy(engine);
     dw_model_close(model);
     dw_device_close(device);

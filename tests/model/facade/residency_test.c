@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "model/engine/engine.h"
+#include "model/kit/forward.h"
 #include "model/kit/make_model.h"
 
 enum { CONTEXT = 300, N_TOKENS = 100 };
@@ -16,10 +17,7 @@ static dw_device *device;
 static int32_t tokens[N_TOKENS];
 
 static dw_model *open_model(const char *name, const dw_model_options *options) {
-    dw_model *model = NULL;
-    dw_error err = {0};
-    if (dw_model_open(made_model_path(made_model_named(name)), device, options, &model, &err) != DW_OK) fail_msg("%s", err.text);
-    return model;
+    return open_model_on(device, made_model_path(made_model_named(name)), options);
 }
 
 static void read_and_talk(dw_session *session, const int32_t *read, uint32_t n, uint32_t n_made) {

@@ -10,6 +10,7 @@
 
 #include "model/kit/compare.h"
 #include "model/weights/weights.h"
+#include "model/kit/forward.h"
 #include "model/kit/make_model.h"
 
 enum { CONTEXT = 1024, N_GREEDY = 64, PROMPT_MAX = 700 };
@@ -17,11 +18,7 @@ enum { CONTEXT = 1024, N_GREEDY = 64, PROMPT_MAX = 700 };
 static dw_device *device;
 
 static dw_model *open_model(const char *path, uint32_t context) {
-    dw_model *model = NULL;
-    dw_error err = {0};
-    dw_model_options options = {.context_tokens = context, .sessions_max = 2};
-    if (dw_model_open(path, device, &options, &model, &err) != DW_OK) fail_msg("%s", err.text);
-    return model;
+    return open_model_on(device, path, &(dw_model_options){.context_tokens = context, .sessions_max = 2});
 }
 
 static oracle *open_oracle(const char *path, uint32_t context) {

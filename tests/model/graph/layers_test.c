@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/test.h"
+#include "model/kit/forward.h"
 #include "model/kit/make_model.h"
 #include "model/model_internal.h"
 
@@ -15,11 +16,7 @@ enum { CONTEXT = 600, WIDTH_MAX = 256, N_TOKENS = 40 };
 static dw_device *device;
 
 static dw_model *opened(const made_model *made) {
-    dw_model *model = NULL;
-    dw_error err = {0};
-    dw_model_options options = {.context_tokens = CONTEXT, .sessions_max = 1};
-    if (dw_model_open(made_model_path(made), device, &options, &model, &err) != DW_OK) fail_msg("%s", err.text);
-    return model;
+    return open_model_on(device, made_model_path(made), &(dw_model_options){.context_tokens = CONTEXT, .sessions_max = 1});
 }
 
 /* Every layer has one of its kind among the chosen: of windows, rope, experts, heads and feed-forward. */

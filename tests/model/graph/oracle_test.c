@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "model/kit/compare.h"
+#include "model/kit/forward.h"
 #include "model/kit/make_model.h"
 #include "model/model.h"
 #include "model/kit/oracle.h"
@@ -31,11 +32,7 @@ static void open_device(int threads) {
 }
 
 static dw_model *open_model(const char *path, uint32_t context) {
-    dw_model *model = NULL;
-    dw_error err = {0};
-    dw_model_options options = {.context_tokens = context, .sessions_max = 2};
-    if (dw_model_open(path, device, &options, &model, &err) != DW_OK) fail_msg("%s", err.text);
-    return model;
+    return open_model_on(device, path, &(dw_model_options){.context_tokens = context, .sessions_max = 2});
 }
 
 static void small_models_equal_libllama(void **state) {

@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include "model/engine/batch.h"
+#include "model/kit/random.h"
+#include "model/kit/forward.h"
 #include "model/kit/make_model.h"
 #include "model/model.h"
 
@@ -18,33 +20,15 @@ enum { CONTEXT = 768, N_GREEDY = 64, N_PROMPT = 200 };
 static dw_device *cpu, *vulkan;
 
 static dw_model *open_made(dw_device *device, const made_model *made) {
-    dw_model *model = NULL;
-    dw_error err = {0};
-    dw_model_options options = {.context_tokens = CONTEXT, .sessions_max = 8};
-    if (dw_model_open(made_model_path(made), device, &options, &model, &err) != DW_OK) fail_msg("%s", err.text);
-    return model;
+    return open_model_on(device, made_model_path(made), &(dw_model_options){.context_tokens = CONTEXT, .sessions_max = 8});
 }
 
 static dw_model *open_on(dw_device *device, const char *name) { return open_made(device, made_model_named(name)); }
-
-static void make_tokens(int32_t *tokens, uint32_t n, uint64_t seed) {
-    for (uint32_t i = 0; i < n; i++) {
-        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        tokens[i] = (int32_t)(259 + (seed >> 33) % 253);
-    }
-}
 
 static dw_session *new_session(dw_model *model) {
     dw_session *session = NULL;
     assert_int_equal(dw_model_create_session(model, NULL, &session, NULL), DW_OK);
     return session;
-}
-
-static void forward(dw_session *session, const int32_t *tokens, uint32_t n, float *logits) {
-    dw_row_request row = {.index = DW_ROW_LAST, .logits = logits};
-    dw_job job = {.kind = DW_JOB_FORWARD, .session = session, .tokens = tokens, .n_tokens = n, .rows = &row, .n_rows = logits != NULL};
-    dw_error err = {0};
-    if (dw_job_run(&job, &err) != DW_OK) fail_msg("%s", err.text);
 }
 
 static void greedy(dw_session *session, uint32_t n) {

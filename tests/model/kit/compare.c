@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "model/kit/random.h"
+
 void make_prompt(int32_t *tokens, uint32_t n, uint32_t n_vocab, int32_t begin, uint64_t seed) {
     for (uint32_t i = 0; i < n; i++) {
-        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        tokens[i] = i == 0 ? begin : (int32_t)((seed >> 33) % n_vocab);
+        uint32_t token = random_below(&seed, n_vocab);
+        tokens[i] = i == 0 ? begin : (int32_t)token;
     }
 }
 

@@ -8,6 +8,7 @@
 
 #include "ggml-cpu.h"
 #include "gguf.h"
+#include "model/kit/random.h"
 
 enum { GENERATION = 4 }; /* in the files' names: raise it when what is written changes */
 
@@ -150,11 +151,6 @@ typedef struct maker {
     uint64_t random;
 } maker;
 
-static float next_uniform(maker *k) { /* (-1, 1) */
-    k->random = k->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (float)(k->random >> 40) / (float)(1u << 23) - 1.0f;
-}
-
 /* values [columns, rows * depth] become the tensor's. Some types are made only with a weight for each column. */
 static void put(maker *k, const char *name, enum ggml_type type, const int64_t shape[3], const float *values) {
     int n_dims = shape[2] != 0 ? 3 : shape[1] != 0 ? 2 : 1;
@@ -179,7 +175,7 @@ static void put(maker *k, const char *name, enum ggml_type type, const int64_t s
 static float *make_values(maker *k, int64_t n, float middle, float spread) {
     float *values = malloc((size_t)n * sizeof values[0]);
     if (values == NULL) abort();
-    for (int64_t i = 0; i < n; i++) values[i] = middle + spread * next_uniform(k);
+    for (int64_t i = 0; i < n; i++) values[i] = middle + spread * random_uniform(&k->random);
     return values;
 }
 

@@ -1,6 +1,7 @@
 /* What KV rows take, and the budget: who gives way in which order, what is refused, and what both leave behind. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include "base/hash.h"
 #include "model/engine/batch.h"
 #include "model/engine/job.h"
+#include "model/kit/random.h"
 #include "model/kit/make_model.h"
 #include "os/os.h"
 
@@ -47,11 +49,10 @@ static dw_session *opened(bool fast, dw_priority priority, uint64_t owner) {
 }
 
 /* Tokens that nobody else has. */
-static void make_tokens(int32_t *tokens, uint32_t n) {
+static void make_new_tokens(int32_t *tokens, uint32_t n) {
     static uint64_t seed = 1;
     for (uint32_t i = 0; i < n; i++) {
-        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        tokens[i] = (int32_t)(259 + (seed >> 33) % (N_VOCAB - 259));
+        tokens[i] = (int32_t)(TEXT_TOKENS_FIRST + random_below(&seed, TEXT_TOKENS));
     }
 }
 
@@ -65,7 +66,7 @@ static dw_status forward(dw_session *session, const int32_t *tokens, uint32_t n,
 static void say(dw_session *session, uint32_t n) {
     int32_t tokens[CONTEXT];
     dw_error err = {0};
-    make_tokens(tokens, n);
+    make_new_tokens(tokens, n);
     if (forward(session, tokens, n, NULL, &err) != DW_OK) fail_msg("%s", err.text);
 }
 
@@ -149,7 +150,7 @@ static void an_evicted_session_computes_its_rows_again_and_says_so(void **state)
     open_model(320);
     float before[N_VOCAB], after[N_VOCAB];
     int32_t tokens[208];
-    make_tokens(tokens, 208);
+    make_new_tokens(tokens, 208);
     dw_session *fast = opened(true, DW_PRIORITY_NORMAL, 0), *other = opened(true, DW_PRIORITY_NORMAL, 0);
     dw_row_request row = {.index = DW_ROW_LAST, .logits = before};
     dw_job job = {.kind = DW_JOB_FORWARD, .session = fast, .tokens = tokens, .n_tokens = 208, .rows = &row, .n_rows = 1};
@@ -171,7 +172,7 @@ static void what_does_not_fit_is_refused_and_leaves_the_session_as_it_was(void *
     (void)state;
     open_model(400);
     int32_t tokens[600];
-    make_tokens(tokens, 600);
+    make_new_tokens(tokens, 600);
     dw_session *exact = opened(false, DW_PRIORITY_NORMAL, 0), *kept = opened(true, DW_PRIORITY_NORMAL, 0), *asks = opened(false, DW_PRIORITY_NORMAL, 0);
     say(exact, 160);
     say(kept, 160);
@@ -181,7 +182,9 @@ static void what_does_not_fit_is_refused_and_leaves_the_session_as_it_was(void *
     dw_error err = {0};
     assert_int_equal(forward(asks, tokens, 96, &job, &err), DW_E_FULL);
     char expected[DW_ERROR_TEXT_BYTES];
-    snprintf(expected, sizeof expected, "KV rows take %llu of %llu bytes, %llu more are needed", (unsigned long long)(384 * row_bytes), (unsigned long long)(400 * row_bytes),
+    snprintf(expected, sizeof expected,
+             "KV rows and held logits take %llu of %llu bytes, %llu more are needed for KV rows",
+             (unsigned long long)(384 * row_bytes), (unsigned long long)(400 * row_bytes),
              (unsigned long long)(96 * row_bytes));
     if (strncmp(err.text, expected, strlen(expected)) != 0) fail_msg("%s, not %s", err.text, expected);
     uint32_t n = 0;
@@ -253,7 +256,7 @@ static void texts_in_the_middle_take_nothing_from_sessions(void **state) {
     open_model(320);
     static int32_t text[600];
     static float vector[512];
-    make_tokens(text, 600);
+    make_new_tokens(text, 600);
     dw_session *session = opened(false, DW_PRIORITY_NORMAL, 0);
     dw_embed_text one = {text, 600, vector};
     dw_job job = {.kind = DW_JOB_EMBED, .model = model, .texts = &one, .n_texts = 1, .pooling = DW_POOLING_MEAN};
@@ -273,11 +276,42 @@ static void texts_in_the_middle_take_nothing_from_sessions(void **state) {
     dw_session_destroy(session);
 }
 
+typedef struct watcher { atomic_bool stop; uint64_t rows_bytes_most; } watcher;
+
+static void watch_rows(void *argument) {
+    watcher *w = argument;
+    while (!atomic_load(&w->stop)) {
+        dw_session_pool_use use = use_now();
+        w->rows_bytes_most = dw_max_u64(w->rows_bytes_most, use.own_bytes + use.shared_bytes);
+    }
+}
+
+/* Also while a chunk of it is computed, seen by another thread. There are no sessions. */
+static void rows_of_a_text_never_count_as_rows_of_sessions(void **state) {
+    (void)state;
+    open_model(320);
+    static int32_t text[800];
+    static float vector[512];
+    make_tokens(text, 800, 1);
+    dw_embed_text one = {text, 800, vector};
+    watcher w = {false, 0};
+    dw_os_thread *thread = NULL;
+    dw_error err = {0};
+    if (dw_os_thread_create("watcher", 1 << 20, watch_rows, &w, &thread, &err) != DW_OK) fail_msg("%s", err.text);
+    for (int i = 0; i < 4; i++) {
+        dw_job job = {.kind = DW_JOB_EMBED, .model = model, .texts = &one, .n_texts = 1, .pooling = DW_POOLING_MEAN};
+        if (dw_job_run(&job, &err) != DW_OK) fail_msg("%s", err.text);
+    }
+    atomic_store(&w.stop, true);
+    dw_os_thread_join(thread);
+    assert_int_equal(w.rows_bytes_most, 0);
+}
+
 static void what_is_shared_needs_no_room(void **state) {
     (void)state;
     open_model(700);
     int32_t tokens[512];
-    make_tokens(tokens, 512);
+    make_new_tokens(tokens, 512);
     dw_session *all[6];
     dw_job job;
     for (int i = 0; i < 3; i++) {
@@ -302,6 +336,7 @@ int main(void) {
         cmocka_unit_test_teardown(what_does_not_fit_is_refused_and_leaves_the_session_as_it_was, close_model),
         cmocka_unit_test_teardown(a_last_row_that_cannot_be_computed_again_stays, close_model),
         cmocka_unit_test_teardown(texts_in_the_middle_take_nothing_from_sessions, close_model),
+        cmocka_unit_test_teardown(rows_of_a_text_never_count_as_rows_of_sessions, close_model),
         cmocka_unit_test_teardown(what_is_shared_needs_no_room, close_model),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,8 @@
 #include "base/test.h"
 #include "model/text/utf8.h"
 #include "model/engine/batch.h"
+#include "model/kit/random.h"
+#include "model/kit/forward.h"
 #include "model/kit/make_model.h"
 #include "os/os.h"
 #include "os/os_fault.h"
@@ -21,13 +23,6 @@ static dw_device *device;
 static dw_model *model;
 
 /* --- helpers ------------------------------------------------------------------------------------------------- */
-
-static void make_tokens(int32_t *tokens, uint32_t n, uint64_t seed) {
-    for (uint32_t i = 0; i < n; i++) {
-        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        tokens[i] = (int32_t)(259 + (seed >> 33) % (N_VOCAB - 259));
-    }
-}
 
 static dw_session *new_session(uint64_t seed) {
     dw_session *session = NULL;
@@ -45,12 +40,6 @@ static dw_session *fork_of(dw_session *session) {
 static void must(dw_job *job) {
     dw_error err = {0};
     if (dw_job_run(job, &err) != DW_OK) fail_msg("%s", err.text);
-}
-
-static void forward(dw_session *session, const int32_t *tokens, uint32_t n, float *logits) {
-    dw_row_request row = {.index = DW_ROW_LAST, .logits = logits};
-    dw_job job = {.kind = DW_JOB_FORWARD, .session = session, .tokens = tokens, .n_tokens = n, .rows = &row, .n_rows = logits != NULL ? 1 : 0};
-    must(&job);
 }
 
 static void generate(dw_session *session, uint32_t n) {

@@ -11,6 +11,8 @@
 
 #include "base/test.h"
 #include "model/engine/batch.h"
+#include "model/kit/random.h"
+#include "model/kit/forward.h"
 #include "model/kit/make_model.h"
 #include "os/os.h"
 
@@ -22,21 +24,12 @@ static dw_model *model;
 static uint64_t random_state;
 
 static uint32_t roll(uint32_t n) {
-    random_state = random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (uint32_t)((random_state >> 33) % n);
-}
-
-static void make_tokens(int32_t *tokens, uint32_t n, uint64_t seed) {
-    for (uint32_t i = 0; i < n; i++) {
-        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        tokens[i] = (int32_t)(259 + (seed >> 33) % (N_VOCAB - 259));
-    }
+    return random_below(&random_state, n);
 }
 
 static void open_model(const char *name) {
-    dw_error err = {0};
-    dw_model_options options = {.context_tokens = CONTEXT, .sessions_max = SESSIONS};
-    if (dw_model_open(made_model_path(made_model_named(name)), device, &options, &model, &err) != DW_OK) fail_msg("%s", err.text);
+    model = open_model_on(device, made_model_path(made_model_named(name)),
+                          &(dw_model_options){.context_tokens = CONTEXT, .sessions_max = SESSIONS});
 }
 
 static void close_model(void) {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "model/kit/forward.h"
 #include "model/kit/make_model.h"
 #include "model/engine/engine.h"
 #include "model/kit/oracle.h"
@@ -38,18 +39,7 @@ static bool has_kernel(enum ggml_type type) {
 }
 
 static dw_model *open_model(const char *path, bool repack) {
-    dw_model *model = NULL;
-    dw_error err = {0};
-    dw_model_options options = {.context_tokens = CONTEXT, .sessions_max = 2, .repack = repack};
-    if (dw_model_open(path, device, &options, &model, &err) != DW_OK) fail_msg("%s", err.text);
-    return model;
-}
-
-static void forward(dw_session *session, const int32_t *tokens, uint32_t n, float *logits) {
-    dw_error err = {0};
-    dw_row_request last = {.index = DW_ROW_LAST, .logits = logits};
-    dw_job job = {.kind = DW_JOB_FORWARD, .session = session, .tokens = tokens, .n_tokens = n, .rows = &last, .n_rows = 1};
-    if (dw_job_run(&job, &err) != DW_OK) fail_msg("%s", err.text);
+    return open_model_on(device, path, &(dw_model_options){.context_tokens = CONTEXT, .sessions_max = 2, .repack = repack});
 }
 
 /* Root mean square of a - b, over that of a. */

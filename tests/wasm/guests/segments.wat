@@ -1,0 +1,47 @@
+;; Passive segments that the code reads and drops, one after another. What is dropped shows only when it is read: that traps. So each
+;; message reads all that must still be there, and a test asks at address 68 for a turn that reads what must be gone.
+(module
+  (type $op (func (param i32) (result i32)))
+  (memory (export "memory") 1)
+  (global $n (mut i32) (i32.const 0))
+  (table $t 4 funcref)
+  (data (i32.const 256) "active: is dropped from the beginning")
+  (data $first "the first one, dropped in turn 4")
+  (data $never "this one is never dropped")
+  (data $empty "")
+  (data $second "the second one, dropped in turn 9")
+  (elem $two funcref (ref.func $add) (ref.null func))
+  (elem $three func $double $add $double)
+  (elem declare func $add)
+  (elem (i32.const 3) func $double)
+  (func $add (type $op) (i32.add (local.get 0) (i32.const 17)))
+  (func $double (type $op) (i32.mul (local.get 0) (i32.const 2)))
+
+  (func $read_first (memory.init $first (i32.const 1024) (i32.const 4) (i32.const 28)))
+  (func $read_second (memory.init $second (i32.const 1056) (i32.const 0) (i32.const 33)))
+  (func $read_two (table.init $t $two (i32.const 0) (i32.const 0) (i32.const 2)))
+  (func $read_three (table.init $t $three (i32.const 0) (i32.const 0) (i32.const 3)))
+
+  (func $drop
+    (if (i32.eq (global.get $n) (i32.const 4)) (then (data.drop $first) (data.drop 0) (data.drop $empty)))
+    (if (i32.eq (global.get $n) (i32.const 6)) (then (elem.drop $two) (elem.drop 2) (elem.drop 3)))
+    (if (i32.eq (global.get $n) (i32.const 9)) (then (data.drop $second) (data.drop $first)))
+    (if (i32.eq (global.get $n) (i32.const 11)) (then (elem.drop $three))))
+
+  (func (export "driftwood_receive") (result i32) (local $x i32)
+    (global.set $n (i32.add (global.get $n) (i32.const 1)))
+    (memory.init $never (i32.const 1100) (i32.rem_u (global.get $n) (i32.const 8)) (i32.const 16))
+    (if (i32.le_u (global.get $n) (i32.const 4)) (then (call $read_first)))
+    (if (i32.le_u (global.get $n) (i32.const 6)) (then (call $read_two)))
+    (if (i32.le_u (global.get $n) (i32.const 9)) (then (call $read_second)))
+    (if (i32.le_u (global.get $n) (i32.const 11)) (then (call $read_three)))
+    (call $drop)
+    (local.set $x (call_indirect $t (type $op) (i32.load (i32.const 1100)) (i32.and (global.get $n) (i32.const 1))))
+    (i32.store (i32.add (i32.const 128) (i32.mul (i32.and (global.get $n) (i32.const 31)) (i32.const 4))) (local.get $x))
+    (if (i32.eq (i32.load (i32.const 68)) (i32.const 1)) (then (call $read_first)))
+    (if (i32.eq (i32.load (i32.const 68)) (i32.const 2)) (then (call $read_two)))
+    (if (i32.eq (i32.load (i32.const 68)) (i32.const 3)) (then (call $read_second)))
+    (if (i32.eq (i32.load (i32.const 68)) (i32.const 4)) (then (call $read_three)))
+    ;; a test may ask for a turn that ends badly, after everything was changed
+    (if (i32.load (i32.const 64)) (then unreachable))
+    (i32.and (local.get $x) (i32.const 0x7fffffff))))
