@@ -10,7 +10,8 @@
 #   deps/build.sh paths      print WASMTIME_PREFIX=... and so on for all parts, build nothing
 #
 # Environment: DRIFTWOOD_CACHE (where to keep them; default ~/.cache/driftwood), CC, CXX,
-#              DRIFTWOOD_VULKAN=1, DRIFTWOOD_CUDA=1, DRIFTWOOD_METAL=1 (`bench` has these backends too).
+#              DRIFTWOOD_VULKAN=1, DRIFTWOOD_CUDA=1, DRIFTWOOD_METAL=1 (`bench` has these backends too),
+#              DRIFTWOOD_CUDA_ARCHITECTURES ("80-real;90-real"; default: the cards of this machine).
 #
 # A prefix is named after everything that decides its bytes: versions, flags, compilers and what
 # -march=native means here. A cache that came from another machine is therefore never used by
@@ -55,6 +56,7 @@ native_flags() {
         tr ' ' '\n' | grep -v / || true
 }
 
+cuda_architectures=${DRIFTWOOD_CUDA_ARCHITECTURES:-}
 bench_backends=
 [ "${DRIFTWOOD_VULKAN:-0}" != 1 ] || bench_backends=vulkan
 [ "${DRIFTWOOD_CUDA:-0}" != 1 ] || bench_backends="${bench_backends:+$bench_backends;}cuda"
@@ -81,6 +83,10 @@ prefix_of() { # part
         bench)
             with=$(echo "$bench_backends" | tr ';' '-')
             echo "$deps/llama-bench${with:+-$with}-$llama_version-$llama_key"
+            ;;
+        cuda)
+            for_cards=$(echo "$cuda_architectures" | tr ';' '-')
+            echo "$deps/llama-cuda${for_cards:+-$for_cards}-$llama_version-$llama_key"
             ;;
         *) echo "$deps/llama-$1-$llama_version-$llama_key" ;;
     esac
@@ -192,6 +198,7 @@ find_llama_source() {
 llama_build() { # source folder, part as llama/CMakeLists.txt calls it, build folder
     set -- "$@" -DDW_PART="$2"
     [ "$2" != programs ] || set -- "$@" -DDW_BACKENDS="$bench_backends"
+    [ -z "$cuda_architectures" ] || set -- "$@" -DDW_CUDA_ARCHITECTURES="$cuda_architectures"
     case "$2 $bench_backends" in vulkan* | programs*vulkan*)
         headers=$(crate_folder vulkan-headers vk-mem)/vendor/Vulkan-Headers/include
         [ -f "$headers/vulkan/vulkan.hpp" ] || die "cargo did not bring the Vulkan headers"

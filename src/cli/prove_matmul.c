@@ -94,8 +94,9 @@ static dw_status ask_guest(dw_watch *watch, uint32_t n, dw_matmul_result *out, g
 
 /* The same request as the guest's, made from outside so that it can be timed in parts; the window is the matrices'
  * pages. */
-static dw_status time_path(dw_device *device, char *base, const guest_matrices *at, uint32_t n, bool copy,
+static dw_status time_path(dw_device *device, dw_region *region, const guest_matrices *at, uint32_t n, bool copy,
                            uint64_t *best_ns, uint64_t *compute_ns, dw_error *err) {
+    char *base = dw_region_base(region);
     const uint64_t matrix_bytes = (uint64_t)n * n * sizeof(float), patience_ns = UINT64_C(2000000000);
     uint64_t first = dw_round_down_u64(dw_min_u64(dw_min_u64(at->a, at->b), at->product), DW_WASM_PAGE_BYTES);
     uint64_t end = dw_max_u64(dw_max_u64(at->a, at->b), at->product) + matrix_bytes;
@@ -105,8 +106,8 @@ static dw_status time_path(dw_device *device, char *base, const guest_matrices *
                                           {at->b - first, DW_COMPUTE_F32, n, n},
                                           {at->product - first, DW_COMPUTE_F32, n, n}};
     const dw_compute_node node = {DW_COMPUTE_MUL_MAT, 0, 1, 2};
-    dw_compute_request request = {.window = base + first, .window_bytes = end - first, .tensors = tensors,
-                                  .n_tensors = 3, .nodes = &node, .n_nodes = 1, .copy = copy};
+    dw_compute_request request = {.window = base + first, .window_bytes = end - first, .region = region,
+                                  .tensors = tensors, .n_tensors = 3, .nodes = &node, .n_nodes = 1, .copy = copy};
     uint64_t spent = 0;
     *best_ns = UINT64_MAX;
     for (int i = 0; i < 10 && spent < patience_ns; i++) {
@@ -129,8 +130,8 @@ static dw_status time_both(dw_device *device, dw_region *region, const guest_mat
     uint64_t ignored;
     dw_status status = dw_region_lend(region, 0, dw_region_size(region), &window, err);
     if (status != DW_OK) return status;
-    status = time_path(device, dw_region_base(region), at, n, false, &out->zero_copy_ns, &out->compute_ns, err);
-    if (status == DW_OK) status = time_path(device, dw_region_base(region), at, n, true, &out->copy_ns, &ignored, err);
+    status = time_path(device, region, at, n, false, &out->zero_copy_ns, &out->compute_ns, err);
+    if (status == DW_OK) status = time_path(device, region, at, n, true, &out->copy_ns, &ignored, err);
     if (dw_region_return(region, window) != DW_OK && status == DW_OK)
         status = dw_fail(err, DW_E_INTERNAL, "a window was lost");
     return status;

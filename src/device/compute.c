@@ -13,6 +13,7 @@ typedef struct run {
     struct ggml_context *context;
     struct ggml_cgraph *graph;
     dw_buffer *buffer;
+    bool kept;              /* the buffer is the region's, not ours */
     /* The node that wrote tensor i last, or the tensor as it lies in the window. */
     struct ggml_tensor *latest[DW_COMPUTE_TENSORS_MAX];
     uint64_t offsets[DW_COMPUTE_TENSORS_MAX];           /* in the buffer */
@@ -172,8 +173,18 @@ static dw_status place(run *r, dw_error *err) {
 /* --- the two paths ------------------------------------------------------------------------------------------- */
 
 static dw_status prepare_wrap(run *r, dw_error *err) {
-    for (size_t i = 0; i < r->request->n_tensors; i++) r->offsets[i] = r->request->tensors[i].offset;
-    dw_status status = dw_device_wrap(r->device, r->request->window, r->request->window_bytes, true, &r->buffer, err);
+    const dw_compute_request *request = r->request;
+    uint64_t at = 0;
+    dw_status status;
+    /* On the CPU a wrap is a pointer, and costs nothing. */
+    r->kept = request->region != NULL && dw_device_info_view(r->device)->kind != DW_DEVICE_CPU;
+    if (r->kept) {
+        uint64_t offset = (uint64_t)((char *)request->window - (char *)dw_region_base(request->region));
+        status = dw_device_wrap_window(r->device, request->region, offset, request->window_bytes, &r->buffer, &at, err);
+    } else {
+        status = dw_device_wrap(r->device, request->window, request->window_bytes, true, &r->buffer, err);
+    }
+    for (size_t i = 0; i < request->n_tensors; i++) r->offsets[i] = at + request->tensors[i].offset;
     return status == DW_OK ? place(r, err) : status;
 }
 
@@ -218,6 +229,11 @@ static dw_status copy_back(run *r) {
     return status;
 }
 
+static void release_buffer(run *r) {
+    if (!r->kept) dw_buffer_destroy(r->buffer);
+    r->buffer = NULL;
+}
+
 dw_status dw_compute_run(dw_device *device, const dw_compute_request *request, dw_compute_report *report,
                          dw_error *err) {
     run r = {.device = device, .request = request};
@@ -232,15 +248,17 @@ dw_status dw_compute_run(dw_device *device, const dw_compute_request *request, d
         status = prepare_wrap(&r, err);
         /* A window that this device will not import after all (too large, pinned otherwise) is copied; the report says
          * so. */
-        if (status == DW_E_UNSUPPORTED) wraps = false;
+        if (status == DW_E_UNSUPPORTED) {
+            wraps = false;
+            r.kept = false;
+        }
     }
     if (!wraps) status = prepare_copy(&r, err);
     uint64_t prepared = dw_os_monotonic_ns();
     if (status == DW_OK) status = dw_device_compute_until(device, r.graph, request->stop, err);
     uint64_t computed = dw_os_monotonic_ns();
     if (status == DW_OK && !wraps) status = copy_back(&r);
-    dw_buffer_destroy(r.buffer);
-    r.buffer = NULL;
+    release_buffer(&r);
     *report = (dw_compute_report){
         .prepare_ns = prepared - start,
         .compute_ns = computed - prepared,
@@ -249,7 +267,7 @@ dw_status dw_compute_run(dw_device *device, const dw_compute_request *request, d
         .copied_bytes = r.copied,
     };
 out:
-    dw_buffer_destroy(r.buffer);
+    release_buffer(&r);
     if (r.context != NULL) ggml_free(r.context);
     return status;
 }

@@ -32,6 +32,8 @@ typedef struct dw_compute_node { uint32_t op, a, b, out; } dw_compute_node; /* i
 typedef struct dw_compute_request {
     void *window;           /* host address, aligned as the device wants it for a wrap */
     uint64_t window_bytes;
+    /* The window lies in its body: the wrap is kept there for the next request. NULL: it is not. */
+    dw_region *region;
     const dw_compute_tensor *tensors; size_t n_tensors;
     const dw_compute_node *nodes; size_t n_nodes;
     bool copy;              /* take the explicit-copy path */

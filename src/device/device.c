@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/cuda.h"
 #include "device/device_internal.h"
 #include "device/guard.h"
 #include "ggml-backend.h"
@@ -14,21 +15,23 @@
 #include "os/os.h"
 
 struct dw_device {
+    atomic_uint holders; /* who opened it, and kept wraps */
     dw_device_info info;
+    dw_device_found found;
     ggml_backend_dev_t ggml;
     ggml_backend_t backend;
     ggml_threadpool_t pool; /* CPU only; NULL with one thread */
     unsigned threads;
     dw_os_mutex *computing; /* a graph runs */
     /* Read by any thread while the device works. */
-    _Atomic uint64_t wrapped, copied_in, copied_out, allocated_now, allocated_peak, graphs, nodes;
+    _Atomic uint64_t wrapped, copied_in, copied_out, allocated_now, allocated_peak, graphs, nodes, pinned_now;
 };
 
 struct dw_buffer {
     dw_device *device;
     ggml_backend_buffer_t ggml;
     uint64_t size;
-    bool is_wrap;
+    enum { BUFFER_OWN, BUFFER_WRAP, BUFFER_OVER } kind; /* whose memory it is: its own, the host's, counted elsewhere */
 };
 
 /* --- opening ------------------------------------------------------------------------------------------------- */
@@ -43,9 +46,15 @@ static dw_status not_found(const char *name, dw_error *err) {
         if (written < 0 || (size_t)written >= sizeof names - length) break;
         length += (size_t)written;
     }
-    bool vulkan = strncmp(name, "vulkan", 6) == 0;
-    return dw_fail(err, DW_E_NOT_FOUND, "no device \"%.32s\" here; there is: %s%s", name, names,
-                   vulkan ? " (a software Vulkan shows with GGML_VK_VISIBLE_DEVICES=0)" : "");
+    char why[160] = "";
+    if (strncmp(name, "vulkan", 6) == 0) {
+        (void)snprintf(why, sizeof why, " (a software Vulkan shows with GGML_VK_VISIBLE_DEVICES=0)");
+    } else if (strncmp(name, "cuda", 4) == 0) {
+        char missing[128];
+        dw_cuda_why(missing, sizeof missing);
+        (void)snprintf(why, sizeof why, " (%s)", missing);
+    }
+    return dw_fail(err, DW_E_NOT_FOUND, "no device \"%.32s\" here; there is: %s%s", name, names, why);
 }
 
 /* "vulkan1" -> "vulkan", 1; "vulkan" and "vulkan0" -> "vulkan", 0. */
@@ -90,15 +99,17 @@ dw_status dw_device_open(const char *name, const dw_device_options *options, dw_
 
     dw_device *device = calloc(1, sizeof *device);
     if (device == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a device");
+    atomic_init(&device->holders, 1);
     dw_status status = dw_os_mutex_create(&device->computing, err);
     if (status != DW_OK) goto out;
+    device->found = found[index];
     device->info = found[index].info;
     device->ggml = found[index].ggml;
     unsigned threads = options != NULL && options->threads != 0 ? options->threads : dw_os_cpu_count();
     device->threads = threads > GGML_MAX_N_THREADS ? GGML_MAX_N_THREADS : threads;
     status = dw_guard_open(device->ggml, &device->backend, err);
     if (status != DW_OK) {
-        status = dw_error_prefix(err, status, "device %s (%s) cannot be opened: ", device->info.name,
+        status = dw_error_prefix(err, status, "device %s (%s) cannot be opened", device->info.name,
                                  device->info.description);
         goto out;
     }
@@ -109,8 +120,10 @@ out:
     return status;
 }
 
+void dw_device_hold(dw_device *device) { atomic_fetch_add(&device->holders, 1); }
+
 void dw_device_close(dw_device *device) {
-    if (device == NULL) return;
+    if (device == NULL || atomic_fetch_sub(&device->holders, 1) != 1) return;
     if (device->backend != NULL) dw_guard_close(device->backend);
     if (device->pool != NULL) ggml_threadpool_free(device->pool);
     if (device->computing != NULL) dw_os_mutex_destroy(device->computing);
@@ -130,6 +143,8 @@ void dw_device_count_allocation(dw_device *device, uint64_t bytes) {
 
 void dw_device_count_release(dw_device *device, uint64_t bytes) { atomic_fetch_sub(&device->allocated_now, bytes); }
 
+void dw_device_count_copied_in(dw_device *device, uint64_t bytes) { atomic_fetch_add(&device->copied_in, bytes); }
+
 void dw_device_count_copied_out(dw_device *device, uint64_t bytes) { atomic_fetch_add(&device->copied_out, bytes); }
 
 dw_ledger dw_device_ledger(const dw_device *device) {
@@ -141,19 +156,20 @@ dw_ledger dw_device_ledger(const dw_device *device) {
         .allocated_peak = atomic_load(&device->allocated_peak),
         .graphs = atomic_load(&device->graphs),
         .nodes = atomic_load(&device->nodes),
+        .pinned_now = atomic_load(&device->pinned_now),
     };
 }
 
 /* --- buffers ------------------------------------------------------------------------------------------------- */
 
-static dw_status buffer_of(dw_device *device, ggml_backend_buffer_t ggml, uint64_t size, bool is_wrap, dw_buffer **out,
+static dw_status buffer_of(dw_device *device, ggml_backend_buffer_t ggml, uint64_t size, int kind, dw_buffer **out,
                            dw_error *err) {
     dw_buffer *buffer = malloc(sizeof *buffer);
     if (buffer == NULL) {
         dw_guard_free(ggml);
         return dw_fail(err, DW_E_NO_MEMORY, "no memory for a buffer");
     }
-    *buffer = (dw_buffer){.device = device, .ggml = ggml, .size = size, .is_wrap = is_wrap};
+    *buffer = (dw_buffer){.device = device, .ggml = ggml, .size = size, .kind = kind};
     *out = buffer;
     return DW_OK;
 }
@@ -169,16 +185,16 @@ dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool w
         return dw_fail(err, DW_E_INVALID, "device %s wraps multiples of %llu bytes", info->name,
                        (unsigned long long)info->wrap_align_bytes);
     }
-    ggml_backend_buffer_t ggml = dw_guard_import(device->ggml, address, (size_t)size);
-    if (ggml == NULL) {
-        return dw_fail(err, DW_E_UNSUPPORTED, "device %s does not import %llu bytes at this address", info->name,
-                       (unsigned long long)size);
-    }
+    ggml_backend_buffer_t ggml = NULL;
+    dw_status status = dw_device_import(&device->found, address, size, writable, &ggml, err);
+    if (status != DW_OK) return dw_error_prefix(err, status, "device %s", info->name);
     /* Read-only pages are weights; backends place and prefetch those differently. */
     ggml_backend_buffer_set_usage(ggml, writable ? GGML_BACKEND_BUFFER_USAGE_ANY : GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
-    dw_status status = buffer_of(device, ggml, size, true, out, err);
-    if (status == DW_OK) atomic_fetch_add(&device->wrapped, size);
-    return status;
+    status = buffer_of(device, ggml, size, BUFFER_WRAP, out, err);
+    if (status != DW_OK) return status;
+    atomic_fetch_add(&device->wrapped, size);
+    if (info->kind != DW_DEVICE_CPU) atomic_fetch_add(&device->pinned_now, size);
+    return DW_OK;
 }
 
 static dw_status allocate(dw_device *device, ggml_backend_buffer_type_t type, uint64_t size, dw_buffer **out,
@@ -187,8 +203,8 @@ static dw_status allocate(dw_device *device, ggml_backend_buffer_type_t type, ui
     if (size == 0 || size > SIZE_MAX) return dw_fail(err, DW_E_INVALID, "nothing to allocate");
     ggml_backend_buffer_t ggml = NULL;
     dw_status status = dw_guard_allocate(type, (size_t)size, &ggml, err);
-    if (status != DW_OK) return dw_error_prefix(err, status, "device %s: ", device->info.name);
-    status = buffer_of(device, ggml, size, false, out, err);
+    if (status != DW_OK) return dw_error_prefix(err, status, "device %s", device->info.name);
+    status = buffer_of(device, ggml, size, BUFFER_OWN, out, err);
     if (status == DW_OK) dw_device_count_allocation(device, size);
     return status;
 }
@@ -208,10 +224,24 @@ dw_status dw_device_allocate_repacked(dw_device *device, struct ggml_backend_buf
     return status;
 }
 
+dw_status dw_device_buffer_over(dw_device *device, void *base, uint64_t size, const dw_guard_memory *memory,
+                                void *context, dw_buffer **out, dw_error *err) {
+    ggml_backend_buffer_t ggml = NULL;
+    *out = NULL;
+    dw_status status = dw_guard_over(dw_guard_buffer_type(device->ggml), base, (size_t)size, memory, context, &ggml,
+                                     err);
+    return status == DW_OK ? buffer_of(device, ggml, size, BUFFER_OVER, out, err) : status;
+}
+
+int dw_device_cuda_ordinal(const dw_device *device) { return device->found.cuda_ordinal; }
+
 void dw_buffer_destroy(dw_buffer *buffer) {
     if (buffer == NULL) return;
     dw_guard_free(buffer->ggml);
-    if (!buffer->is_wrap) dw_device_count_release(buffer->device, buffer->size);
+    dw_device *device = buffer->device;
+    if (buffer->kind == BUFFER_OWN) dw_device_count_release(device, buffer->size);
+    if (buffer->kind == BUFFER_WRAP && device->info.kind != DW_DEVICE_CPU)
+        atomic_fetch_sub(&device->pinned_now, buffer->size);
     free(buffer);
 }
 
@@ -323,7 +353,7 @@ dw_status dw_device_compute_until(dw_device *device, struct ggml_cgraph *graph, 
     if (looks) ggml_backend_cpu_set_abort_callback(device->backend, NULL, NULL);
     dw_os_mutex_unlock(device->computing);
     if (status == DW_E_CANCELLED) return status;
-    if (status != DW_OK) return dw_error_prefix(err, status, "device %s: ", device->info.name);
+    if (status != DW_OK) return dw_error_prefix(err, status, "device %s", device->info.name);
     atomic_fetch_add(&device->graphs, 1);
     atomic_fetch_add(&device->nodes, (uint64_t)ggml_graph_n_nodes(graph));
     return DW_OK;

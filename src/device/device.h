@@ -1,15 +1,16 @@
 /* device.h: ggml's backends behind one header: open by name, wrap host memory, run a graph, count bytes.
  *
- *   device   one ggml backend device: "cpu", "vulkan" (= "vulkan0"), "vulkan1", later "cuda", "metal"
+ *   device   one ggml backend device: "cpu", "vulkan" (= "vulkan0"), "vulkan1", "cuda", "metal"
  *   wrap     a device buffer over host memory that somebody else owns: the same pages, no copy (I1)
  *   buffer   memory that a device allocated itself, or a wrap
  *   repack   a private copy of a weight in another order of its numbers, for which the processor has a faster product
  *            (opt-in)
- *   ledger   bytes wrapped, copied in, copied out, allocated; per device
+ *   ledger   bytes wrapped, copied in, copied out, allocated, pinned by wraps now; per device
  *
  * Rules
  * 1. A wrap pins physical pages on real GPUs: destroy the wrap before its pages are remapped or freed, then wrap again.
- *    Region windows (region.h) enforce this: lend before wrapping, return after destroying.
+ *    Region windows (region.h) enforce this: lend before wrapping, return after destroying. A kept wrap is a pin of its
+ *    region, which has it dropped before its pages change.
  * 2. Where a device cannot wrap, dw_device_wrap is DW_E_UNSUPPORTED and the caller copies with dw_buffer_write/read,
  *    which count (I1). Never silently.
  * 3. A tensor's device address is dw_buffer_base + offset; it is a host address only where info.addresses_are_host is
@@ -30,6 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/base.h"
+#include "region/region.h"
 
 struct ggml_tensor;
 struct ggml_cgraph;
@@ -74,7 +76,7 @@ typedef struct dw_device_options {
 /* DW_E_NOT_FOUND names the devices that exist. */
 dw_status dw_device_open(const char *name, const dw_device_options *options, dw_device **out,
                          dw_error *err) DW_MUST_USE;
-void dw_device_close(dw_device *device); /* after all its buffers */
+void dw_device_close(dw_device *device); /* after all its buffers but kept wraps */
 const dw_device_info *dw_device_info_view(const dw_device *device);
 unsigned dw_device_threads(const dw_device *device);
 /* "AVX2+FMA+...": the instruction sets that the CPU's kernels were built for and use. */
@@ -83,17 +85,25 @@ void dw_device_features(char *out, size_t size);
 /* Bytes by what happened to them, for the whole life of the device. */
 typedef struct dw_ledger {
     uint64_t wrapped, copied_in, copied_out, allocated_now, allocated_peak, graphs, nodes;
+    uint64_t pinned_now; /* host memory under wraps of a device that is not the host itself */
 } dw_ledger;
 dw_ledger dw_device_ledger(const dw_device *device);
 /* For memory of the device that somebody else allocates (a graph allocator), so that the ledger knows of it. */
 void dw_device_count_allocation(dw_device *device, uint64_t bytes);
 void dw_device_count_release(dw_device *device, uint64_t bytes);
-void dw_device_count_copied_out(dw_device *device, uint64_t bytes); /* the same for results that somebody else copied */
+/* The same for what somebody else copied. */
+void dw_device_count_copied_in(dw_device *device, uint64_t bytes);
+void dw_device_count_copied_out(dw_device *device, uint64_t bytes);
 
 /* Wraps [address, +size), aligned as info says. `writable` false: a read-only mapping (weights). The wrap does not own
  * the memory. */
 dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool writable, dw_buffer **out,
                          dw_error *err) DW_MUST_USE;
+/* A wrap of [offset, +size) of a region's body that is kept for the next operations, until the region changes there.
+ * The window is lent. *out is borrowed until it is returned; *place is the window's first byte in it. One operation of
+ * a region at a time. */
+dw_status dw_device_wrap_window(dw_device *device, dw_region *region, uint64_t offset, uint64_t size, dw_buffer **out,
+                                uint64_t *place, dw_error *err) DW_MUST_USE;
 /* Memory of the device's own. */
 dw_status dw_device_allocate(dw_device *device, uint64_t size, dw_buffer **out, dw_error *err) DW_MUST_USE;
 /* The buffer type in which products with this weight (its type and shape; it needs no memory) run on a repacked copy,

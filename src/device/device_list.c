@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device/cuda.h"
 #include "device/device_internal.h"
 #include "device/guard.h"
 #include "ggml-cpu.h"
@@ -14,9 +15,6 @@
 #include "os/os.h"
 #ifdef DW_GGML_VULKAN
 #include "ggml-vulkan.h"
-#endif
-#ifdef DW_GGML_CUDA
-#include "ggml-cuda.h"
 #endif
 #ifdef DW_GGML_METAL
 #include "ggml-metal.h"
@@ -32,9 +30,7 @@ static const struct backend_row {
 #ifdef DW_GGML_VULKAN
     {"vulkan", ggml_backend_vk_reg, false},
 #endif
-#ifdef DW_GGML_CUDA
-    {"cuda", ggml_backend_cuda_reg, false},
-#endif
+    {"cuda", dw_cuda_registry, false},
 #ifdef DW_GGML_METAL
     {"metal", ggml_backend_metal_reg, false},
 #endif
@@ -56,16 +52,27 @@ void dw_device_quiet_ggml(void) {
     if (!atomic_flag_test_and_set(&done)) ggml_log_set(log_from_ggml, NULL);
 }
 
-/* False: there was no page to try it with, which says nothing about the device. */
-static bool try_to_import_a_page(ggml_backend_dev_t device, bool *works) {
+dw_status dw_device_import(const dw_device_found *found, void *address, uint64_t size, bool writable,
+                           ggml_backend_buffer_t *out, dw_error *err) {
+    if (found->cuda_ordinal >= 0) {
+        return dw_cuda_wrap(found->cuda_ordinal, dw_guard_buffer_type(found->ggml), address, (size_t)size, writable,
+                            out, err);
+    }
+    *out = dw_guard_import(found->ggml, address, (size_t)size);
+    return *out != NULL ? DW_OK : dw_fail(err, DW_E_UNSUPPORTED, "it does not import %llu bytes at this address",
+                                          (unsigned long long)size);
+}
+
+/* Sets info.can_wrap. False: there was no page to try it with, which says
+ * nothing about the device. */
+static bool try_to_import_a_page(dw_device_found *found) {
     size_t page = dw_os_page_bytes();
     void *address = NULL;
-    *works = false;
     if (dw_os_map_reserve(page, &address, NULL) != DW_OK) return false;
     bool tried = dw_os_map_anonymous(address, page, NULL) == DW_OK;
     if (tried) {
-        ggml_backend_buffer_t buffer = dw_guard_import(device, address, page);
-        *works = buffer != NULL;
+        ggml_backend_buffer_t buffer = NULL;
+        found->info.can_wrap = dw_device_import(found, address, page, true, &buffer, NULL) == DW_OK;
         dw_guard_free(buffer);
     }
     dw_os_unmap(address, page);
@@ -125,7 +132,8 @@ static bool describe(const struct backend_row *row, size_t index, dw_device_foun
     info->tensor_align_bytes = facts.alignment_bytes;
     info->memory_bytes = facts.memory_bytes;
     info->memory_free_bytes = facts.memory_free_bytes;
-    found->tried = try_to_import_a_page(device, &info->can_wrap);
+    found->cuda_ordinal = strcmp(row->name, "cuda") == 0 ? (int)index : -1;
+    found->tried = try_to_import_a_page(found);
     if (!found->tried) {
         snprintf(info->reason, sizeof info->reason, "there was no memory to find out what it can");
     } else if (info->can_wrap) {
@@ -152,7 +160,7 @@ size_t dw_device_find(const char *backend, dw_device_found *out, size_t capacity
         size_t count = dw_guard_device_count(reg);
         for (size_t i = 0; i < count; i++) {
             ggml_backend_dev_t device = dw_guard_device_at(reg, i);
-            dw_device_found one = {.ggml = device};
+            dw_device_found one = {.ggml = device, .cuda_ordinal = -1};
             if (device == NULL || (found < capacity && !describe(&backends[b], i, &one))) continue;
             if (found < capacity) out[found] = one;
             found++;

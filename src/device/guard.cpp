@@ -51,6 +51,62 @@ template <typename Call> void guard_nothing(const char *what, Call call) noexcep
     });
 }
 
+// A buffer over memory of ours. A failed copy has no way back through ggml's interface but as an exception, which the
+// guard around the copy catches.
+struct over {
+    const dw_guard_memory *memory;
+    void *context, *base;
+};
+
+struct copy_failed : std::exception {
+    const char *what() const noexcept override { return "a copy to or from the device failed"; }
+};
+
+over *over_of(ggml_backend_buffer_t buffer) { return static_cast<over *>(buffer->context); }
+
+void must(dw_status status) {
+    if (status != DW_OK) throw copy_failed{};
+}
+
+void over_free(ggml_backend_buffer_t buffer) {
+    over *o = over_of(buffer);
+    o->memory->release(o->context);
+    delete o;
+}
+
+void *over_base(ggml_backend_buffer_t buffer) { return over_of(buffer)->base; }
+
+void over_memset(ggml_backend_buffer_t buffer, ggml_tensor *tensor, uint8_t value, size_t offset, size_t size) {
+    over *o = over_of(buffer);
+    must(o->memory->fill(o->context, static_cast<char *>(tensor->data) + offset, value, size));
+}
+
+void over_set(ggml_backend_buffer_t buffer, ggml_tensor *tensor, const void *data, size_t offset, size_t size) {
+    over *o = over_of(buffer);
+    must(o->memory->write(o->context, static_cast<char *>(tensor->data) + offset, data, size));
+}
+
+void over_get(ggml_backend_buffer_t buffer, const ggml_tensor *tensor, void *data, size_t offset, size_t size) {
+    over *o = over_of(buffer);
+    must(o->memory->read(o->context, data, static_cast<const char *>(tensor->data) + offset, size));
+}
+
+void over_clear(ggml_backend_buffer_t buffer, uint8_t value) {
+    over *o = over_of(buffer);
+    must(o->memory->fill(o->context, o->base, value, buffer->size));
+}
+
+ggml_backend_buffer_i over_interface() {
+    ggml_backend_buffer_i i = {};
+    i.free_buffer = over_free;
+    i.get_base = over_base;
+    i.memset_tensor = over_memset;
+    i.set_tensor = over_set;
+    i.get_tensor = over_get;
+    i.clear = over_clear;
+    return i;
+}
+
 } // namespace
 
 // --- what there is ---------------------------------------------------------------------------------------------
@@ -156,6 +212,21 @@ ggml_backend_buffer_t dw_guard_import(ggml_backend_dev_t device, void *address, 
     if (device->iface.buffer_from_host_ptr == nullptr) return nullptr;
     return guard_value("import", ggml_backend_buffer_t(nullptr),
                        [&] { return device->iface.buffer_from_host_ptr(device, address, size, size); });
+}
+
+dw_status dw_guard_over(ggml_backend_buffer_type_t type, void *base, size_t size, const dw_guard_memory *memory,
+                        void *context, ggml_backend_buffer_t *out, dw_error *err) {
+    *out = nullptr;
+    over *o = new (std::nothrow) over{memory, context, base};
+    dw_status status = o == nullptr ? dw_fail(err, DW_E_NO_MEMORY, "no memory for a buffer") : guard_status(err, [&] {
+        *out = ggml_backend_buffer_init(type, over_interface(), o, size);
+        return *out != nullptr ? DW_OK : dw_fail(err, DW_E_NO_MEMORY, "no memory for a buffer");
+    });
+    if (status != DW_OK) {
+        memory->release(context);
+        delete o;
+    }
+    return status;
 }
 
 void dw_guard_free(ggml_backend_buffer_t buffer) {

@@ -64,6 +64,16 @@ dw_status dw_guard_allocate(ggml_backend_buffer_type_t type, size_t size, ggml_b
                             dw_error *err) DW_MUST_USE;
 /* A wrap of [address, +size); NULL where the backend has no such function, refuses, or throws. */
 ggml_backend_buffer_t dw_guard_import(ggml_backend_dev_t device, void *address, size_t size);
+/* Memory that is ours, for a buffer of a backend that wraps none itself. Addresses are those of the device. */
+typedef struct dw_guard_memory {
+    void (*release)(void *context); /* with the buffer */
+    dw_status (*write)(void *context, void *to, const void *from, size_t size);
+    dw_status (*read)(void *context, void *to, const void *from, size_t size);
+    dw_status (*fill)(void *context, void *to, unsigned char value, size_t size);
+} dw_guard_memory;
+/* A buffer of this type at `base`, an address of the device. Releases the memory, also when it fails. */
+dw_status dw_guard_over(ggml_backend_buffer_type_t type, void *base, size_t size, const dw_guard_memory *memory,
+                        void *context, ggml_backend_buffer_t *out, dw_error *err) DW_MUST_USE;
 void dw_guard_free(ggml_backend_buffer_t buffer); /* NULL is fine */
 size_t dw_guard_bytes_of(ggml_backend_buffer_type_t type,
                          const struct ggml_tensor *tensor); /* SIZE_MAX when it throws */

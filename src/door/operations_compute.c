@@ -108,6 +108,7 @@ static dw_status compute_in_window(dw_door *door, const compute_plan *plan, bool
     if (status != DW_OK) return status;
     dw_compute_request request = {.window = (uint8_t *)dw_region_base(region) + plan->first,
                                   .window_bytes = plan->end - plan->first,
+                                  .region = region,
                                   .tensors = plan->tensors,
                                   .n_tensors = plan->n_tensors,
                                   .nodes = plan->nodes,

@@ -4,6 +4,7 @@
  * sees, so what is tried begins within the first DW_KV_STEP_ROWS rows and ends in the second ones, where the context is
  * that long.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,7 +158,10 @@ typedef struct trial {
     int32_t tokens[CHUNK_TOKENS];
     float *hidden[2];    /* [PARTS_TRIED, n_embedding]: alone, together */
     float *logits[2];    /* [PARTS_TRIED, n_vocab] */
+    uint8_t *rows[2];    /* of one area, ROWS_OF_TRIAL of them */
 } trial;
+
+enum { ROWS_OF_TRIAL = 2 * DW_KV_STEP_ROWS };
 
 static dw_status trial_open(trial *t, dw_model *model, dw_error *err) {
     *t = (trial){.model = model, .begin = model->info.context_tokens > DW_KV_STEP_ROWS ? FAR_ROW : 0};
@@ -169,7 +173,8 @@ static dw_status trial_open(trial *t, dw_model *model, dw_error *err) {
     for (int i = 0; i < 2; i++) {
         t->hidden[i] = malloc((size_t)PARTS_TRIED * model->info.n_embedding * sizeof(float));
         t->logits[i] = malloc((size_t)PARTS_TRIED * model->info.n_vocab * sizeof(float));
-        if (t->hidden[i] == NULL || t->logits[i] == NULL) {
+        t->rows[i] = malloc((size_t)ROWS_OF_TRIAL * model->info.kv_row_bytes);
+        if (t->hidden[i] == NULL || t->logits[i] == NULL || t->rows[i] == NULL) {
             return dw_fail(err, DW_E_NO_MEMORY, "no memory to try batches");
         }
     }
@@ -190,11 +195,12 @@ static void trial_close(trial *t) {
     for (int i = 0; i < 2; i++) {
         free(t->hidden[i]);
         free(t->logits[i]);
+        free(t->rows[i]);
     }
 }
 
 static dw_status trial_bind(trial *t, uint32_t slot, dw_graph_part *part, dw_error *err) {
-    uint32_t rows = (uint32_t)dw_min_u64(t->model->pool->options.kv.context_tokens, 2 * DW_KV_STEP_ROWS);
+    uint32_t rows = (uint32_t)dw_min_u64(t->model->pool->options.kv.context_tokens, ROWS_OF_TRIAL);
     dw_os_mutex_lock(t->model->pool->lock);
     dw_status status = dw_kv_writable(t->model->pool->arena, t->slots[slot], rows, &part->binding.buffer,
                                       &part->binding.offset, err);
@@ -202,13 +208,17 @@ static dw_status trial_bind(trial *t, uint32_t slot, dw_graph_part *part, dw_err
     return status;
 }
 
-static void copy_rows(const trial *t, uint32_t from, uint32_t first, uint32_t to, uint32_t to_first, uint32_t n) {
-    size_t row_bytes = t->model->info.kv_row_bytes;
-    for (uint32_t area = 0; area < 2 * t->n_layers; area++) {
-        const char *source = dw_kv_area(t->model->pool->arena, t->slots[from], t->layers[area / 2], area % 2);
-        char *target = dw_kv_area(t->model->pool->arena, t->slots[to], t->layers[area / 2], area % 2);
-        memcpy(target + to_first * row_bytes, source + first * row_bytes, n * row_bytes);
+static uint32_t area_of(const trial *t, uint32_t i) { return 2u * t->layers[i / 2] + i % 2; }
+
+static dw_status copy_rows(const trial *t, uint32_t from, uint32_t first, uint32_t to, uint32_t to_first, uint32_t n,
+                           dw_error *err) {
+    dw_kv_arena *arena = t->model->pool->arena;
+    dw_status status = DW_OK;
+    for (uint32_t i = 0; i < 2 * t->n_layers && status == DW_OK; i++) {
+        status = dw_kv_read(arena, t->slots[from], area_of(t, i), first, n, t->rows[0], err);
+        if (status == DW_OK) status = dw_kv_write(arena, t->slots[to], area_of(t, i), to_first, n, t->rows[0], err);
     }
+    return status;
 }
 
 /* All slots have the rows of slot 0 in the first step. */
@@ -217,7 +227,7 @@ static dw_status copy_first_step(trial *t, dw_error *err) {
     for (uint32_t slot = 1; status == DW_OK && t->begin > 0 && slot < t->n_slots; slot++) {
         dw_graph_part part;
         status = trial_bind(t, slot, &part, err);
-        if (status == DW_OK) copy_rows(t, 0, 0, slot, 0, DW_KV_STEP_ROWS);
+        if (status == DW_OK) status = copy_rows(t, 0, 0, slot, 0, DW_KV_STEP_ROWS, err);
     }
     return status;
 }
@@ -230,8 +240,8 @@ static dw_status fill_first_step(trial *t, dw_error *err) {
     dw_graph_batch batch = {.parts = &part, .n_parts = 1, .layers = t->layers, .n_layers = t->n_layers};
     if (status == DW_OK) status = dw_decoder_evaluate(t->model->decoder, &batch, NULL, err);
     if (status != DW_OK) return status;
-    copy_rows(t, 0, 0, 0, CHUNK_TOKENS, DW_KV_STEP_ROWS - CHUNK_TOKENS);
-    return copy_first_step(t, err);
+    status = copy_rows(t, 0, 0, 0, CHUNK_TOKENS, DW_KV_STEP_ROWS - CHUNK_TOKENS, err);
+    return status == DW_OK ? copy_first_step(t, err) : status;
 }
 
 /* Two tokens of each part, one after the other, all parts at once or one by one; the hidden rows of the second ones,
@@ -295,12 +305,14 @@ static dw_status evaluate_chunks(trial *t, uint32_t slot, uint32_t first, float 
     return status;
 }
 
+/* False also where they cannot be read. */
 static bool same_rows(const trial *t, uint32_t a, uint32_t b, uint32_t n_rows) {
-    for (uint32_t area = 0; area < 2 * t->n_layers; area++) {
-        uint32_t layer = t->layers[area / 2];
-        const void *x = dw_kv_area(t->model->pool->arena, t->slots[a], layer, area % 2);
-        const void *y = dw_kv_area(t->model->pool->arena, t->slots[b], layer, area % 2);
-        if (memcmp(x, y, (size_t)n_rows * t->model->info.kv_row_bytes) != 0) return false;
+    dw_kv_arena *arena = t->model->pool->arena;
+    assert(n_rows <= ROWS_OF_TRIAL);
+    for (uint32_t i = 0; i < 2 * t->n_layers; i++) {
+        bool read = dw_kv_read(arena, t->slots[a], area_of(t, i), 0, n_rows, t->rows[0], NULL) == DW_OK &&
+                    dw_kv_read(arena, t->slots[b], area_of(t, i), 0, n_rows, t->rows[1], NULL) == DW_OK;
+        if (!read || memcmp(t->rows[0], t->rows[1], (size_t)n_rows * t->model->info.kv_row_bytes) != 0) return false;
     }
     return true;
 }

@@ -140,9 +140,13 @@ static dw_status take_kept_pool(dw_model *model, dw_session_pool *pool, dw_error
 
 /* The decoder, tried on a slot: what the device cannot run is refused now, not in the middle of a conversation. */
 static dw_status open_decoder(dw_model *model, dw_error *err) {
+    _Static_assert((int)DW_KV_SEEN_BEHIND == (int)DW_KV_STEP_ROWS + (int)DW_KV_RUN_DIFFERENCE_ROWS,
+                   "attention looks no further than rows are readable");
+    dw_kv_order order = dw_kv_order_of(model->pool->arena);
     dw_graph_model parts = {.family = model->family, .hp = &model->hp, .weights = &model->weights, .bits = &model->bits,
-                            .device = model->device, .kv_type = model->info.kv_type,
-                            .kv_area_bytes = dw_kv_area_bytes(model->pool->arena)};
+                            .device = model->device, .kv_type = model->info.kv_type, .kv_run_bytes = order.run_bytes,
+                            .kv_row_step = order.row_step, .kv_areas_per_run = order.areas_per_run,
+                            .kv_in_one_buffer = order.in_one_buffer};
     dw_kv_slot slot = 0;
     dw_graph_binding binding = {0};
     dw_status status = dw_decoder_create(&parts, &model->decoder, err);

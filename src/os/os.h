@@ -185,6 +185,13 @@ typedef struct dw_os_process_result {
 dw_status dw_os_run(const char *const *argv, size_t output_max, dw_os_process_result *result,
                     dw_error *err) DW_MUST_USE;
 
+/* --- libraries ----------------------------------------------------------------------------------------------- */
+
+/* A library that the program can do without: found as the system's loader finds one, and never unloaded.
+ * DW_E_NOT_FOUND with the loader's own text, which names what is missing (the library, or one that it needs). */
+dw_status dw_os_library_open(const char *name, void **out, dw_error *err) DW_MUST_USE;
+void *dw_os_library_symbol(void *library, const char *name); /* NULL when there is none */
+
 /* --- threads ------------------------------------------------------------------------------------------------- */
 
 typedef struct dw_os_thread dw_os_thread;

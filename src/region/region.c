@@ -85,6 +85,7 @@ dw_status dw_region_create(const dw_region_options *options, dw_region **out, dw
 dw_status dw_region_destroy(dw_region *region) {
     if (!region) return DW_OK;
     if (region->windows.count) return DW_E_BUSY;
+    dw_region_pins_drop(region);
     dw_os_unmap(region->reservation, region->reservation_bytes);
     give_maps_back(MAPS_OF_RESERVATION + count_maps(region, 0, region->extents.count));
     for (size_t i = 0; i < region->extents.count; i++) dw_backing_release(region->extents.items[i].backing);
@@ -180,6 +181,48 @@ const dw_extent *dw_region_extents(const dw_region *region, size_t *count) {
     return region->extents.items;
 }
 
+/* --- pins -------------------------------------------------------------------------------------------------------- */
+
+dw_status dw_region_pin_add(dw_region *region, dw_region_pin *pin, dw_error *err) {
+    if (pin->size == 0 || pin->offset % region->page || pin->size % region->page ||
+        !dw_in_range(pin->offset, pin->size, region->size))
+        return dw_fail(err, DW_E_RANGE, "a pin of %" PRIu64 " bytes at %" PRIu64 " is no pages of the body", pin->size,
+                       pin->offset);
+    pin->next = region->pins;
+    region->pins = pin;
+    return DW_OK;
+}
+
+void dw_region_pin_remove(dw_region *region, dw_region_pin *pin) {
+    dw_region_pin **at = &region->pins;
+    while (*at != pin) {
+        assert(*at);
+        at = &(*at)->next;
+    }
+    *at = pin->next;
+}
+
+dw_region_pin *dw_region_pins(const dw_region *region) { return region->pins; }
+
+/* Those that have a page of `range`. Nothing of it is lent, so no device is at work there. */
+static void drop_pins(dw_region *region, dw_range range) {
+    dw_region_pin **at = &region->pins;
+    while (*at) {
+        dw_region_pin *pin = *at;
+        if (dw_range_intersect((dw_range){pin->offset, pin->size}, range).size == 0) {
+            at = &pin->next;
+            continue;
+        }
+        *at = pin->next;
+        pin->drop(pin);
+    }
+}
+
+void dw_region_pins_drop(dw_region *region) {
+    assert(region->windows.count == 0);
+    drop_pins(region, (dw_range){0, UINT64_MAX});
+}
+
 /* --- map, grow, unmap -------------------------------------------------------------------------------------------- */
 
 static bool is_lent(const dw_region *region, dw_range range) {
@@ -230,6 +273,7 @@ dw_status dw_region_grow(dw_region *region, uint64_t size, dw_error *err) {
     dw_status status = reserve_change(region, false, err);
     if (status != DW_OK) return status;
 
+    dw_region_pins_drop(region);
     status = dw_os_map_anonymous(region->base + tail.offset, (size_t)tail.size, err);
     if (status != DW_OK) return undo_reserve(status);
     record_extents(region, tail.offset, tail.size, &tail);
@@ -269,6 +313,7 @@ dw_status dw_region_map(dw_region *region, const dw_extent *extent, bool sparse,
     dw_status status = check_region_extent(region, &placed, sparse, err);
     if (status == DW_OK) status = reserve_change(region, false, err);
     if (status != DW_OK) return status;
+    drop_pins(region, (dw_range){placed.offset, placed.size});
     status = map_extent(region, &placed, err);
     if (status != DW_OK) return undo_reserve(status);
     record_extents(region, placed.offset, placed.size, &placed);
@@ -281,6 +326,7 @@ dw_status dw_region_unmap(dw_region *region, uint64_t offset, uint64_t size, dw_
     dw_status status = check_change(region, offset, size, region->size, err);
     if (status == DW_OK) status = reserve_change(region, true, err);
     if (status != DW_OK) return status;
+    drop_pins(region, (dw_range){offset, size});
     status = dw_os_map_decommit(region->base + offset, (size_t)size, err);
     if (status != DW_OK) return undo_reserve(status);
     record_extents(region, offset, size, NULL);

@@ -6,6 +6,7 @@
  *            comes from.
  *   backing  a reference-counted file or memory object. Shared by regions (fork, thaw); closed with the last reference.
  *   window   a page-aligned part of a body that is lent to a device for one operation (I5).
+ *   pin      a device knows pages beyond a window: it was told of them once, and goes on with these same pages
  *   mark     a moment; "dirty since the mark" are pages written after it.
  *
  * Rules
@@ -18,6 +19,8 @@
  * 5. Fresh bytes are zero.
  * 6. The maps of all regions of the process are counted, as the system counts them or more, and so are backings: what
  *    would exceed DW_PROCESS_MAPS_MAX or DW_PROCESS_BACKINGS_MAX is refused with DW_E_LIMIT before the system is asked.
+ * 7. A device that was told of pages goes on with them whatever is mapped there later. So before a map, an unmap or the
+ *    end of a region takes a page of a pin away, and before any growth, the region has the pin dropped.
  * Threads: a region belongs to one thread at a time; backings are reference-counted atomically.
  */
 #ifndef DW_REGION_REGION_H
@@ -114,6 +117,23 @@ dw_status dw_region_lend(dw_region *region, uint64_t offset, uint64_t size, dw_w
 /* Taking back what is not lent is DW_E_BAD_HANDLE. */
 dw_status dw_region_return(dw_region *region, dw_window window) DW_MUST_USE;
 uint32_t dw_region_lent(const dw_region *region);
+
+/* --- pins ---------------------------------------------------------------------------------------------------- */
+
+typedef struct dw_region_pin dw_region_pin;
+/* A part of what its owner keeps; constant while it is pinned. */
+struct dw_region_pin {
+    uint64_t offset, size; /* pages of the body */
+    void (*drop)(dw_region_pin *pin); /* lets go of the pages before it returns; the region has forgotten the pin */
+    dw_region_pin *next;   /* the region's */
+};
+
+/* Pins may overlap. DW_E_RANGE: outside the body. */
+dw_status dw_region_pin_add(dw_region *region, dw_region_pin *pin, dw_error *err) DW_MUST_USE;
+void dw_region_pin_remove(dw_region *region, dw_region_pin *pin); /* by its owner, who lets go himself */
+dw_region_pin *dw_region_pins(const dw_region *region);           /* the first one; borrowed */
+/* All of them: for a region that rests. Not while a window is lent. */
+void dw_region_pins_drop(dw_region *region);
 
 /* --- dirty pages --------------------------------------------------------------------------------------------- */
 

@@ -36,6 +36,7 @@ struct dw_region {
     DW_VEC(dw_extent) extents; /* sorted, disjoint, merged; each holds a reference to its backing */
     DW_VEC(dw_lent_window) windows;
     uint32_t last_window_id;
+    dw_region_pin *pins;
     dw_dirty_state dirty;
 };
 

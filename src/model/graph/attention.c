@@ -17,6 +17,8 @@ static void write_rows(dw_graph *g, dw_graph_store *store, const char *name, uin
     int64_t row = (int64_t)hp->n_heads_kv * hp->head_dim;
     store->rows = ggml_new_tensor_2d(g->context, (enum ggml_type)dw_kv_type_ggml(g->model.kv_type), row,
                                      (int64_t)g->kv_rows);
+    store->rows->nb[1] = (size_t)g->model.kv_row_step;
+    store->rows->nb[2] = store->rows->nb[3] = store->rows->nb[1] * g->kv_rows;
     ggml_format_name(store->rows, "kv.%s.%u", name, layer);
     tensor *columns = ggml_view_2d(g->context, x, row, n, x->nb[2], first * x->nb[2]);
     tensor *index = g->inputs.row_index;
@@ -27,11 +29,11 @@ static void write_rows(dw_graph *g, dw_graph_store *store, const char *name, uin
 
 static void write_kv(dw_graph *g, uint32_t layer, int which, tensor *x) {
     const char *name = which == 0 ? "k" : "v";
-    if (dw_graph_on_host(g)) {
+    if (dw_graph_one_store(g)) {
         write_rows(g, dw_graph_store_of(g, layer, which, 0), name, layer, x, 0, g->shape.n_tokens);
         return;
     }
-    for (uint32_t r = 0; r < g->shape.n_runs; r++) { /* off the host each run is one part, and has a store of its own */
+    for (uint32_t r = 0; r < g->shape.n_runs; r++) { /* else each run is one part with a store of its own */
         write_rows(g, dw_graph_store_of(g, layer, which, g->places[r].first_part), name, layer, x,
                    g->places[r].first_column, g->shape.runs[r].n_columns);
     }
@@ -50,7 +52,7 @@ static tensor *read_kv(dw_graph *g, uint32_t layer, int which, uint32_t r) {
     const dw_hyperparameters *hp = g->model.hp;
     const dw_graph_run_shape *run = &g->shape.runs[r];
     const dw_graph_run_place *place = &g->places[r];
-    tensor *rows = dw_graph_store_of(g, layer, which, dw_graph_on_host(g) ? 0 : place->first_part)->rows;
+    tensor *rows = dw_graph_store_of(g, layer, which, dw_graph_one_store(g) ? 0 : place->first_part)->rows;
     size_t head_bytes = (size_t)dw_kv_row_bytes(g->model.kv_type, 1, hp->head_dim);
     tensor *seen = ggml_view_4d(g->context, rows, hp->head_dim, run->n_kv, hp->n_heads_kv, run->n_parts, rows->nb[1],
                                 head_bytes, (size_t)place->step_rows * rows->nb[1],

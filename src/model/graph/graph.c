@@ -17,8 +17,6 @@ enum {
     NODES_PER_STORE = 6,   /* in a layer: views and writing of K and V */
     NODES_PER_EXPERT = 2,  /* in a layer, for each expert in use: a view and an addition */
     NODES_OUTSIDE = 160,   /* inputs, norm, head in parts */
-    /* rows that a single token's attention may skip as masked, to share an operation with longer ones */
-    RUN_KV_DIFFERENCE_MAX = 1024,
 };
 
 /* --- runs ---------------------------------------------------------------------------------------------------- */
@@ -32,7 +30,7 @@ static uint32_t rows_seen(const dw_graph_part *part) {
  * between threads and do not cut that of several. The sums differ then. There a narrow batch has one operation for each
  * part. */
 static bool may_share(const dw_graph_model *model, const dw_graph_batch *batch) {
-    return dw_device_info_view(model->device)->addresses_are_host && (!batch->narrow || model->bits->attention_by_rows);
+    return model->kv_in_one_buffer && (!batch->narrow || model->bits->attention_by_rows);
 }
 
 /* How many parts from `first` on form a run. Masked rows are skipped one by one on the host, so unequal lengths cost
@@ -51,7 +49,7 @@ static uint32_t run_length(const dw_graph_model *model, const dw_graph_batch *ba
         uint32_t rows = rows_seen(next);
         if (rows < low) low = rows;
         if (rows > high) high = rows;
-        if (high - low > RUN_KV_DIFFERENCE_MAX) break;
+        if (high - low > DW_KV_RUN_DIFFERENCE_ROWS) break;
         *n_kv = high;
     }
     return n;
@@ -59,8 +57,7 @@ static uint32_t run_length(const dw_graph_model *model, const dw_graph_batch *ba
 
 void dw_graph_find_runs(const dw_graph_model *model, const dw_graph_batch *batch, dw_graph_shape *shape,
                         dw_graph_run_place *places) {
-    uint64_t row_bytes = dw_kv_row_bytes(model->kv_type, model->hp->n_heads_kv, model->hp->head_dim);
-    bool host = dw_device_info_view(model->device)->addresses_are_host;
+    uint64_t step = model->kv_row_step;
     memset(shape, 0, sizeof *shape);
     shape->n_wanted = batch->n_wanted;
     shape->n_layers = model->hp->n_layers;
@@ -80,8 +77,8 @@ void dw_graph_find_runs(const dw_graph_model *model, const dw_graph_batch *batch
         bool alone = run->n_parts == 1 && part->n_tokens == 1 && model->bits->attention_by_rows;
         run->n_sequences = alone ? 2 : run->n_parts;
         *place = (dw_graph_run_place){.first_part = first, .first_column = shape->n_tokens};
-        if (host) place->first_row = part->binding.offset / row_bytes;
-        if (run->n_parts > 1) place->step_rows = (part[1].binding.offset - part[0].binding.offset) / row_bytes;
+        if (model->kv_in_one_buffer) place->first_row = part->binding.offset / step;
+        if (run->n_parts > 1) place->step_rows = (part[1].binding.offset - part[0].binding.offset) / step;
         shape->n_tokens += run->n_columns;
         first += run->n_parts;
     }
@@ -145,7 +142,7 @@ static bool graph_room(void **memory, size_t *capacity, size_t n, size_t element
 /* Descriptions of tensors for graph->shape. */
 static dw_status begin_graph(dw_graph *graph, dw_error *err) {
     const dw_graph_shape *shape = &graph->shape;
-    graph->n_stores = dw_graph_on_host(graph) ? 1 : shape->n_parts;
+    graph->n_stores = dw_graph_one_store(graph) ? 1 : shape->n_parts;
     size_t areas = 2 * (size_t)shape->n_layers;
     graph->nodes_max =
         (size_t)shape->n_layers * (NODES_PER_LAYER + NODES_PER_EXPERT * graph->model.hp->n_experts_used +
@@ -197,18 +194,25 @@ static dw_status finish_graph(dw_graph *graph, dw_error *err) {
 
 /* --- binding ------------------------------------------------------------------------------------------------- */
 
-/* Rows that a store's tensor has: on the host to the end of the arena (every slot's rows are among them), elsewhere no
- * more than this graph sees, because a device limits the size of one tensor. */
+/* Where an area begins in a slot. */
+static uint64_t area_offset(const dw_graph *graph, uint32_t area) {
+    const dw_graph_model *model = &graph->model;
+    uint64_t run = area / model->kv_areas_per_run, in_run = area % model->kv_areas_per_run;
+    return run * model->kv_run_bytes + in_run * dw_graph_row_bytes(graph);
+}
+
+/* Rows that a store's tensor has: where one buffer holds all slots to its end (every slot's rows are among them),
+ * elsewhere no more than this graph sees, because a device limits the size of one tensor. */
 static uint64_t store_rows(const dw_graph *graph, dw_graph_binding binding) {
-    if (!dw_graph_on_host(graph)) {
+    if (!dw_graph_one_store(graph)) {
         uint32_t most = 0;
         for (uint32_t r = 0; r < graph->shape.n_runs; r++) {
             most = graph->shape.runs[r].n_kv > most ? graph->shape.runs[r].n_kv : most;
         }
         return most;
     }
-    uint64_t last_area = (2 * (uint64_t)graph->model.hp->n_layers - 1) * graph->model.kv_area_bytes;
-    return (dw_buffer_size(binding.buffer) - last_area) / dw_graph_row_bytes(graph);
+    return (dw_buffer_size(binding.buffer) - area_offset(graph, 2 * graph->model.hp->n_layers - 1)) /
+           graph->model.kv_row_step;
 }
 
 static dw_status bind_store(dw_graph *graph, dw_graph_store *store, dw_graph_binding binding, uint64_t offset,
@@ -217,7 +221,7 @@ static dw_status bind_store(dw_graph *graph, dw_graph_store *store, dw_graph_bin
     store->rows->data = NULL;
     store->rows->buffer = NULL;
     dw_status status = dw_buffer_place(binding.buffer, store->rows,
-                                       (dw_graph_on_host(graph) ? 0 : binding.offset) + offset, err);
+                                       (dw_graph_one_store(graph) ? 0 : binding.offset) + offset, err);
     /* else the allocator has not been here yet and will derive the views itself */
     if (status == DW_OK && store->written->buffer != NULL) {
         store->written->data = store->rows->data;
@@ -229,9 +233,9 @@ static dw_status bind_store(dw_graph *graph, dw_graph_store *store, dw_graph_bin
 static void bind_seen(dw_graph *graph, struct ggml_tensor *seen, const struct ggml_tensor *rows,
                       const dw_graph_run_place *place) {
     if (seen == NULL) return;
-    size_t row_bytes = (size_t)dw_graph_row_bytes(graph);
-    seen->view_offs = (size_t)place->first_row * row_bytes;
-    seen->nb[3] = place->step_rows != 0 ? (size_t)place->step_rows * row_bytes : 0;
+    size_t step = (size_t)graph->model.kv_row_step;
+    seen->view_offs = (size_t)place->first_row * step;
+    seen->nb[3] = place->step_rows != 0 ? (size_t)place->step_rows * step : 0;
     if (seen->ne[3] == 1) seen->nb[3] = seen->nb[2] * (size_t)seen->ne[2];
     if (seen->buffer == NULL) return;
     seen->data = (char *)rows->data + seen->view_offs;
@@ -241,12 +245,12 @@ static void bind_seen(dw_graph *graph, struct ggml_tensor *seen, const struct gg
 /* Points the KV tensors at the slots. */
 static dw_status bind_graph(dw_graph *graph, const dw_graph_batch *batch, dw_error *err) {
     for (uint32_t p = 0; p < batch->n_parts; p++) {
-        if (batch->parts[p].binding.offset % dw_graph_row_bytes(graph) != 0) {
+        if (batch->parts[p].binding.offset % graph->model.kv_row_step != 0) {
             return dw_fail(err, DW_E_INTERNAL, "a KV slot begins inside a row");
         }
     }
     for (uint32_t area = 0; area < 2 * graph->shape.n_layers; area++) {
-        uint64_t offset = area * graph->model.kv_area_bytes;
+        uint64_t offset = area_offset(graph, area);
         for (uint32_t s = 0; s < graph->n_stores; s++) {
             dw_status status = bind_store(graph, dw_graph_store_of(graph, area / 2, area % 2, s),
                                           batch->parts[s].binding, offset, err);
@@ -254,7 +258,7 @@ static dw_status bind_graph(dw_graph *graph, const dw_graph_batch *batch, dw_err
         }
         for (uint32_t r = 0; r < graph->shape.n_runs; r++) {
             const dw_graph_run_place *place = &graph->places[r];
-            uint32_t store = dw_graph_on_host(graph) ? 0 : place->first_part;
+            uint32_t store = dw_graph_one_store(graph) ? 0 : place->first_part;
             const struct ggml_tensor *rows = dw_graph_store_of(graph, area / 2, area % 2, store)->rows;
             bind_seen(graph, *dw_graph_seen_of(graph, area / 2, area % 2, r), rows, place);
         }

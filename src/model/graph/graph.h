@@ -38,7 +38,11 @@ typedef struct dw_graph_model {
     const dw_bits *bits;
     dw_device *device;
     dw_kv_type kv_type;
-    uint64_t kv_area_bytes;
+    /* Where KV rows lie in a slot: row r of area a (layer 0 K, layer 0 V, layer 1 K, ...) begins at
+     * a / kv_areas_per_run * kv_run_bytes + r * kv_row_step + a % kv_areas_per_run * (bytes of a row) */
+    uint64_t kv_run_bytes, kv_row_step;
+    uint32_t kv_areas_per_run;
+    bool kv_in_one_buffer;      /* that holds all slots: one tensor an area serves them all. Else each has its own */
 } dw_graph_model;
 
 /* Where a slot's rows are: its buffer on the device and the slot's first byte there. */
@@ -79,6 +83,8 @@ typedef struct dw_graph_batch {
 /* Attention sees KV rows in whole multiples of this, the rest is masked: graphs change less often, and some kernels
  * require it. */
 enum { DW_KV_STEP_ROWS = 256 };
+/* Rows that a single token's attention may look at behind these, masked, to share an operation with longer ones. */
+enum { DW_KV_RUN_DIFFERENCE_ROWS = 1024 };
 
 typedef struct dw_decoder dw_decoder;
 

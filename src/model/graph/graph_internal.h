@@ -73,7 +73,7 @@ struct dw_graph {
     dw_graph_run_place places[DW_BATCH_PARTS_MAX]; /* of each run */
     bool is_head;
     bool narrow_now;          /* while it is built: the columns are single tokens that would be alone otherwise */
-    uint32_t n_stores;        /* 1 on the host, else n_parts */
+    uint32_t n_stores;        /* 1 where one buffer holds all slots, else n_parts */
     uint64_t kv_rows;         /* of a store's tensor */
     void *memory;             /* of tensor descriptions and the graph */
     size_t memory_bytes, nodes_max;
@@ -100,6 +100,9 @@ static inline uint64_t dw_graph_row_bytes(const dw_graph *graph) {
 static inline bool dw_graph_on_host(const dw_graph *graph) {
     return dw_device_info_view(graph->model.device)->addresses_are_host;
 }
+
+/* One store serves all parts; else each has one of its own. */
+static inline bool dw_graph_one_store(const dw_graph *graph) { return graph->model.kv_in_one_buffer; }
 
 static inline dw_graph_store *dw_graph_store_of(dw_graph *graph, uint32_t layer, int which, uint32_t store) {
     return &graph->stores[(2 * (size_t)layer + (size_t)which) * graph->n_stores + store];

@@ -116,8 +116,8 @@ static dw_status feed_row_index(dw_graph *graph, const dw_graph_batch *batch, dw
     if (to == NULL) return DW_E_NO_MEMORY;
     for (uint32_t p = 0; p < batch->n_parts; p++) {
         const dw_graph_part *part = &batch->parts[p];
-        uint64_t first = part->first_position +
-                         (dw_graph_on_host(graph) ? part->binding.offset / dw_graph_row_bytes(graph) : 0);
+        uint64_t slot_row = dw_graph_one_store(graph) ? part->binding.offset / graph->model.kv_row_step : 0;
+        uint64_t first = slot_row + part->first_position;
         for (uint32_t i = 0; i < part->n_tokens; i++) *next++ = (int64_t)(first + i);
     }
     return send_graph_input(graph, graph->inputs.row_index, to);

@@ -140,7 +140,10 @@ dw_status dw_kv_arena_create_over(dw_rows *rows, dw_kv_arena **out, dw_error *er
 dw_status dw_kv_arena_create(const dw_kv_geometry *geometry, dw_device *device, dw_kv_arena **out, dw_error *err) {
     dw_rows *rows = NULL;
     *out = NULL;
-    dw_status status = dw_rows_host_create(geometry, device, &rows, err);
+    /* A card with memory of its own reads the host's 44 times slower (reference measurement, H100). */
+    bool discrete = dw_device_info_view(device)->kind == DW_DEVICE_GPU_DISCRETE;
+    dw_status status = discrete ? dw_rows_cuda_create(geometry, device, &rows, err) : DW_E_UNSUPPORTED;
+    if (status == DW_E_UNSUPPORTED) status = dw_rows_host_create(geometry, device, &rows, err);
     return status == DW_OK ? dw_kv_arena_create_over(rows, out, err) : status;
 }
 
@@ -153,7 +156,12 @@ void dw_kv_arena_destroy(dw_kv_arena *arena) {
 }
 
 uint64_t dw_kv_stride_bytes(const dw_kv_arena *arena) { return arena->rows->stride; }
-uint64_t dw_kv_area_bytes(const dw_kv_arena *arena) { return arena->rows->run_bytes; }
+
+dw_kv_order dw_kv_order_of(const dw_kv_arena *arena) {
+    const dw_rows *rows = arena->rows;
+    return (dw_kv_order){.run_bytes = rows->run_bytes, .row_step = rows->row_step, .areas_per_run = rows->areas_per_run,
+                         .in_one_buffer = rows->in_one_buffer};
+}
 
 /* --- objects and extents ------------------------------------------------------------------------------------- */
 
@@ -382,6 +390,7 @@ dw_status dw_kv_restore(dw_kv_arena *arena, dw_backing *backing, const uint64_t 
     status = arena->rows->ops->open(arena->rows, backing, offsets, n_rows, &memory, err);
     if (status == DW_OK) status = kv_make_object(arena, memory, &object, err);
     if (status == DW_OK) {
+        if (arena->rows->opening_takes_memory) kv_count_written(arena, object, dw_rows_bytes(arena->rows, 0, n_rows));
         s->extents[s->n_extents++] = (kv_extent){.object = object};
         status = kv_map_extents(arena, slot, s, err);
     }

@@ -7,8 +7,8 @@
  *   extent  rows [first, next extent's first) of a slot, in an object
  *   tail    the last extent, while its object is the slot's own: new rows are written there, in place. Forks may map
  *           what it holds
- *   held    memory that rows take: granules of objects, once each. A checkpoint's are not: the system may drop and read
- *           them again
+ *   held    memory that rows take: granules of objects, once each. A checkpoint's are not where they are maps of its
+ *           file: the system may drop and read them again
  *   fold    to copy all rows of a slot into one object
  *
  * Why it looks like this: a fork is one map per extent of the parent, and copies nothing (0.04 ms at 4,090 tokens where
@@ -48,6 +48,9 @@ typedef struct dw_kv_arena dw_kv_arena;
 typedef struct dw_rows dw_rows; /* rows.h */
 typedef uint32_t dw_kv_slot;
 
+/* Attention looks so far behind a slot's rows (graph.h: a step, and what sessions in one operation may differ by). */
+enum { DW_KV_SEEN_BEHIND = 1280 };
+
 typedef struct dw_kv_geometry {
     uint32_t n_layers, n_slots, context_tokens;
     uint32_t row_bytes;      /* of K, and of V, of one token in one layer */
@@ -60,8 +63,14 @@ dw_status dw_kv_arena_create(const dw_kv_geometry *geometry, dw_device *device, 
 dw_status dw_kv_arena_create_over(dw_rows *rows, dw_kv_arena **out, dw_error *err) DW_MUST_USE;
 void dw_kv_arena_destroy(dw_kv_arena *arena); /* closes all slots */
 uint64_t dw_kv_stride_bytes(const dw_kv_arena *arena); /* from slot to slot */
-/* From area to area. For a graph, which takes the rows of an area as contiguous. */
-uint64_t dw_kv_area_bytes(const dw_kv_arena *arena);
+/* Where rows lie in a slot (rows.h), for a graph: row r of area a begins at
+ * a / areas_per_run * run_bytes + r * row_step + a % areas_per_run * row_bytes. */
+typedef struct dw_kv_order {
+    uint64_t run_bytes, row_step;
+    uint32_t areas_per_run;
+    bool in_one_buffer; /* that holds all slots; else each has its own */
+} dw_kv_order;
+dw_kv_order dw_kv_order_of(const dw_kv_arena *arena);
 
 /* DW_E_LIMIT when all slots are taken. */
 dw_status dw_kv_open(dw_kv_arena *arena, dw_kv_slot *out, dw_error *err) DW_MUST_USE;
@@ -85,8 +94,7 @@ void dw_kv_rewind(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows);
 uint32_t dw_kv_rows(const dw_kv_arena *arena, dw_kv_slot slot);
 
 /* Makes the rows behind the committed ones writable, up to n_rows, which count as held from now on. Gives the buffer
- * that holds the slot on the device and the slot's offset in it: the whole arena's on the CPU, the slot's own
- * elsewhere. To be called before each evaluation. */
+ * that holds the slot on the device and the slot's offset in it (dw_kv_order). To be called before each evaluation. */
 dw_status dw_kv_writable(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows, dw_buffer **out, uint64_t *offset,
                          dw_error *err) DW_MUST_USE;
 

@@ -19,8 +19,8 @@
  *    once are for a slot without rows.
  * 3. Rows of a slot are written only in place: from a row on that is in the last span, mapped with `in_place`, in rows
  *    that were reserved.
- * 4. All of a slot is readable whenever something is mapped, and what lies behind its rows are finite numbers:
- *    attention multiplies masked rows by 0. Memory that was just made reads as zeros.
+ * 4. What lies behind a slot's rows are finite numbers: attention multiplies masked rows by 0. All of a slot is
+ *    readable once rows were reserved, as far behind them as attention looks. Memory that was just made reads as zeros.
  * 5. When a function returns, what it did is done for the device's next graph too. `read` and `copy` of a slot, and
  *    maps of what it maps, may happen while a graph runs on that slot, for rows below those that the graph writes. All
  *    else waits until no graph has the slot.
@@ -54,7 +54,8 @@ typedef struct dw_rows_ops {
     void (*unmap)(dw_rows *rows, dw_kv_slot slot); /* cannot fail */
     /* Rows [granule of first, end) of a slot to the same places of memory that nothing maps yet. */
     dw_status (*copy)(dw_rows *rows, dw_kv_slot slot, uint32_t first, uint32_t end, dw_rows_memory *to, dw_error *err);
-    /* Memory for rows up to n_rows of a slot whose last span is mapped in place. */
+    /* Memory for rows up to n_rows of a slot whose last span is mapped in place; DW_KV_SEEN_BEHIND rows more are
+     * readable (rule 4). */
     dw_status (*reserve)(dw_rows *rows, dw_kv_slot slot, uint32_t n_rows, dw_error *err);
     /* The buffer that holds the slot on the device, and the slot's first byte in it. Valid until the slot is mapped or
      * unmapped. */
@@ -71,6 +72,8 @@ typedef struct dw_rows_ops {
 /* What every implementation begins with; constant once it is made. */
 struct dw_rows {
     const dw_rows_ops *ops;
+    bool in_one_buffer;        /* `bind` gives one that holds all slots */
+    bool opening_takes_memory; /* what is opened from a file is a copy of it */
     dw_kv_geometry geometry;
     uint32_t n_areas, n_runs, areas_per_run;
     uint64_t granule_bytes, row_step, run_bytes, stride;
@@ -95,5 +98,15 @@ uint64_t dw_rows_offset(const dw_rows *rows, uint32_t area, uint32_t row);
  * device does neither. */
 dw_status dw_rows_host_create(const dw_kv_geometry *geometry, dw_device *device, dw_rows **out,
                               dw_error *err) DW_MUST_USE;
+
+/* The memory of a graphics card (CUDA's): granules are chunks of at least 2 MiB, a run holds row steps of up to 32 KiB.
+ * The driver's maps do what the system's do on the host; rows leave and enter by copies. DW_E_UNSUPPORTED: none of
+ * CUDA's devices. */
+dw_status dw_rows_cuda_create(const dw_kv_geometry *geometry, dw_device *device, dw_rows **out,
+                              dw_error *err) DW_MUST_USE;
+/* The same on CUDA's device of that number, in an order of the caller's, without buffers: for tests over a driver of
+ * their own. */
+dw_status dw_rows_cuda_create_bare(const dw_kv_geometry *geometry, int ordinal, uint64_t chunk_bytes,
+                                   uint32_t areas_per_run, dw_rows **out, dw_error *err) DW_MUST_USE;
 
 #endif

@@ -212,6 +212,7 @@ static dw_status rows_host_reserve_addresses(host_rows *host, const dw_device_in
     dw_region_options options = {.reserve_bytes = bytes, .guard_bytes = dw_os_page_bytes()};
     dw_status status = dw_region_create(&options, &host->region, err);
     if (status != DW_OK) return status;
+    host->base.in_one_buffer = info->addresses_are_host;
     if (info->addresses_are_host) {
         return dw_device_wrap(host->device, dw_region_base(host->region), bytes, true, &host->wrap, err);
     }

@@ -168,6 +168,7 @@ static dw_status session_make(dw_session_pool *pool, dw_session **out, dw_error 
 static void session_discard(dw_session *session) {
     if (session == NULL) return;
     dw_logits_release(session->logits);
+    free(session->copied);
     free(session->tokens);
     dw_session_pool_release(session->pool);
     free(session);
@@ -264,11 +265,27 @@ uint32_t dw_session_prefilled(const dw_session *session) {
     return n;
 }
 
+/* Where the host has no address of the rows: a copy, in memory that the session keeps for the next one. */
+static dw_status session_copy_area(const dw_session *of, uint32_t area, uint32_t n_rows, const void **out) {
+    dw_session *session = (dw_session *)(uintptr_t)of; /* who looks at rows changes nothing of what they are */
+    size_t bytes = (size_t)n_rows * session->pool->options.kv.row_bytes;
+    if (bytes > session->copied_bytes) {
+        uint8_t *copied = realloc(session->copied, bytes);
+        if (copied == NULL) return DW_E_NO_MEMORY;
+        session->copied = copied;
+        session->copied_bytes = bytes;
+    }
+    *out = session->copied;
+    return dw_kv_read(session->pool->arena, session->slot, area, 0, n_rows, session->copied, NULL);
+}
+
 dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int which, const void **out, uint64_t *bytes) {
     if (layer >= session->pool->options.kv.n_layers || which < 0 || which > 1) return DW_E_RANGE;
+    uint32_t n_rows = dw_session_rows(session);
     *out = dw_kv_area(session->pool->arena, session->slot, layer, which);
-    *bytes = (uint64_t)dw_session_rows(session) * session->pool->options.kv.row_bytes;
-    return DW_OK;
+    *bytes = (uint64_t)n_rows * session->pool->options.kv.row_bytes;
+    if (*out != NULL || n_rows == 0) return DW_OK;
+    return session_copy_area(session, 2 * layer + (uint32_t)which, n_rows, out);
 }
 
 void dw_session_mark(dw_session *session) {

@@ -149,7 +149,7 @@ dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) 
 
 /* Rows of a layer lie contiguously: K (which 0) or V (which 1), [rows, row_bytes]: model.h says what a row is.
  * The view is of live memory: valid until the session's next change, and on while other threads use the pool's sessions
- * only if it is kept. */
+ * only if it is kept. Where the host cannot see the rows it is a copy, valid until the session's next view. */
 dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int which, const void **out,
                              uint64_t *bytes) DW_MUST_USE;
 /* Where the rows of one layer's K or V begin in a backing object (page-aligned offset; the object reaches at least to

@@ -60,6 +60,8 @@ struct dw_session {
     uint64_t last_use;           /* the pool's count when rows were last evaluated */
     uint32_t keepers;            /* calls of dw_session_keep that were not undone */
     _Atomic bool busy;           /* a job has it */
+    uint8_t *copied;             /* for a view of rows that the host cannot see */
+    size_t copied_bytes;
 };
 
 static inline uint64_t dw_session_pool_bytes_per_token(const dw_session_pool *pool) {
