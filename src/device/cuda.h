@@ -1,5 +1,5 @@
-/* cuda.h: inside the module: ggml's CUDA backend as a module that is loaded when it is asked for, and buffers of it over
- * host memory.
+/* cuda.h: inside the module: ggml's CUDA backend as a module that is loaded when it is asked for, and buffers of it
+ * over host memory.
  *
  * A wrap registers the pages with the driver: they are pinned, and a kernel reads them over the bus. The driver looks
  * at page tables once: after a map is laid over a registered page the device goes on with the old page, silently. So a

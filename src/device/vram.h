@@ -20,9 +20,11 @@ typedef struct dw_vram_chunk dw_vram_chunk;
 /* The unit of chunk sizes; 0 where the device's memory cannot be mapped. */
 uint64_t dw_vram_unit_bytes(dw_device *device);
 /* `bytes` of addresses, a multiple of chunk_bytes, itself one of the unit. */
-dw_status dw_vram_create(dw_device *device, uint64_t bytes, uint64_t chunk_bytes, dw_vram **out, dw_error *err) DW_MUST_USE;
+dw_status dw_vram_create(dw_device *device, uint64_t bytes, uint64_t chunk_bytes, dw_vram **out,
+                         dw_error *err) DW_MUST_USE;
 /* The same on CUDA's device of that number, with neither a ledger nor buffers: for tests over a driver of their own. */
-dw_status dw_vram_create_bare(int ordinal, uint64_t bytes, uint64_t chunk_bytes, dw_vram **out, dw_error *err) DW_MUST_USE;
+dw_status dw_vram_create_bare(int ordinal, uint64_t bytes, uint64_t chunk_bytes, dw_vram **out,
+                              dw_error *err) DW_MUST_USE;
 void dw_vram_destroy(dw_vram *vram); /* after its maps, chunks and buffers; NULL is fine */
 
 dw_status dw_vram_chunk_make(dw_vram *vram, dw_vram_chunk **out, dw_error *err) DW_MUST_USE;
