@@ -279,8 +279,8 @@ static dw_cu_result vram_bounce_rows(dw_vram *vram, const dw_vram_rows *rows, co
             piece.n = n;
             size_t size = (size_t)(n * rows->row_bytes), at = (size_t)(done * rows->row_bytes);
             if (from != NULL) memcpy(vram->bounce, from + at, size);
-            result = vram_copy_rows(vram, &piece, from != NULL ? vram->bounce : NULL,
-                                    from != NULL ? NULL : vram->bounce);
+            if (from != NULL) result = vram_copy_rows(vram, &piece, vram->bounce, NULL);
+            else result = vram_copy_rows(vram, &piece, NULL, vram->bounce);
             if (result == DW_CU_OK) result = vram->cuda.driver->stream_wait(NULL);
             if (result == DW_CU_OK && from == NULL) memcpy(to + at, vram->bounce, size);
         }
