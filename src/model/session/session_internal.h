@@ -79,7 +79,7 @@ void dw_session_cut(dw_session *session, uint32_t n_tokens, uint32_t n_rows);
  * them writable. Gives the buffer that holds the slot on the device, and the slot's first byte in it. */
 dw_status dw_session_bind(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) DW_MUST_USE;
 /* The same before the last token is evaluated again: gives up its row, which must be there. A budget that refuses
- * (DW_E_FULL) leaves the row. */
+ * (DW_E_FULL) leaves the row, unless the process has no maps left (kv.h rule 4). */
 dw_status dw_session_bind_again(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) DW_MUST_USE;
 /* Rows up to n_rows have been evaluated: all those of one chunk in one call. */
 void dw_session_commit(dw_session *session, uint32_t n_rows);
