@@ -18,6 +18,8 @@ void dw_session_check_locked(const dw_session *session) {
     assert(!session->from_file || session->n_rows > 0);
     assert(!session->logits || (session->n_rows > 0 && session->n_rows == session->n_tokens));
     assert(dw_kv_rows(session->pool->arena, session->slot) == session->n_rows);
+    uint64_t most = session->pool->options.kv_bytes_max;
+    assert(most == 0 || dw_session_pool_held_locked(session->pool) <= most);
 #endif
 }
 
