@@ -346,7 +346,7 @@ static dw_session_pool *fake_pool(uint64_t budget_rows, dw_rows **rows) {
     return pool;
 }
 
-/* What a job does with n more tokens, without evaluating them. */
+/* What a job does with n more tokens. Instead of evaluating them it writes each token into its row. */
 static dw_status bind_more(dw_session *session, uint32_t n, dw_error *err) {
     int32_t tokens[CONTEXT];
     dw_buffer *buffer = NULL;
@@ -355,6 +355,12 @@ static dw_status bind_more(dw_session *session, uint32_t n, dw_error *err) {
     assert_int_equal(dw_session_take(session, NULL), DW_OK);
     assert_int_equal(dw_session_append(session, tokens, n, NULL), DW_OK);
     dw_status status = dw_session_bind(session, &buffer, &offset, err);
+    for (uint32_t row = session->n_rows; status == DW_OK && row < session->n_tokens; row++) {
+        int32_t words[FAKE_ROW / 2 / sizeof(int32_t)] = {session->tokens[row]};
+        dw_os_mutex_lock(session->pool->lock);
+        assert_int_equal(dw_kv_write(session->pool->arena, session->slot, 1, row, 1, words, NULL), DW_OK);
+        dw_os_mutex_unlock(session->pool->lock);
+    }
     if (status == DW_OK) dw_session_commit(session, session->n_tokens);
     else dw_session_cut(session, session->n_tokens - n, session->n_rows);
     atomic_store(&session->busy, false);
@@ -402,6 +408,55 @@ static void a_copy_for_want_of_maps_stays_in_the_budget(void **state) {
     }
 }
 
+static void rows_are_those_of_the_tokens(dw_session *session, uint32_t n_rows) {
+    assert_int_equal(dw_session_rows(session), n_rows);
+    for (uint32_t row = 0; row < n_rows; row++) {
+        int32_t words[FAKE_ROW / 2 / sizeof(int32_t)];
+        assert_int_equal(dw_kv_read(session->pool->arena, session->slot, 1, row, 1, words, NULL), DW_OK);
+        assert_int_equal(words[0], session->tokens[row]);
+    }
+}
+
+/* A last row that is computed again, in a session whose rows have to be copied for that. */
+static void a_last_row_behind_a_fold_stays_where_the_budget_refuses(void **state) {
+    (void)state;
+    enum { ROWS = 16 + 2 * (DW_KV_EXTENTS_MAX - 1) };
+    dw_rows *rows = NULL;
+    dw_session_pool *pool = fake_pool(16 * (DW_KV_EXTENTS_MAX + 3), &rows);
+    dw_session *session = NULL, *child = NULL, *filler = NULL;
+    dw_buffer *buffer = NULL;
+    uint64_t offset = 0;
+    dw_error err = {0};
+    assert_int_equal(dw_session_create(pool, NULL, &session, NULL), DW_OK);
+    assert_int_equal(bind_more(session, 16, &err), DW_OK);
+    for (uint32_t i = 1; i < DW_KV_EXTENTS_MAX; i++) { /* each with a granule of its own in each area */
+        assert_int_equal(dw_session_fork(session, &child, NULL), DW_OK);
+        dw_session_destroy(session);
+        session = child;
+        assert_int_equal(bind_more(session, 2, &err), DW_OK);
+    }
+    assert_int_equal(dw_session_fork(session, &child, NULL), DW_OK);
+    dw_session_destroy(session);
+    assert_int_equal(dw_session_create(pool, NULL, &filler, NULL), DW_OK);
+    while (bind_more(filler, 16, &err) == DW_OK) continue;
+
+    assert_int_equal(dw_session_take(child, NULL), DW_OK);
+    assert_int_equal(dw_session_bind_again(child, &buffer, &offset, &err), DW_E_FULL);
+    rows_are_those_of_the_tokens(child, ROWS);
+    dw_session_destroy(filler);
+    assert_int_equal(dw_session_bind_again(child, &buffer, &offset, &err), DW_OK);
+    rows_are_those_of_the_tokens(child, ROWS - 1);
+    dw_session_use use;
+    assert_int_equal(dw_session_use_now(child, &use, NULL), DW_OK);
+    assert_int_equal(use.extents, 1);
+    assert_int_equal(use.own_bytes, (ROWS + 15) / 16 * 16 * FAKE_ROW);
+    dw_session_commit(child, ROWS);
+    atomic_store(&child->busy, false);
+    dw_session_destroy(child);
+    pool->model = NULL;
+    dw_session_pool_release(pool);
+}
+
 int main(void) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (dw_device_open("cpu", &(dw_device_options){.threads = test_threads()}, &device, NULL) != DW_OK) return 1;
@@ -415,6 +470,7 @@ int main(void) {
         cmocka_unit_test_teardown(rows_of_a_text_never_count_as_rows_of_sessions, close_model),
         cmocka_unit_test_teardown(what_is_shared_needs_no_room, close_model),
         cmocka_unit_test(a_copy_for_want_of_maps_stays_in_the_budget),
+        cmocka_unit_test(a_last_row_behind_a_fold_stays_where_the_budget_refuses),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     dw_device_close(device);
