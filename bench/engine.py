@@ -139,14 +139,7 @@ def main() -> int:
     out = rows.Rows(options)
     in_rounds = {"speed": speed, "batch": batch, "path": path}
     at_once = {"actor": inside("actor"), "calls": inside("calls", sessions=None, weights=None, mode=None), "kv": inside("kv")}
-    for part in options.part or PARTS:
-        for i in range(options.rounds if part in in_rounds else 1):
-            rows.tell(options, f"{part}: round {i + 1} of {options.rounds}" if part in in_rounds else f"{part} ...")
-            (in_rounds.get(part) or at_once[part])(options, out)
-        out.part_is_done()
-    if not options.json:
-        rows.print_table(out)
-    return 0
+    return rows.measure_parts(options, out, PARTS, in_rounds, at_once)
 
 
 if __name__ == "__main__":

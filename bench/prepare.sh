@@ -1,6 +1,6 @@
-# Sourced by bench/engine, bench/share, bench/latency and bench/state with NAME in $0 and their arguments in "$@": builds what they need
-# (llama.cpp's programs into the cache, ours into build-bench/) and goes on as bench/NAME.py. DRIFTWOOD_VULKAN=1 or DRIFTWOOD_CUDA=1
-# gives both sides this device.
+# Sourced by bench/engine, bench/share, bench/latency, bench/state and bench/store with NAME in $0 and their arguments in "$@": builds
+# what they need (llama.cpp's programs into the cache, ours into build-bench/) and goes on as bench/NAME.py. DRIFTWOOD_VULKAN=1 or
+# DRIFTWOOD_CUDA=1 gives both sides this device.
 #
 # shellcheck shell=sh
 from=$PWD
@@ -17,7 +17,7 @@ esac
     # shellcheck disable=SC2046
     dw_dependencies oracle $(dw_asked_backends)
     case " $name $* " in
-        ' latency '* | ' state '* | *' --alone '*) programs= ;;
+        ' latency '* | ' state '* | ' store '* | *' --alone '*) programs= ;;
         *)
             dw_dependencies bench
             programs=$(dw_prefix bench)

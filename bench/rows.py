@@ -215,6 +215,19 @@ def tell(options, text: str) -> None:
         print(text, file=sys.stderr)
 
 
+def measure_parts(options, out: "Rows", all_parts: tuple, in_rounds: dict, at_once: dict | None = None) -> int:
+    """Measures the parts that are asked for: those of `in_rounds` as often as options say. Shows a table, or has shown JSON."""
+    for part in options.part or all_parts:
+        repeated = part in in_rounds
+        for i in range(options.rounds if repeated else 1):
+            tell(options, f"{part}: round {i + 1} of {options.rounds}" if repeated else f"{part} ...")
+            (in_rounds if repeated else at_once)[part](options, out)
+        out.part_is_done()
+    if not options.json:
+        print_table(out)
+    return 0
+
+
 def cell(row: dict, key: str) -> str:
     return "-" if row.get(key) is None else f"{row[key]:g}"
 

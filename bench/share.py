@@ -103,14 +103,7 @@ def main() -> int:
     options = rows.parsed(parser)
     options.forks = options.forks or rows.size(options, 32, 3)
     out = rows.Rows(options)
-    for part in options.part or PARTS:
-        for i in range(options.rounds):
-            rows.tell(options, f"{part}: round {i + 1} of {options.rounds}")
-            {"forks": forks, "prefix": prefix}[part](options, out)
-        out.part_is_done()
-    if not options.json:
-        rows.print_table(out)
-    return 0
+    return rows.measure_parts(options, out, PARTS, {"forks": forks, "prefix": prefix})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # What Driftwood uses from outside, as targets named driftwood::<short name>:
-#   openssl, jansson, utf8proc, threads, wasmtime, ggml, llama (its vocabulary);
+#   openssl, jansson, utf8proc, sqlite, threads, wasmtime, ggml, llama (its vocabulary);
 #   cmocka (tests only), oracle (libllama whole, for tests and benchmarks)
 #
 # Wasmtime and llama.cpp come from the prefixes that deps/build.sh makes; the rest are system
@@ -18,6 +18,7 @@ find_package(OpenSSL 1.1.1 REQUIRED COMPONENTS Crypto)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.13)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc>=2.4)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.37)
 
 add_library(driftwood_openssl INTERFACE)
 target_link_libraries(driftwood_openssl INTERFACE OpenSSL::Crypto)
@@ -30,6 +31,10 @@ add_library(driftwood::jansson ALIAS driftwood_jansson)
 add_library(driftwood_utf8proc INTERFACE)
 target_link_libraries(driftwood_utf8proc INTERFACE PkgConfig::UTF8PROC)
 add_library(driftwood::utf8proc ALIAS driftwood_utf8proc)
+
+add_library(driftwood_sqlite INTERFACE)
+target_link_libraries(driftwood_sqlite INTERFACE PkgConfig::SQLITE)
+add_library(driftwood::sqlite ALIAS driftwood_sqlite)
 
 add_library(driftwood_threads INTERFACE)
 target_link_libraries(driftwood_threads INTERFACE Threads::Threads)

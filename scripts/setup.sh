@@ -81,6 +81,7 @@ dw_check_debian() {
     dw_need dw_have pkg-config -- pkg-config
     dw_need dw_library jansson -- libjansson-dev
     dw_need dw_library libutf8proc -- libutf8proc-dev
+    dw_need dw_library sqlite3 -- libsqlite3-dev
     dw_need dw_library libcrypto -- libssl-dev
     if [ "$1" = test ]; then
         dw_need dw_library cmocka -- libcmocka-dev
@@ -191,6 +192,8 @@ dw_check_macos() {
     dw_have brew || dw_fail "Homebrew is missing; see https://brew.sh"
     brew=$(brew --prefix)
     export OPENSSL_ROOT_DIR="$brew/opt/openssl@3"
+    # Homebrew keeps SQLite out of the way of the system's, which has no file for pkg-config.
+    export PKG_CONFIG_PATH="$brew/opt/sqlite/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
     dw_missing=
     dw_need dw_have cmake -- cmake
     dw_need dw_have ninja -- ninja
@@ -201,6 +204,7 @@ dw_check_macos() {
     dw_need dw_any_file "$brew/opt/wasi-runtimes" -- wasi-runtimes
     dw_need dw_library jansson -- jansson
     dw_need dw_library libutf8proc -- utf8proc
+    dw_need dw_library sqlite3 -- sqlite
     dw_need dw_any_file "$OPENSSL_ROOT_DIR" -- openssl@3
     dw_need dw_have python3 -- python
     dw_need dw_have rustup -- rustup

@@ -164,8 +164,10 @@ static int32_t keep(uint32_t best) {
 
 int32_t dw_receive(void) {
     static char message[PROMPT_BYTES_MAX];
-    int32_t status = dw_message(message, sizeof message, NULL);
-    if (status == DW_E_FULL) return dw_replyf("Please keep it below %d bytes.", PROMPT_BYTES_MAX);
+    uint32_t size = 0;
+    int32_t status = dw_message(message, sizeof message, &size);
+    if (status == DW_E_FULL)
+        dw_log(DW_LOG_ERROR, "That message has %u bytes; at most %d are taken.", size, PROMPT_BYTES_MAX - 1);
     if (status < 0) return give_up("cannot read the message", status);
     settings s = parse(message);
     if (!*s.prompt && kept.handle == 0) return dw_reply_text("Give me a beginning, for example: n=4 tokens=32 Once upon a time");

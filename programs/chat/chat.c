@@ -111,15 +111,34 @@ static void forget(uint32_t n) {
     chat.count.forgotten += n;
 }
 
+static uint32_t tokens_limit(void) {
+    return chat.session.context_tokens < TOKENS_MAX ? chat.session.context_tokens : TOKENS_MAX;
+}
+
 /* Makes sure that `n_tokens` and `n_bytes` more fit, by forgetting the older half of the conversation as often as needed. DW_E_FULL: they
  * would not fit beside the preface alone; nothing is forgotten then. */
 static int32_t make_room(uint32_t n_tokens, uint32_t n_bytes) {
-    uint32_t limit = chat.session.context_tokens < TOKENS_MAX ? chat.session.context_tokens : TOKENS_MAX;
+    uint32_t limit = tokens_limit();
     if (chat.n_preface + n_tokens > limit || n_bytes > TEXT_BYTES_MAX) return DW_E_FULL;
     while (chat.n_tokens + n_tokens > limit || chat.n_bytes + n_bytes > TEXT_BYTES_MAX || chat.n_exchanges == EXCHANGES_MAX) {
         forget((chat.n_exchanges + 1) / 2);
     }
     return DW_OK;
+}
+
+/* Says which part does not fit, and gives the turn up: a line that was not taken is no turn. */
+static int32_t no_room(uint32_t n_line) {
+    uint32_t limit = tokens_limit(), fixed = chat.n_preface + ANSWER_TOKENS_MAX;
+    if (fixed >= limit) {
+        dw_log(DW_LOG_ERROR,
+               "The context of %u tokens has no room for a line: the preface has %u, and an answer may have %u.",
+               limit, chat.n_preface, (uint32_t)ANSWER_TOKENS_MAX);
+    } else {
+        dw_log(DW_LOG_ERROR,
+               "That line has %u tokens. The context of %u has room for %u, beside the preface (%u) and an answer "
+               "(%u).", n_line, limit, limit - fixed, chat.n_preface, (uint32_t)ANSWER_TOKENS_MAX);
+    }
+    return DW_E_FULL;
 }
 
 /* The user's line as the model is to see it. It may not contain line ends: they would let a user speak for Driftwood. */
@@ -134,7 +153,7 @@ static int32_t append_line(const char *line) {
     int32_t status = dw_tokenize(&chat.session, cue, size, 0, NULL, 0, &n_cue); /* counts only: nothing fits into nothing */
     if (status < 0 && status != DW_E_FULL) return status;
     status = make_room(n_cue + ANSWER_TOKENS_MAX, size + ANSWER_BYTES_MAX);
-    if (status < 0) return status;
+    if (status < 0) return status == DW_E_FULL ? no_room(n_cue) : status;
     chat.exchanges[chat.n_exchanges++] = (exchange){chat.n_tokens, chat.n_bytes};
     append_text(cue);
     return append_tokens(cue, 0);
@@ -176,7 +195,7 @@ static int32_t talk(const char *line, uint32_t size) {
     int32_t status = begin();
     if (status < 0) return give_up("cannot open a session", status);
     status = append_line(line);
-    if (status == DW_E_FULL) return dw_reply_text("That line is longer than this model's context.");
+    if (status == DW_E_FULL) return status; /* it said why */
     if (status < 0) return give_up("cannot take the line", status);
     status = answer(text, sizeof text);
     if (status < 0) return status;
@@ -227,7 +246,10 @@ int32_t dw_receive(void) {
     static char line[LINE_BYTES_MAX];
     uint32_t size = 0;
     int32_t status = dw_message(line, sizeof line, &size);
-    if (status == DW_E_FULL) return dw_replyf("Please keep it below %d bytes.", LINE_BYTES_MAX);
+    if (status == DW_E_FULL) {
+        dw_log(DW_LOG_ERROR, "That line has %u bytes; a line has at most %d.", size, LINE_BYTES_MAX - 1);
+        return status;
+    }
     if (status < 0) return give_up("cannot read the message", status);
     const char *rest;
     if (after(line, "/stats")) return show_stats();

@@ -94,7 +94,8 @@ int32_t dw_receive(void) {
     static char message[MESSAGE_BYTES_MAX];
     uint32_t size = 0;
     int32_t status = dw_message(message, sizeof message, &size);
-    if (status == DW_E_FULL) return dw_replyf("Please keep it below %d bytes.", MESSAGE_BYTES_MAX);
+    if (status == DW_E_FULL)
+        dw_log(DW_LOG_ERROR, "That message has %u bytes; at most %d are taken.", size, MESSAGE_BYTES_MAX - 1);
     if (status < 0) return status;
     remember(message, size);
     if (strncmp(message, "add ", 4) == 0) {

@@ -167,8 +167,10 @@ static int32_t reserve(uint64_t bytes) {
 
 int32_t dw_receive(void) {
     char message[MESSAGE_BYTES_MAX];
-    int32_t status = dw_message(message, sizeof message, NULL);
-    if (status == DW_E_FULL) return dw_replyf("Please keep it below %d bytes.", MESSAGE_BYTES_MAX);
+    uint32_t size = 0;
+    int32_t status = dw_message(message, sizeof message, &size);
+    if (status == DW_E_FULL)
+        dw_log(DW_LOG_ERROR, "That message has %u bytes; at most %d are taken.", size, MESSAGE_BYTES_MAX - 1);
     if (status < 0) return status;
     settings s;
     const char *wrong = parse(message, &s);

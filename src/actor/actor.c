@@ -11,7 +11,7 @@ static bool is_name_part(const char *part, size_t length) {
     return length > 0 && !(length == 1 && part[0] == '.') && !(length == 2 && part[0] == '.' && part[1] == '.');
 }
 
-static dw_status check_name(const char *name, dw_error *err) {
+dw_status dw_actor_check_name(const char *name, dw_error *err) {
     size_t length = strlen(name);
     if (length == 0 || length > DW_ACTOR_NAME_BYTES_MAX) {
         return dw_fail(err, DW_E_INVALID, "an actor's name has 1 to %u bytes", DW_ACTOR_NAME_BYTES_MAX);
@@ -82,7 +82,7 @@ static dw_status make_actor_parts(dw_actor *actor, const dw_actor_birth *birth, 
 dw_status dw_actor_shell(dw_runtime *runtime, dw_program *program, const dw_actor_birth *birth, dw_actor **out,
                          dw_error *err) {
     *out = NULL;
-    dw_status status = check_name(birth->name, err);
+    dw_status status = dw_actor_check_name(birth->name, err);
     if (status == DW_OK) status = check_arguments(birth->arguments, err);
     if (status == DW_OK) status = dw_runtime_admit_actor(runtime, err);
     if (status != DW_OK) return status;

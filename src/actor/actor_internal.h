@@ -5,11 +5,14 @@
 #include "actor/actor.h"
 #include "actor/image.h"
 #include "actor/inbox.h"
+#include "actor/keep.h"
 #include "driftwood/guest.h"
 
 /* --- actor.c: state ------------------------------------------------------------------------------------------ */
 
 enum { DW_HANDLE_SESSION = 1 };
+
+typedef struct dw_stream_lengths { uint32_t tokens, rows, logits; } dw_stream_lengths;
 
 /* A session of an actor, and what a rollback needs to know of it. */
 typedef struct dw_held_session {
@@ -20,6 +23,8 @@ typedef struct dw_held_session {
     dw_sampler_state start_sampler;
     dw_logits *start_logits;      /* held then; NULL: none */
     dw_session *saved;            /* as at the turn's beginning, taken before the log was cut below start_tokens */
+    /* Of a kept actor: lengths of the session's streams with its keeper, and of those with the change that is made. */
+    dw_stream_lengths kept, change;
 } dw_held_session;
 
 /* The line that the guest has begun to write to standard error: guest_log.c. */
@@ -45,6 +50,7 @@ struct dw_actor {
     dw_mailbox mailbox;
     bool has_parent;
     dw_hash parent;
+    dw_keeper keeper;             /* keep NULL: none */
 
     /* the running turn */
     dw_door *door;
@@ -84,17 +90,42 @@ dw_status dw_actor_add_session(dw_actor *actor, dw_session *session, dw_model_en
                                dw_held_session **out) DW_MUST_USE;
 void dw_actor_sessions_begin(dw_actor *actor);
 void dw_actor_sessions_commit(dw_actor *actor);
+/* The change has been kept. */
+void dw_actor_sessions_kept(dw_actor *actor);
 dw_status dw_actor_sessions_rollback(dw_actor *actor, dw_error *err) DW_MUST_USE;
 /* While the actor's rows are looked at, nobody may evict them (model.h). */
 void dw_actor_sessions_keep(dw_actor *actor);
 void dw_actor_sessions_let_go(dw_actor *actor);
 void dw_actor_sessions_destroy(dw_actor *actor);
 
+/* keep.c: the change of a plan's commit; *out is the caller's. */
+struct dw_commit_plan;
+dw_status dw_actor_change_make(const struct dw_commit_plan *plan, dw_actor_change *out, dw_error *err) DW_MUST_USE;
+
 /* freeze.c: the section of a checkpoint that only this module understands, beside that of the mailbox. Untrusted when
  * read. */
 typedef struct dw_actor_section { bool initialized; uint16_t clock; char **arguments; } dw_actor_section;
-dw_status dw_state_encode_actor(const dw_actor *actor, uint8_t **out, size_t *size) DW_MUST_USE;
+dw_status dw_state_encode_actor(const dw_actor *actor, bool initialized, uint8_t **out, size_t *size) DW_MUST_USE;
 dw_status dw_state_decode_actor(const void *data, uint64_t size, dw_actor_section *out, dw_error *err) DW_MUST_USE;
 void dw_state_free_arguments(char **arguments);
+/* All of a session; tokens and logits are borrowed. */
+dw_status dw_actor_describe_session(const dw_door_session *from, dw_checkpoint_session *to, dw_error *err) DW_MUST_USE;
+
+/* restore.c: where an actor's state comes from. */
+typedef struct dw_restore_source {
+    const dw_checkpoint_state *state; /* checked; with the tokens of its sessions */
+    /* The image of its memory, into an actor that has none; `values` are the rest of it. */
+    dw_status (*image)(void *context, dw_actor *actor, const dw_image *values, dw_error *err);
+    /* A session of the state with a model that fits; `image` says everything but where rows are. */
+    dw_status (*session)(void *context, size_t index, dw_model *model, dw_session_image *image, dw_session **out,
+                         dw_error *err);
+    /* Messages that wait beside those of the state, into the mailbox; NULL: none. */
+    dw_status (*messages)(void *context, dw_mailbox *box, dw_error *err);
+    void *context;
+    bool keep_grants;             /* the source is trusted: sessions that were granted are again */
+} dw_restore_source;
+/* The program is retained. Adds to *report. */
+dw_status dw_actor_restore(dw_runtime *runtime, const dw_restore_source *source, const dw_thaw_options *options,
+                           dw_program *program, dw_actor **out, dw_thaw_report *report, dw_error *err) DW_MUST_USE;
 
 #endif

@@ -21,6 +21,20 @@ dw_status dw_commit_plan_make(dw_commit_plan *plan, dw_actor *actor, dw_error *e
     return status;
 }
 
+/* The plans' changes to their keeper. */
+static dw_status keep_plans(dw_commit_plan *const *plans, size_t n, dw_error *err) {
+    const dw_keeper keeper = plans[0]->actor->keeper;
+    for (size_t i = 1; i < n; i++) assert(plans[i]->actor->keeper.context == keeper.context);
+    if (!keeper.keep) return DW_OK;
+    dw_actor_change *changes = calloc(n, sizeof *changes);
+    dw_status status = changes ? DW_OK : dw_fail(err, DW_E_NO_MEMORY, "no memory for the changes of %zu actors", n);
+    for (size_t i = 0; i < n && status == DW_OK; i++) status = dw_actor_change_make(plans[i], &changes[i], err);
+    if (status == DW_OK) status = keeper.keep(keeper.context, changes, n, err);
+    for (size_t i = 0; changes && i < n; i++) dw_actor_change_deinit(&changes[i]);
+    free(changes);
+    return status;
+}
+
 dw_status dw_commit_persist(dw_commit_plan *const *plans, size_t n, dw_error *err) {
     dw_status status = DW_OK;
     size_t done = 0;
@@ -30,6 +44,7 @@ dw_status dw_commit_persist(dw_commit_plan *const *plans, size_t n, dw_error *er
         status = dw_image_change_keep(&plan->image, &plan->actor->image, dw_runtime_pages(plan->actor->runtime), err);
         plan->persisted = status == DW_OK;
     }
+    if (status == DW_OK && n > 0) status = keep_plans(plans, n, err);
     for (size_t i = 0; i < done && status != DW_OK; i++) {
         dw_image_change_forget(&plans[i]->image, &plans[i]->actor->image);
         plans[i]->persisted = false;

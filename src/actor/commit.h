@@ -2,7 +2,8 @@
  *
  *   plan      looks up what changed: written pages, globals, tables, the reply. Nothing is written or given out
  *   persist   keeps what plans hold where it will outlast the turn. May fail, and takes several actors' plans at once:
- *             one sync of a log can serve them all. Today pages go into the runtime's page store, and nothing to disk
+ *             one sync of a log can serve them all. Pages go into the runtime's page store; of actors that are kept
+ *             (keep.h) the change goes to their keeper then, and is on disk when that returns
  *   publish   the actor is what the plan says: image, sessions, mailbox; the reply is the caller's. Cannot fail
  *
  * Rules
@@ -13,7 +14,7 @@
  * 3. Outputs are released by publish only (actor.h rule 3).
  * 4. While a plan lives its actor's guest does not run and its image stays: the plan's pages are read from the
  *    instance's memory.
- * 5. Plans of one persist belong to different actors; of one runtime.
+ * 5. Plans of one persist belong to different actors, of one runtime and one keeper, or none.
  * Threads: a plan is made, published and dropped by the thread of its actor. Persist may run on any one thread, while
  * those of all its plans wait.
  */

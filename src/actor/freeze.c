@@ -18,13 +18,13 @@ void dw_state_free_arguments(char **arguments) {
     free(arguments);
 }
 
-dw_status dw_state_encode_actor(const dw_actor *actor, uint8_t **out, size_t *size) {
+dw_status dw_state_encode_actor(const dw_actor *actor, bool initialized, uint8_t **out, size_t *size) {
     dw_writer writer;
     uint32_t n = 0;
     dw_writer_init(&writer);
     while (actor->arguments[n]) n++;
     dw_write_u32(&writer, ACTOR_SECTION_VERSION);
-    dw_write_u32(&writer, actor->initialized ? ACTOR_INITIALIZED : 0);
+    dw_write_u32(&writer, initialized ? ACTOR_INITIALIZED : 0);
     dw_write_u32(&writer, dw_handle_clock(actor->handles));
     dw_write_u32(&writer, n);
     for (uint32_t i = 0; i < n; i++) {
@@ -82,7 +82,7 @@ static dw_status rows_for_checkpoint(void *context, size_t session, uint32_t lay
     return dw_session_kv_view(actor->sessions[session]->shown.session, layer, which, out, bytes);
 }
 
-static dw_status describe_session(const dw_door_session *from, dw_checkpoint_session *to, dw_error *err) {
+dw_status dw_actor_describe_session(const dw_door_session *from, dw_checkpoint_session *to, dw_error *err) {
     dw_model *model = from->model->model;
     const dw_model_info *info = dw_model_info_view(model);
     *to = (dw_checkpoint_session){.handle = from->handle,
@@ -121,11 +121,11 @@ dw_status dw_actor_freeze(dw_actor *actor, const char *path, const dw_freeze_opt
     if (status != DW_OK) return status;
     dw_actor_sessions_keep(actor);
     for (size_t i = 0; i < actor->n_sessions && status == DW_OK; i++)
-        status = describe_session(&actor->sessions[i]->shown, &sessions[i], err);
+        status = dw_actor_describe_session(&actor->sessions[i]->shown, &sessions[i], err);
     if (status != DW_OK) goto out;
     if (!options || !options->without_program) read_program(actor, &program, &program_bytes);
     if (dw_state_encode_mailbox(&actor->mailbox, &mailbox_section, &mailbox_bytes) != DW_OK ||
-        dw_state_encode_actor(actor, &section, &section_bytes) != DW_OK) {
+        dw_state_encode_actor(actor, actor->initialized, &section, &section_bytes) != DW_OK) {
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory to freeze an actor");
     } else {
         dw_checkpoint_state state = {.program = dw_program_info_view(actor->program)->hash,
@@ -168,184 +168,38 @@ out:
 
 /* --- thaw ---------------------------------------------------------------------------------------------------- */
 
-static dw_status check_thawed_program(const dw_checkpoint_state *state, const dw_program *program, dw_error *err) {
-    const dw_program_info *info = dw_program_info_view(program);
-    if (!dw_hash_equal(&info->hash, &state->program)) {
-        char wanted[DW_HASH_HEX_BYTES], given[DW_HASH_HEX_BYTES];
-        dw_hash_hex(&state->program, wanted);
-        dw_hash_hex(&info->hash, given);
-        return dw_fail(err, DW_E_MISMATCH, "the checkpoint is of program %.16s..., not of %.16s...", wanted, given);
-    }
-    if (state->abi_version > DW_ABI_VERSION) {
-        return dw_fail(err, DW_E_VERSION, "the checkpoint uses guest ABI %u, this build knows %d", state->abi_version,
-                       DW_ABI_VERSION);
-    }
-    if (state->n_globals != info->n_globals) {
-        return dw_fail(err, DW_E_CORRUPT, "globals: %zu in the checkpoint, %u in the program", state->n_globals,
-                       info->n_globals);
-    }
-    if (state->n_tables != info->n_tables) {
-        return dw_fail(err, DW_E_CORRUPT, "tables: %zu in the checkpoint, the program's code changes %u",
-                       state->n_tables, info->n_tables);
-    }
-    if (state->memory_bytes < info->image_bytes || state->memory_bytes > info->memory_max_bytes) {
-        return dw_fail(err, DW_E_CORRUPT, "memory.0: %llu bytes do not fit the program",
-                       (unsigned long long)state->memory_bytes);
-    }
-    return DW_OK;
+static dw_status thawed_image(void *context, dw_actor *actor, const dw_image *values, dw_error *err) {
+    dw_checkpoint *checkpoint = context;
+    return dw_actor_image_over(&actor->image, dw_checkpoint_backing(checkpoint),
+                               dw_checkpoint_memory_offset(checkpoint), values, err);
 }
 
-/* The model of the runtime that this session's rows belong to, to be released. The reason given is that of the default
- * model. */
-static dw_status take_fitting_model(dw_runtime *runtime, const dw_checkpoint_session *session, dw_model_entry **out,
-                                    bool *exact, dw_error *err) {
-    dw_model_entry *models[DW_RUNTIME_MODELS_MAX];
-    size_t n_models = dw_runtime_take_models(runtime, models);
-    dw_status first = DW_OK;
-    *out = NULL;
-    for (size_t i = 0; i < n_models; i++) {
-        dw_status status =
-            *out ? DW_E_MISMATCH : dw_checkpoint_session_fits(session, models[i]->model, exact, i == 0 ? err : NULL);
-        if (i == 0) first = status;
-        if (status == DW_OK) *out = models[i];
-        else dw_model_entry_release(models[i]);
-    }
-    if (*out) return DW_OK;
-    if (n_models > 0) return first;
-    return dw_fail(err, DW_E_NOT_FOUND,
-                   "the checkpoint holds a session with model '%s' and no model is open: name one with --model",
-                   session->model_name);
-}
-
-static dw_status check_frozen_tokens(const dw_checkpoint_session *session, const dw_model_info *info, dw_error *err) {
-    if (session->n_tokens > info->context_tokens) {
-        return dw_fail(err, DW_E_LIMIT, "session %u holds %u tokens, a session here has room for %u: raise --context",
-                       session->handle, session->n_tokens, info->context_tokens);
-    }
-    for (uint32_t i = 0; i < session->n_tokens; i++) {
-        if (session->tokens[i] < 0 || (uint32_t)session->tokens[i] >= info->n_vocab) {
-            return dw_fail(err, DW_E_CORRUPT, "tokens.%u: token %d at %u is outside the vocabulary", session->handle,
-                           session->tokens[i], i);
-        }
-    }
-    return DW_OK;
-}
-
-/* What the profile of this model says about an exact continuation. */
-static void note_difference(const dw_checkpoint_session *from, const dw_model *model, dw_thaw_report *report) {
-    char here[DW_PROFILE_BYTES];
-    if (!report->exact) return;
-    dw_model_profile(model, here);
-    snprintf(report->profile_difference, sizeof report->profile_difference, "frozen with %s; here %s", from->profile,
-             here);
-    report->exact = false;
-}
-
-/* Under which a session of a checkpoint is taken: its rows have the bits that would be computed here; its grants are
- * believed. */
-typedef struct dw_thaw_terms { bool exact, keep_grants; } dw_thaw_terms;
-
-static dw_status restore_session(const dw_actor *actor, dw_checkpoint *checkpoint, size_t index, dw_model *model,
-                                 const dw_thaw_terms *terms,
-                                 dw_session **out, dw_error *err) {
-    const dw_checkpoint_session *from = &dw_checkpoint_view(checkpoint)->sessions[index];
-    dw_kv_source *sources = calloc(from->n_layers, sizeof *sources);
+static dw_status thawed_session(void *context, size_t index, dw_model *model, dw_session_image *image,
+                                dw_session **out, dw_error *err) {
+    dw_checkpoint *checkpoint = context;
+    uint32_t n_layers = dw_checkpoint_view(checkpoint)->sessions[index].n_layers;
+    dw_kv_source *sources = calloc(n_layers, sizeof *sources);
     if (!sources) return dw_fail(err, DW_E_NO_MEMORY, "no memory to thaw a session");
-    dw_status status = dw_checkpoint_kv_sources(checkpoint, index, sources, from->n_layers);
-    if (status == DW_OK) {
-        dw_session_image image = {.tokens = from->tokens,
-                                  .n_tokens = from->n_tokens,
-                                  .n_rows = from->n_rows,
-                                  .backing = dw_checkpoint_backing(checkpoint),
-                                  .layers = sources,
-                                  .logits = from->logits,
-                                  .n_logits = from->n_logits,
-                                  .sampler = from->sampler,
-                                  .fast = from->fast,
-                                  .granted = from->granted && terms->keep_grants,
-                                  .n_prefilled = terms->exact ? from->n_prefilled : 0,
-                                  .owner = actor->owner,
-                                  .priority = actor->priority};
-        status = dw_model_restore_session(model, &image, out, err);
-    }
+    dw_status status = dw_checkpoint_kv_sources(checkpoint, index, sources, n_layers);
+    image->backing = dw_checkpoint_backing(checkpoint);
+    image->layers = sources;
+    if (status == DW_OK) status = dw_model_restore_session(model, image, out, err);
     free(sources);
     return status;
 }
 
-static dw_status thaw_session(dw_actor *actor, dw_checkpoint *checkpoint, size_t index, bool keep_grants,
-                              dw_thaw_report *report, dw_error *err) {
-    const dw_checkpoint_session *from = &dw_checkpoint_view(checkpoint)->sessions[index];
-    dw_model_entry *model = NULL;
-    dw_session *session = NULL;
-    dw_held_session *added = NULL;
-    bool exact = false;
-    if (from->handle == 0) return dw_fail(err, DW_E_CORRUPT, "session.0: no session has this handle");
-    dw_status status = take_fitting_model(actor->runtime, from, &model, &exact, err);
-    if (status != DW_OK) return status;
-    const dw_model_info *info = dw_model_info_view(model->model);
-    status = check_frozen_tokens(from, info, err);
-    if (status == DW_OK && !exact) note_difference(from, model->model, report);
-    const dw_thaw_terms terms = {exact, keep_grants};
-    if (status == DW_OK) status = restore_session(actor, checkpoint, index, model->model, &terms, &session, err);
-    if (status != DW_OK) {
-        dw_model_entry_release(model);
-        return status;
-    }
-    report->tokens += from->n_tokens;
-    report->tokens_reused += from->n_rows;
-    report->tokens_pending += from->n_tokens - from->n_rows;
-    report->logits_bytes += from->n_logits * sizeof from->logits[0];
-    report->kv_bytes += (uint64_t)from->n_rows * info->kv_bytes_per_token;
-    status = dw_actor_add_session(actor, session, model, from->handle, &added);
-    return status == DW_OK ? DW_OK : dw_fail(err, status, "session.%u: its handle cannot be taken", from->handle);
-}
-
-/* Maps everything of a checked checkpoint into an actor without state. */
-static dw_status thaw_state(dw_actor *actor, dw_checkpoint *checkpoint, bool keep_grants, dw_thaw_report *report,
-                            dw_error *err) {
-    const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
-    const dw_image values = {.memory_bytes = state->memory_bytes,
-                             .globals = state->globals,
-                             .n_globals = state->n_globals,
-                             .tables = state->tables,
-                             .n_tables = state->n_tables,
-                             .wasi = state->wasi};
-    dw_status status = dw_actor_image_over(&actor->image, dw_checkpoint_backing(checkpoint),
-                                           dw_checkpoint_memory_offset(checkpoint), &values, err);
-    if (status == DW_OK) status = dw_state_decode_mailbox(state->mailbox, state->mailbox_bytes, &actor->mailbox, err);
-    if (status == DW_OK) dw_inbox_adopt(actor->inbox, &actor->mailbox);
-    for (size_t i = 0; i < state->n_sessions && status == DW_OK; i++)
-        status = thaw_session(actor, checkpoint, i, keep_grants, report, err);
-    if (status != DW_OK) return status;
-    actor->turns = state->turn;
-    actor->has_parent = true;
-    actor->parent = *dw_checkpoint_identity(checkpoint);
-    report->memory_bytes = state->memory_bytes;
-    return dw_actor_live(actor, err);
-}
-
+/* Maps everything of a checked checkpoint. */
 static dw_status thaw_checked(dw_runtime *runtime, dw_checkpoint *checkpoint, const dw_thaw_options *options,
                               dw_program *program, dw_actor **out, dw_thaw_report *report, dw_error *err) {
-    const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
-    dw_actor_section section = {0};
-    dw_actor *actor = NULL;
+    const dw_restore_source source = {.state = dw_checkpoint_view(checkpoint), .image = thawed_image,
+                                      .session = thawed_session, .context = checkpoint,
+                                      .keep_grants = options->keep_grants};
     uint64_t start = dw_os_monotonic_ns();
-    dw_status status = check_thawed_program(state, program, err);
-    if (status == DW_OK) status = dw_state_decode_actor(state->actor, state->actor_bytes, &section, err);
-    const dw_actor_birth birth = {.name = options->name ? options->name : state->actor_name,
-                                  .arguments = (const char *const *)section.arguments, .observer = options->observer,
-                                  .owner = options->owner, .priority = options->priority};
-    if (status == DW_OK) status = dw_actor_shell(runtime, program, &birth, &actor, err);
-    if (status == DW_OK) actor->initialized = section.initialized;
-    if (status == DW_OK) status = thaw_state(actor, checkpoint, options->keep_grants, report, err);
-    if (status == DW_OK) dw_handle_set_clock(actor->handles, section.clock);
-    dw_state_free_arguments(section.arguments);
-    if (status != DW_OK) {
-        dw_actor_destroy(actor);
-        return status;
-    }
+    dw_status status = dw_actor_restore(runtime, &source, options, program, out, report, err);
+    if (status != DW_OK) return status;
+    (*out)->has_parent = true;
+    (*out)->parent = *dw_checkpoint_identity(checkpoint);
     report->map_ns = dw_os_monotonic_ns() - start;
-    *out = actor;
     return DW_OK;
 }
 

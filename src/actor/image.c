@@ -73,19 +73,25 @@ dw_status dw_actor_image_of(dw_actor_image *image, dw_instance *instance, dw_err
     return status;
 }
 
-dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, const dw_image *state,
-                              dw_error *err) {
-    uint64_t page = dw_os_page_bytes();
+dw_status dw_actor_image_blank(dw_actor_image *image, const dw_image *state, dw_error *err) {
     /* copied, not written */
     const dw_image_values values = {.globals = (dw_value *)(uintptr_t)state->globals, .n_globals = state->n_globals,
                                     .tables = (dw_table_view *)(uintptr_t)state->tables, .n_tables = state->n_tables,
                                     .wasi = state->wasi};
     *image = (dw_actor_image){0};
     dw_status status = size_map(image, state->memory_bytes, err);
-    if (status == DW_OK)
-        status = dw_page_map_set_file(&image->pages, 0, image->pages.n_pages, backing, offset / page, err);
     if (status == DW_OK && copy_values(&values, &image->values) != DW_OK)
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory for an image of %zu globals", state->n_globals);
+    if (status != DW_OK) dw_actor_image_deinit(image);
+    return status;
+}
+
+dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, const dw_image *state,
+                              dw_error *err) {
+    dw_status status = dw_actor_image_blank(image, state, err);
+    if (status == DW_OK)
+        status = dw_page_map_set_file(&image->pages, 0, image->pages.n_pages, backing, offset / dw_os_page_bytes(),
+                                      err);
     if (status != DW_OK) dw_actor_image_deinit(image);
     return status;
 }
@@ -162,12 +168,10 @@ dw_status dw_image_change_plan(dw_image_change *change, dw_instance *instance, d
 
 /* --- keeping it ---------------------------------------------------------------------------------------------- */
 
-static bool is_zero(const uint8_t *data, size_t size) { return data[0] == 0 && memcmp(data, data + 1, size - 1) == 0; }
-
 /* Of `n` pages from `data` on, how many in a row are zero, or are not. */
 static uint64_t same_kind(const uint8_t *data, uint64_t n, size_t page, bool zero) {
     uint64_t same = 0;
-    while (same < n && is_zero(data + same * page, page) == zero) same++;
+    while (same < n && dw_is_zero(data + same * page, page) == zero) same++;
     return same;
 }
 
@@ -201,7 +205,7 @@ static dw_status keep_range(dw_image_change *change, dw_actor_image *image, dw_p
     dw_status status = DW_OK;
     while (status == DW_OK && at < end) {
         const uint8_t *data = change->memory + at * page;
-        bool zero = is_zero(data, page);
+        bool zero = dw_is_zero(data, page);
         uint64_t n = same_kind(data, end - at, page, zero);
         status = dw_page_map_prepare(&image->pages, at, n, !zero, err);
         if (status == DW_OK && zero) status = note_pages(change, at, (dw_page_run){.n = (uint32_t)n}, err);

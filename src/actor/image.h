@@ -52,6 +52,8 @@ dw_status dw_actor_image_of(dw_actor_image *image, dw_instance *instance, dw_err
  * whose own extents are not looked at. */
 dw_status dw_actor_image_over(dw_actor_image *image, dw_backing *backing, uint64_t offset, const dw_image *state,
                               dw_error *err) DW_MUST_USE;
+/* An image of zeros of the state's size, with its values. */
+dw_status dw_actor_image_blank(dw_actor_image *image, const dw_image *state, dw_error *err) DW_MUST_USE;
 /* A second image of the same state: memory is shared, whatever its size. */
 dw_status dw_actor_image_clone(const dw_actor_image *image, dw_actor_image *out, dw_error *err) DW_MUST_USE;
 

@@ -108,6 +108,13 @@ size_t dw_inbox_waiting(dw_inbox *inbox) {
     return n;
 }
 
+uint64_t dw_inbox_last(dw_inbox *inbox) {
+    dw_os_mutex_lock(inbox->mutex);
+    uint64_t last = inbox->last_id;
+    dw_os_mutex_unlock(inbox->mutex);
+    return last;
+}
+
 /* --- the actor's thread -------------------------------------------------------------------------------------- */
 
 void dw_inbox_adopt(dw_inbox *inbox, const dw_mailbox *box) {

@@ -8,7 +8,7 @@
  * 2. No more than DW_MAILBOX_MESSAGES_MAX messages and DW_MAILBOX_BYTES_MAX bytes are accepted at a time.
  * 3. The lock is held for a few instructions only, never while memory is copied: a turn, a freeze or a drain does not
  *    block who sends.
- * Threads: put and waiting by any; the others by the actor's.
+ * Threads: put, waiting and last by any; the others by the actor's.
  */
 #ifndef DW_ACTOR_INBOX_H
 #define DW_ACTOR_INBOX_H
@@ -23,6 +23,7 @@ void dw_inbox_destroy(dw_inbox *inbox); /* and the messages in it; NULL is a no-
 /* Accepts a copy of the message: DW_E_LIMIT for one that is too large, DW_E_FULL when too many wait. */
 dw_status dw_inbox_put(dw_inbox *inbox, const void *body, size_t size, uint64_t realtime_ns, dw_error *err) DW_MUST_USE;
 size_t dw_inbox_waiting(dw_inbox *inbox); /* accepted */
+uint64_t dw_inbox_last(dw_inbox *inbox);  /* the number that was given last */
 
 /* The mailbox came from elsewhere (a checkpoint, a fork): its messages are accepted, numbers go on behind its own.
  * Before the first put. */

@@ -31,7 +31,7 @@ void dw_mailbox_put(dw_mailbox *box, dw_message message) {
     if (message.id > box->next_id) box->next_id = message.id;
 }
 
-static dw_status put_copy(dw_mailbox *box, uint64_t id, const void *body, uint32_t size, uint64_t realtime_ns) {
+dw_status dw_mailbox_put_copy(dw_mailbox *box, uint64_t id, const void *body, uint32_t size, uint64_t realtime_ns) {
     dw_status status = dw_mailbox_reserve(box, 1);
     if (status != DW_OK) return status;
     uint8_t *copy = malloc(size ? size : 1);
@@ -63,7 +63,7 @@ dw_status dw_mailbox_clone(const dw_mailbox *box, dw_mailbox *out) {
     *out = (dw_mailbox){.next_id = box->next_id};
     for (uint32_t i = 0; i < box->count; i++) {
         const dw_message *from = mailbox_slot(box, i);
-        dw_status status = put_copy(out, from->id, from->body, from->size, from->realtime_ns);
+        dw_status status = dw_mailbox_put_copy(out, from->id, from->body, from->size, from->realtime_ns);
         if (status != DW_OK) {
             dw_mailbox_deinit(out);
             return status;
@@ -114,7 +114,7 @@ dw_status dw_state_decode_mailbox(const void *data, uint64_t size, dw_mailbox *o
         bool sane = id > last_id && id <= next_id && bytes <= DW_MESSAGE_BYTES_MAX &&
                     out->bytes + bytes <= DW_MAILBOX_BYTES_MAX;
         if (status == DW_OK && !sane) status = DW_E_CORRUPT;
-        if (status == DW_OK) status = put_copy(out, id, body, bytes, realtime_ns);
+        if (status == DW_OK) status = dw_mailbox_put_copy(out, id, body, bytes, realtime_ns);
         last_id = id;
     }
     if (status == DW_OK && dw_reader_left(&reader) != 0) status = DW_E_CORRUPT;

@@ -26,6 +26,9 @@ typedef struct dw_mailbox { /* zero: empty */
 /* Makes room for n more messages, so that as many dw_mailbox_put cannot fail. */
 dw_status dw_mailbox_reserve(dw_mailbox *box, uint32_t n) DW_MUST_USE;
 void dw_mailbox_put(dw_mailbox *box, dw_message message); /* takes the body over; room was reserved */
+/* A message with a number and a copy of the body. */
+dw_status dw_mailbox_put_copy(dw_mailbox *box, uint64_t id, const void *body, uint32_t size,
+                              uint64_t realtime_ns) DW_MUST_USE;
 const dw_message *dw_mailbox_first(const dw_mailbox *box);
 void dw_mailbox_drop_first(dw_mailbox *box);
 void dw_mailbox_deinit(dw_mailbox *box);

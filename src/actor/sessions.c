@@ -111,6 +111,15 @@ void dw_actor_sessions_commit(dw_actor *actor) {
         actor->sessions[kept++] = session;
     }
     actor->n_sessions = kept;
+    if (actor->keeper.keep) dw_actor_sessions_kept(actor);
+}
+
+void dw_actor_sessions_kept(dw_actor *actor) {
+    for (size_t i = 0; i < actor->n_sessions; i++) {
+        dw_held_session *session = actor->sessions[i];
+        session->kept = session->change;
+        dw_session_mark(session->shown.session);
+    }
 }
 
 /* Back to what was noted. Tokens that were pending at the beginning may have got rows since: these go too, because

@@ -67,7 +67,22 @@ static dw_status commit_turn(dw_actor *actor, dw_turn_result *result, dw_error *
     return DW_OK;
 }
 
-static void roll_back(dw_actor *actor, dw_status why) {
+/* actor.h rule 4. Whoever keeps the actor has to forget the message too; else it waits on. */
+static void drop_message(dw_actor *actor, const dw_error *why) {
+    uint64_t id = dw_mailbox_first(&actor->mailbox)->id;
+    dw_error err;
+    if (actor->keeper.drop) {
+        dw_status status = actor->keeper.drop(actor->keeper.context, actor, id, why, &err);
+        if (status != DW_OK) {
+            dw_log(DW_LOG_ERROR, "message_stays", "actor=%s message=%llu status=%s reason=\"%s\"", actor->name,
+                   (unsigned long long)id, dw_status_name(status), err.text);
+            return;
+        }
+    }
+    dw_inbox_handled(actor->inbox, &actor->mailbox);
+}
+
+static void roll_back(dw_actor *actor, const dw_error *why) {
     dw_actor_drop_instance(actor);
     dw_error err;
     dw_status status = dw_actor_sessions_rollback(actor, &err);
@@ -75,8 +90,7 @@ static void roll_back(dw_actor *actor, dw_status why) {
         actor->broken = true; /* better no actor than one that is not what it was */
         dw_log(DW_LOG_ERROR, "rollback", "actor=%s status=%s reason=%s", actor->name, dw_status_name(status), err.text);
     }
-    if (why != DW_E_CANCELLED && dw_status_kind_of(why) == DW_KIND_REFUSED)
-        dw_inbox_handled(actor->inbox, &actor->mailbox);
+    if (why->status != DW_E_CANCELLED && dw_status_kind_of(why->status) == DW_KIND_REFUSED) drop_message(actor, why);
 }
 
 static void count_into(const dw_door_counts *counts, dw_turn_result *result) {
@@ -89,6 +103,8 @@ static void count_into(const dw_door_counts *counts, dw_turn_result *result) {
 }
 
 dw_status dw_actor_turn(dw_actor *actor, uint64_t deadline_ns, dw_turn_result *result, dw_error *err) {
+    dw_error own; /* a keeper is told why a turn failed, also where the caller does not ask */
+    if (!err) err = &own;
     *result = (dw_turn_result){.status = DW_E_NOT_FOUND};
     dw_status status = dw_actor_usable(actor, err);
     if (status == DW_OK) status = dw_inbox_drain(actor->inbox, &actor->mailbox, err);
@@ -105,7 +121,10 @@ dw_status dw_actor_turn(dw_actor *actor, uint64_t deadline_ns, dw_turn_result *r
     const dw_door_counts counts = dw_door_counts_of(actor->door);
     count_into(&counts, result);
     if (status == DW_OK) status = commit_turn(actor, result, err);
-    if (status != DW_OK) roll_back(actor, status);
+    if (status != DW_OK) {
+        const dw_error why = {.status = status, .offset = DW_NO_OFFSET};
+        roll_back(actor, err->status == status ? err : &why);
+    }
     actor->in_turn = false;
     return result->status = status;
 }

@@ -164,3 +164,8 @@ dw_status dw_writer_finish(dw_writer *writer, uint8_t **out, size_t *out_size) {
     dw_writer_deinit(writer);
     return status;
 }
+
+bool dw_is_zero(const void *data, size_t size) {
+    const uint8_t *bytes = data;
+    return size == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0);
+}

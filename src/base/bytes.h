@@ -37,6 +37,9 @@ int64_t dw_read_leb_s64(dw_reader *reader);
 const uint8_t *dw_read_bytes(dw_reader *reader, uint64_t length);
 uint64_t dw_reader_left(const dw_reader *reader);
 
+/* Whether all bytes are zero; true for none. */
+bool dw_is_zero(const void *data, size_t size);
+
 typedef struct dw_writer {
     uint8_t *data;
     size_t size, capacity;

@@ -26,6 +26,14 @@
 /* Of all tables at the start; and of each that the code changes, at any time. */
 #define DW_PROGRAM_TABLE_ELEMENTS_MAX 1000000u
 #define DW_PROGRAM_CHANGED_TABLES_MAX 16u                /* tables that the code changes */
+#define DW_COMPILE_NS UINT64_C(120000000000)             /* to compile a program, where options name no other bound */
+#define DW_FUNCTION_NESTING_MAX 65536u                   /* blocks in blocks */
+/* Memory to compile one function, as estimated (code_weight.h), and those that are compiled at the same time. Functions
+ * above the third are counted one by one for that. */
+#define DW_FUNCTION_COMPILE_BYTES_MAX (UINT64_C(4) << 30)
+#define DW_COMPILE_BYTES_MAX (UINT64_C(8) << 30)
+#define DW_FUNCTION_HEAVY_BYTES (UINT64_C(64) << 20)
+#define DW_COMPILES_GIVEN_UP_MAX 2u                      /* that run on without anybody who waits for them */
 #define DW_GUEST_STACK_BYTES (UINT64_C(512) << 10)       /* Wasm stack of one call */
 /* Native stack of a thread that runs guests: must exceed DW_GUEST_STACK_BYTES by far. */
 #define DW_WORKER_STACK_BYTES (UINT64_C(4) << 20)
@@ -140,5 +148,35 @@
 #define DW_PAGE_SEGMENTS_MAX (1u << 20)                  /* of one store: 4 TiB with 4 KiB pages */
 /* Free pages that keep their memory, besides as many as taken ones. */
 #define DW_PAGE_STORE_SLACK_PAGES 1024u
+
+/* What a node remembers (store.h) */
+#define DW_STORE_PAGES_MAX (UINT64_C(1) << 20)           /* of one actor: 4 GiB */
+/* Of one token in all layers: 80 layers of 2 KiB, K and V, take 320 KiB. */
+#define DW_STORE_ROW_BYTES_MAX (1u << 20)
+#define DW_STORE_ROWS_MAX (UINT64_C(1) << 32)            /* of one session */
+#define DW_STORE_EXTENT_BYTES_MAX (UINT64_C(1) << 20)    /* rows under one checksum */
+#define DW_STORE_SESSIONS_MAX 256u                       /* of one actor at one turn */
+#define DW_STORE_STATE_BYTES_MAX (UINT64_C(256) << 20)   /* of one turn: as DW_DRIFT_STATE_BYTES_MAX */
+#define DW_STORE_RECORD_BYTES_MAX (UINT64_C(8) << 20)    /* DW_MESSAGE_BYTES_MAX and what frames it */
+#define DW_STORE_CHANGES_MAX 65536u                      /* of one batch */
+#define DW_STORE_GROUP_BYTES_MAX (UINT64_C(64) << 20)    /* of batches that wait for one sync, beyond the first */
+/* Acknowledged before they are written: levels interval and memory. */
+#define DW_STORE_WAITING_BYTES_MAX (UINT64_C(64) << 20)
+#define DW_STORE_RETENTION_TURNS 64u
+#define DW_STORE_RETENTION_TURNS_MAX 4096u
+/* More than after the last fold, and an actor is folded by dw_store_tidy. */
+#define DW_STORE_FOLD_LAYERS 32u
+#define DW_STORE_LAYERS_SOON 512u                        /* ... and by its own commit */
+#define DW_STORE_LAYERS_MAX 65536u                       /* below one head: forks of forks refuse to go deeper */
+#define DW_STORE_FILE_BYTES (UINT64_C(64) << 20)         /* a bulk file gets no more beyond that */
+#define DW_STORE_FILES_OPEN_MAX 64u                      /* bulk files that are open to be read */
+#define DW_STORE_LOG_BYTES (UINT64_C(4) << 20)           /* of SQLite's log, before it is moved into the index */
+
+/* Nodes */
+/* Actors of a node that are awake, where its options do not say. */
+#define DW_NODE_AWAKE_MAX 256u
+#define DW_NODE_KEY_BYTES_MAX 200u
+#define DW_NODE_ANSWERS_MAX 256u                         /* that an actor remembers by their keys */
+#define DW_NODE_ANSWER_BYTES_MAX (UINT64_C(16) << 20)    /* of their replies, beyond the last one */
 
 #endif

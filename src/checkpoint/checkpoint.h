@@ -12,7 +12,8 @@
  *   per session <s> (its handle, decimal), in the order of the metadata's "sessions":
  *     tokens.<s>               I32    [n padded]                         the session's token log
  *     logits.<s>               F32    [n padded]                         of the last row, where the session holds them
- *     kv.<s>.k.<l>, .v.<l>     F16    [rows padded, n_heads_kv, head_dim] rows of layer l: K then V of layer 0, of layer 1, ...; BF16 likewise;
+ *     kv.<s>.k.<l>, .v.<l>     F16    [rows padded, n_heads_kv, head_dim] rows of layer l: K then V of layer 0, of
+ *                              layer 1, ...; BF16 likewise;
  *                              U8     [rows padded, row bytes]           of Q8_0, for which safetensors has no dtype
  *   mailbox                    U8     [bytes padded]                     messages not yet handled (written by
  *                              src/actor)
@@ -150,10 +151,28 @@ typedef struct dw_checkpoint_section {
 } dw_checkpoint_section;
 size_t dw_checkpoint_sections(const dw_checkpoint *checkpoint, const dw_checkpoint_section **out);
 
+/* --- states alone -------------------------------------------------------------------------------------------- */
+
+/* A state as one blob, for who keeps the bulk elsewhere: u32 version of the blob, u32 bytes of the metadata, the
+ * metadata as a .drift of DW_DRIFT_VERSION has it (without hashes), the elements of all tables, the mailbox, the actor.
+ * Memory, rows, tokens, logits and the program's source are counted and not held: whoever keeps the blob keeps them
+ * beside it, and checks that what it reads is what it wrote. */
+typedef struct dw_blob dw_blob;
+/* *out is the caller's to free. DW_E_INVALID and DW_E_LIMIT as for dw_checkpoint_write. */
+dw_status dw_blob_encode(const dw_checkpoint_state *state, uint8_t **out, size_t *size, dw_error *err) DW_MUST_USE;
+/* Untrusted. *out holds copies: `data` may go. */
+dw_status dw_blob_decode(const void *data, size_t size, dw_blob **out, dw_error *err) DW_MUST_USE;
+void dw_blob_free(dw_blob *state);                                 /* NULL is a no-op */
+const dw_checkpoint_state *dw_blob_view(const dw_blob *state);     /* borrowed; what it does not hold is NULL */
+/* Tokens and logits of a session, as many as it says, which stay as long as the state; NULL: none. */
+void dw_blob_set_tokens(dw_blob *state, size_t session, const int32_t *tokens);
+void dw_blob_set_logits(dw_blob *state, size_t session, const float *logits);
+
 /* Why a session of a verified checkpoint does or does not fit a model: DW_OK; DW_E_MISMATCH with the reason (tokenizer,
  * weights, hyperparameters, geometry, KV type, context length, a token outside the vocabulary, another number of
  * logits). *exact: the profile is the same too and the session is not a fast one, so that the continuation is bit for
  * bit (I4). */
-dw_status dw_checkpoint_session_fits(const dw_checkpoint_session *session, dw_model *model, bool *exact, dw_error *err) DW_MUST_USE;
+dw_status dw_checkpoint_session_fits(const dw_checkpoint_session *session, dw_model *model, bool *exact,
+                                     dw_error *err) DW_MUST_USE;
 
 #endif

@@ -9,7 +9,7 @@
  * text.c    numbers, hex, names         layout.c  rules of a state, its sections      metadata.c  state <-> strings of
  *           __metadata__
  * header.c  header text and its hash    write.c   the writer                          read.c      opening, views
- * verify.c  hashes of the sections      fits.c    session against model
+ * verify.c  hashes of the sections      fits.c    session against model             blob.c  a state as one blob
  */
 #ifndef DW_CHECKPOINT_DRIFT_H
 #define DW_CHECKPOINT_DRIFT_H
@@ -104,7 +104,6 @@ bool dw_drift_is_clean(const char *text);
 /* Copies at most size - 1 bytes; what would make the text unclean becomes '?', a character that was cut in two
  * included. */
 void dw_drift_clean(const char *text, char *out, size_t size);
-bool dw_drift_is_zero(const void *data, size_t size); /* true for no bytes */
 bool dw_drift_is_bad_logit(float logit); /* NaN or +inf; -inf means never */
 /* Text from a file made fit for an error message: what is not printable ASCII becomes '?', and it is cut. */
 enum { DW_DRIFT_PRINTABLE_BYTES = 49 };

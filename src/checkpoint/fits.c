@@ -31,8 +31,10 @@ static dw_status fits_geometry(const dw_checkpoint_session *session, const dw_mo
                        "KV rows differ: the checkpoint has %s, this model %s: open it with that type (--kv)",
                        dw_kv_type_name(session->kv_type), dw_kv_type_name(info->kv_type));
     if (session->n_tokens > info->context_tokens)
-        return dw_fail(err, DW_E_MISMATCH, "%" PRIu32 " tokens do not fit the model's context of %" PRIu32 " here: open it with a longer one", session->n_tokens,
-                       info->context_tokens);
+        return dw_fail(err, DW_E_MISMATCH,
+                       "%" PRIu32 " tokens do not fit the model's context of %" PRIu32
+                       " here: open it with a longer one",
+                       session->n_tokens, info->context_tokens);
     if (session->n_logits != 0 && session->n_logits != info->n_vocab)
         return dw_fail(err, DW_E_MISMATCH, "%" PRIu32 " logits for a vocabulary of %" PRIu32, session->n_logits,
                        info->n_vocab);

@@ -89,11 +89,6 @@ void dw_drift_clean(const char *text, char *out, size_t size) {
 
 bool dw_drift_is_bad_logit(float logit) { return isnan(logit) || (isinf(logit) && logit > 0); }
 
-bool dw_drift_is_zero(const void *data, size_t size) {
-    const uint8_t *bytes = data;
-    return size == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0);
-}
-
 const char *dw_drift_printable(const char *text, char out[DW_DRIFT_PRINTABLE_BYTES]) {
     size_t n = 0;
     for (; text[n] && n + 1 < DW_DRIFT_PRINTABLE_BYTES; n++) out[n] = text[n] > 0x20 && text[n] < 0x7f ? text[n] : '?';

@@ -68,7 +68,7 @@ static dw_status verify_program(worker *self, const dw_checkpoint_section *secti
 static dw_status check_bytes(const dw_drift_part *part, const dw_checkpoint_section *section, uint64_t at,
                              const uint8_t *data, size_t size, dw_error *err) {
     size_t used = at >= section->used_bytes ? 0 : (size_t)dw_min_u64(size, section->used_bytes - at);
-    if (!dw_drift_is_zero(data + used, size - used))
+    if (!dw_is_zero(data + used, size - used))
         return dw_fail(err, DW_E_CORRUPT, "section %s: padding is not zero", section->name);
     if (part->kind == DW_DRIFT_LOGITS) return verify_logits(section, at, data, used, err);
     if (part->kind != DW_DRIFT_TOKENS && part->kind != DW_DRIFT_TABLE) return DW_OK;

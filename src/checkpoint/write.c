@@ -31,7 +31,7 @@ static dw_status write_sparse(const writer *to, uint64_t offset, const uint8_t *
     dw_status status = DW_OK;
     for (size_t at = 0; at < size && status == DW_OK; at += HOLE_BYTES) {
         size_t n = (size_t)dw_min_u64(HOLE_BYTES, size - at);
-        if (!dw_drift_is_zero(data + at, n)) continue;
+        if (!dw_is_zero(data + at, n)) continue;
         if (at > begin) status = dw_os_write_at(to->file, offset + begin, data + begin, at - begin, to->err);
         begin = at + n;
     }

@@ -22,6 +22,7 @@
 
 #include "actor/actor.h"
 #include "base/base.h"
+#include "node/node.h"
 #include "os/os.h"
 
 /* Exit codes. A WASI command that `run` started passes its own through. */
@@ -89,10 +90,19 @@ typedef struct dw_option {
 #define DW_OPTION_TURN_LIMIT \
     {"turn-limit", DW_OPTION_NUMBER, "SECONDS", \
      "a turn that takes longer is ended and leaves nothing behind; default 600, 0 = none"}
-/* How a verb that has an actor live opens model and device, in the order of --help. */
+#define DW_OPTION_COMPILE_LIMIT \
+    {"compile-limit", DW_OPTION_NUMBER, "SECONDS", \
+     "a program that takes longer to compile is given up; default 120, 0 = none"}
+/* How a verb that has an actor live opens model, device and program, in the order of --help. */
 #define DW_OPTIONS_OF_RUNTIME \
     DW_OPTION_MODEL, DW_OPTION_DEVICE, DW_OPTION_THREADS, DW_OPTION_REPACK, DW_OPTION_KV_BUDGET, DW_OPTION_MEMORY, \
-    DW_OPTION_KV
+    DW_OPTION_COMPILE_LIMIT, DW_OPTION_KV
+#define DW_OPTION_IN {"in", DW_OPTION_TEXT, "DIR", "the node's folder"}
+#define DW_OPTION_WAIT \
+    {"wait", DW_OPTION_NUMBER, "SECONDS", "how long to wait while another driftwood has the node; default 60"}
+#define DW_OPTION_KEY \
+    {"key", DW_OPTION_TEXT, "KEY", \
+     "the message's own name: sent again with it, it is the same message, handled once and answered alike"}
 #define DW_OPTION_END {NULL, DW_OPTION_FLAG, NULL, NULL}
 
 typedef struct dw_args dw_args;
@@ -189,6 +199,9 @@ dw_status dw_open_runtime(dw_cli *cli, const dw_args *args, dw_model_need need, 
  * known. */
 dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *checkpoint, dw_runtime **out,
                               dw_error *err) DW_MUST_USE;
+/* The same of a state, whose tokens are not looked at. */
+dw_status dw_open_runtime_for_state(dw_cli *cli, const dw_args *args, const dw_checkpoint_state *state,
+                                    dw_runtime **out, dw_error *err) DW_MUST_USE;
 /* An actor's name from a file's: "a b/c.drift" -> "c". */
 void dw_name_from_path(const char *path, char out[DW_ACTOR_NAME_BYTES_MAX + 1]);
 
@@ -235,6 +248,7 @@ typedef struct dw_watch {
     dw_writer emitted;        /* the text itself, as far as there is memory: to see whether a reply repeats it */
     char said[8][160];        /* the program's last lines that were not shown, for when it fails; a ring */
     size_t n_said;
+    char trouble[240];        /* its last line about trouble in this turn; "" = none */
     uint64_t turn_limit_ns;   /* 0 = none */
     bool ended_by_user;       /* a second Ctrl-C in one turn */
     struct dw_interrupter *interrupter;
@@ -258,8 +272,8 @@ typedef struct dw_opened {
 
 /* In place: the observer points into it. */
 void dw_opened_init(dw_opened *opened, const dw_cli *cli, const dw_args *args);
-/* Opens the runtime and loads a program by its path or name. Says on standard error what its author should know of how it
- * was linked. */
+/* Opens the runtime and loads a program by its path or name. Says on standard error what its author should know of how
+ * it was linked. */
 dw_status dw_open_program(dw_opened *opened, dw_cli *cli, const dw_args *args, const char *program, dw_model_need need,
                           dw_error *err) DW_MUST_USE;
 void dw_opened_close(dw_opened *opened);
@@ -290,5 +304,27 @@ typedef enum dw_line { DW_LINE_TEXT, DW_LINE_END, DW_LINE_INTERRUPTED } dw_line;
 /* One line of standard input without its end, malloc'ed, with a NUL behind it; NULs in it stay. One that is longer than
  * a message may be is read to its end and refused (DW_E_LIMIT): the next line can be read. */
 dw_status dw_read_line(dw_line *kind, char **out, size_t *size, dw_error *err) DW_MUST_USE;
+
+/* --- nodes (nodes.c) ------------------------------------------------------------------------------------------- */
+
+/* A node in the process of a verb, and where its actors live. */
+typedef struct dw_local_node { dw_node *node; dw_runtime *runtime; } dw_local_node;
+
+/* The node of --in, which must be given. Waits for another driftwood that has it, as long as --wait says (DW_E_BUSY).
+ * `make`: a folder that is not there becomes one; else it is DW_E_NOT_FOUND. */
+dw_status dw_local_node_open(dw_cli *cli, const dw_args *args, bool make, dw_local_node *out,
+                             dw_error *err) DW_MUST_USE;
+/* A runtime with what a new actor may want, or, where `name` is not NULL, with what this actor needs. */
+dw_status dw_local_node_live(dw_cli *cli, const dw_args *args, const char *name, dw_local_node *of,
+                             dw_error *err) DW_MUST_USE;
+/* Passes `status` on, or says why closing failed. */
+dw_status dw_local_node_close(dw_local_node *of, dw_status status, dw_error *err) DW_MUST_USE;
+/* A message as --key and --at say; its text is borrowed. */
+dw_node_message dw_message_of(const dw_args *args, const char *text);
+/* When a turn that begins now has to be over: --turn-limit. */
+uint64_t dw_turn_deadline(const dw_watch *watch);
+/* `ask NAME MESSAGE --in` and `inspect NAME --in`. */
+dw_status dw_ask_node(dw_cli *cli, const dw_args *args, dw_error *err) DW_MUST_USE;
+dw_status dw_inspect_node(dw_cli *cli, const dw_args *args, dw_error *err) DW_MUST_USE;
 
 #endif

@@ -111,7 +111,7 @@ static dw_status converse_in_demo(talk *t, dw_error *err) {
     return status;
 }
 
-static dw_status freeze(talk *t, json_t **out, dw_error *err) {
+static dw_status freeze_in_demo(talk *t, json_t **out, dw_error *err) {
     dw_checkpoint_report report;
     char size[DW_SIZE_TEXT_BYTES];
     dw_cli_heading(t->cli, "2. Frozen");
@@ -190,7 +190,7 @@ static dw_status thaw_and_compare(talk *t, dw_demo_talk *out, json_t **child_rep
 
 /* --- branches -------------------------------------------------------------------------------------------------- */
 
-static dw_status branch(talk *t, size_t i, dw_error *err) {
+static dw_status branch_in_demo(talk *t, size_t i, dw_error *err) {
     static const char *const names[N_BRANCHES] = {"demo-a", "demo-b"};
     static const char *const labels[N_BRANCHES] = {"  branch a   ", "  branch b   "};
     dw_watch watch = {.cli = t->cli, .stream = true, .trim = true, .label = labels[i]};
@@ -217,7 +217,7 @@ static dw_status fork_branches(talk *t, dw_demo_talk *out, dw_error *err) {
     dw_actor_digest before, after;
     dw_cli_heading(t->cli, "4. Forked into two branches with the same past");
     dw_status status = dw_actor_digest_of(t->watch.actor, &before, err);
-    for (size_t i = 0; status == DW_OK && i < N_BRANCHES; i++) status = branch(t, i, err);
+    for (size_t i = 0; status == DW_OK && i < N_BRANCHES; i++) status = branch_in_demo(t, i, err);
     if (status == DW_OK) status = dw_actor_digest_of(t->watch.actor, &after, err);
     if (status != DW_OK) return status;
     out->fork_left_parent_alone = same_digest(&before, &after);
@@ -232,7 +232,7 @@ dw_status dw_demo_run_talk(const dw_demo *demo, dw_demo_talk *out, dw_error *err
     *out = (dw_demo_talk){0};
     dw_status status = start_talk(&t, err);
     if (status == DW_OK) status = converse_in_demo(&t, err);
-    if (status == DW_OK) status = freeze(&t, &frozen, err);
+    if (status == DW_OK) status = freeze_in_demo(&t, &frozen, err);
     if (status == DW_OK) status = thaw_and_compare(&t, out, &child, err);
     if (status == DW_OK) status = fork_branches(&t, out, err);
     if (status == DW_OK)

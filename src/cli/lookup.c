@@ -6,6 +6,8 @@
 #include "model/gguf/gguf.h"
 #include "os/os.h"
 
+#define NS_PER_SECOND UINT64_C(1000000000)
+
 dw_status dw_path_join(char out[DW_PATH_BYTES], const char *folder, const char *name, dw_error *err) {
     int length = snprintf(out, DW_PATH_BYTES, "%s/%s", folder, name);
     if (length < 0 || length >= DW_PATH_BYTES)
@@ -321,6 +323,22 @@ static dw_status kv_type_asked_for(dw_cli *cli, const dw_args *args, dw_kv_type 
                : dw_cli_usage(cli, err, "--kv is f16, bf16 or q8_0, not \"%.20s\"", text);
 }
 
+/* Compiling takes milliseconds from the cache, and then nothing is told. */
+static void tell_of_compiling(void *context, size_t bytes, dw_status ended) {
+    dw_cli *cli = context;
+    char size[DW_SIZE_TEXT_BYTES];
+    if (bytes > 0) dw_cli_progress(cli, "compiling a program of %s ...", dw_size_text(bytes, size));
+    else dw_cli_progress(cli, NULL);
+    if (ended != DW_E_DEADLINE) return;
+    dw_cli_hint(cli, "--compile-limit SECONDS gives it more time, 0 all that it takes; what is compiled once is kept.");
+}
+
+/* --compile-limit for the runtime: there 0 means the default. */
+static uint64_t compile_limit(const dw_args *args) {
+    uint64_t seconds = dw_args_number(args, "compile-limit", DW_COMPILE_NS / NS_PER_SECOND);
+    return seconds == 0 || seconds > UINT64_MAX / NS_PER_SECOND ? UINT64_MAX : seconds * NS_PER_SECOND;
+}
+
 /* Without models. */
 static dw_status open_bare_runtime(dw_cli *cli, const dw_args *args, dw_kv_type otherwise, dw_runtime **out,
                                    dw_error *err) {
@@ -328,7 +346,9 @@ static dw_status open_bare_runtime(dw_cli *cli, const dw_args *args, dw_kv_type 
     uint64_t threads = dw_args_number(args, "threads", 0);
     if (threads > 4096) return dw_cli_usage(cli, err, "--threads must be at most 4096");
     dw_runtime_options options = {.device = dw_args_text(args, "device"), .threads = (unsigned)threads,
-                                  .repack = dw_args_flag(args, "repack")};
+                                  .repack = dw_args_flag(args, "repack"),
+                                  .compile_limit_ns = compile_limit(args),
+                                  .compiling = tell_of_compiling, .compiling_context = cli};
     dw_status status = dw_args_bytes(cli, args, "kv-budget", &options.kv_bytes_max, err);
     if (status == DW_OK) status = dw_args_bytes(cli, args, "memory", &options.memory_bytes_max, err);
     if (status == DW_OK) status = kv_type_asked_for(cli, args, otherwise, &options.kv_type, err);
@@ -360,22 +380,26 @@ static dw_status await_model(dw_runtime *runtime, const dw_checkpoint_session *s
     return status == DW_OK ? dw_model_fingerprint_of(model, session->fingerprint_kind, &fingerprint, err) : status;
 }
 
+dw_status dw_open_runtime_for_state(dw_cli *cli, const dw_args *args, const dw_checkpoint_state *state,
+                                    dw_runtime **out, dw_error *err) {
+    const dw_checkpoint_session *first = state->n_sessions > 0 ? &state->sessions[0] : NULL;
+    /* The type is checked when a session is restored. */
+    dw_status status = open_bare_runtime(cli, args, first ? first->kv_type : DW_KV_F16, out, err);
+    if (status == DW_OK) {
+        if (first && !named_model(args)) status = add_models_of(cli, state, *out, err);
+        else status = add_model(cli, args, first ? DW_MODEL_NEEDED : DW_MODEL_IF_THERE, *out, err);
+    }
+    if (status == DW_OK && first) status = await_model(*out, first, err);
+    return settle(out, status);
+}
+
 dw_status dw_open_runtime_for(dw_cli *cli, const dw_args *args, const char *path, dw_runtime **out, dw_error *err) {
     dw_checkpoint *checkpoint = NULL;
     *out = NULL;
     dw_status status = dw_checkpoint_open(path, &checkpoint, err);
     if (status == DW_E_NOT_FOUND)
         dw_cli_hint(cli, "`driftwood freeze` makes a checkpoint, and so does /freeze in a chat.");
-    if (status != DW_OK) return status;
-    const dw_checkpoint_state *state = dw_checkpoint_view(checkpoint);
-    const dw_checkpoint_session *first = state->n_sessions > 0 ? &state->sessions[0] : NULL;
-    /* The type is checked when a session is thawed. */
-    status = open_bare_runtime(cli, args, first ? first->kv_type : DW_KV_F16, out, err);
-    if (status == DW_OK) {
-        if (first && !named_model(args)) status = add_models_of(cli, state, *out, err);
-        else status = add_model(cli, args, first ? DW_MODEL_NEEDED : DW_MODEL_IF_THERE, *out, err);
-    }
-    if (status == DW_OK && first) status = await_model(*out, first, err);
+    if (status == DW_OK) status = dw_open_runtime_for_state(cli, args, dw_checkpoint_view(checkpoint), out, err);
     dw_checkpoint_close(checkpoint);
-    return settle(out, status);
+    return status;
 }

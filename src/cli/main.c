@@ -32,8 +32,9 @@ static const dw_verb verb_version = {
 };
 
 const dw_verb *const dw_verbs[] = {
-    &dw_verb_doctor, &dw_verb_models, &dw_verb_chat,    &dw_verb_run,   &dw_verb_ask,  &dw_verb_freeze, &dw_verb_thaw,
-    &dw_verb_fork,   &dw_verb_inspect, &dw_verb_embed, &dw_verb_prove, &dw_verb_demo, &verb_version,  &verb_help,  NULL,
+    &dw_verb_doctor, &dw_verb_models, &dw_verb_chat,  &dw_verb_run,  &dw_verb_ask, &dw_verb_freeze,  &dw_verb_thaw,
+    &dw_verb_fork,   &dw_verb_spawn,  &dw_verb_send,  &dw_verb_list, &dw_verb_rm,  &dw_verb_inspect, &dw_verb_embed,
+    &dw_verb_prove,  &dw_verb_demo,   &verb_version,  &verb_help,    NULL,
 };
 
 static const dw_verb *find_verb(const char *name) {

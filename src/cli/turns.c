@@ -114,6 +114,7 @@ static void on_log(void *context, int level, const char *text, size_t size) {
     /* The guest's log is its own; it is shown when it is about trouble, or when the user asked for logs. */
     if (level <= DW_LOG_WARN || dw_log_enabled(DW_LOG_INFO)) {
         say_program_line(text, size);
+        if (level <= DW_LOG_WARN) dw_plain_text(text, size, false, watch->trouble, sizeof watch->trouble);
         return;
     }
     char *place = watch->said[watch->n_said++ % (sizeof watch->said / sizeof watch->said[0])];
@@ -153,6 +154,7 @@ dw_status dw_take_turn(dw_watch *watch, dw_message message, uint64_t realtime_ns
     dw_writer_deinit(&watch->emitted);
     dw_writer_init(&watch->emitted);
     watch->n_said = 0;
+    watch->trouble[0] = '\0';
     watch->emitted_bytes = 0;
     watch->first_text_ns = 0;
     watch->last_byte = '\n';
@@ -163,6 +165,10 @@ dw_status dw_take_turn(dw_watch *watch, dw_message message, uint64_t realtime_ns
     watch->ended_by_user = set_running(watch, NULL) > 1;
     bool by_program = status == DW_E_TRAP || status == DW_E_EXIT || status == DW_E_STATE || status == DW_E_DEADLINE;
     if (by_program) say_last_lines(watch);
+    if (by_program && watch->cli->json && watch->trouble[0]) { /* a script reads the object alone */
+        const dw_error why = *err;
+        return dw_fail(err, status, "%.250s: %s", why.text, watch->trouble);
+    }
     if (status == DW_E_DEADLINE)
         return dw_fail(err, status, "the turn took longer than %llu seconds (--turn-limit)",
                        (unsigned long long)(watch->turn_limit_ns / 1000000000u));

@@ -1,10 +1,10 @@
-/* verb_ask.c: driftwood ask. One question to an actor that lives in a file. */
+/* verb_ask.c: driftwood ask. One question to an actor that lives in a file, or in a node. */
 #include <string.h>
 
 #include "cli/cli.h"
 #include "cli/verbs.h"
 
-static dw_status run_ask(dw_cli *cli, const dw_args *args, dw_error *err) {
+static dw_status ask_file(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *file = dw_args_operand(args, 0), *text = dw_args_operand(args, 1);
     bool dry = dw_args_flag(args, "dry-run");
     const dw_message message = {text, strlen(text)};
@@ -38,7 +38,19 @@ out:
     return status;
 }
 
+static dw_status run_ask(dw_cli *cli, const dw_args *args, dw_error *err) {
+    bool of_node = dw_args_text(args, "in") != NULL;
+    if (!of_node && (dw_args_text(args, "key") || dw_args_number(args, "wait", 0)))
+        return dw_cli_usage(cli, err, "--key and --wait are for an actor of a node (--in)");
+    if (of_node && (dw_args_flag(args, "dry-run") || dw_args_flag(args, "no-program") || dw_args_text(args, "program")))
+        return dw_cli_usage(cli, err, "--dry-run, --program and --no-program are for an actor in a file");
+    return of_node ? dw_ask_node(cli, args, err) : ask_file(cli, args, err);
+}
+
 static const dw_option options[] = {
+    DW_OPTION_IN,
+    DW_OPTION_KEY,
+    DW_OPTION_WAIT,
     {"dry-run", DW_OPTION_FLAG, NULL, "leave the file as it is: the actor will not remember the question"},
     DW_OPTION_TURN_LIMIT,
     DW_OPTION_PROGRAM,
@@ -50,13 +62,15 @@ static const dw_option options[] = {
 
 const dw_verb dw_verb_ask = {
     .name = "ask",
-    .summary = "ask an actor in a file something; it remembers",
-    .operands = "FILE.drift TEXT",
+    .summary = "ask an actor in a file or a node something; it remembers",
+    .operands = "FILE.drift|NAME TEXT",
     .operands_min = 2,
     .operands_max = 2,
     .text =
         "Thaws the actor, gives it the message, prints what it answers, and freezes it back into the same file. If\n"
-        "anything fails on the way, the file stays as it was.",
+        "anything fails on the way, the file stays as it was.\n"
+        "With --in DIR the actor is the one of that name in the node's folder, and its answer is printed when the\n"
+        "turn is on disk: killed at any moment, it is as its last answer left it, or as the next one would have.",
     .options = options,
     .run = run_ask,
 };

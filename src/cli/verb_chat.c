@@ -95,7 +95,7 @@ static bool own_command(chat *c, const char *line, dw_status *status, dw_error *
 /* --- conversation ---------------------------------------------------------------------------------------------- */
 
 /* After each turn: whatever ends the process then, what was said is in the file. */
-static dw_status save(chat *c, dw_error *err) {
+static dw_status save_conversation(chat *c, dw_error *err) {
     return c->saves ? dw_keep_actor(c->args, c->opened.watch.actor, &c->opened.claim, &c->saved, err) : DW_OK;
 }
 
@@ -106,7 +106,7 @@ static dw_status converse_line(chat *c, dw_message line, uint64_t at, dw_error *
     dw_turn_result result;
     status = dw_take_turn(&c->opened.watch, line, at, &result, err);
     dw_say_reply(&c->opened.watch, &result);
-    if (status == DW_OK) status = save(c, err);
+    if (status == DW_OK) status = save_conversation(c, err);
     if (status == DW_OK && json_array_append_new(c->turns, dw_json_turn(&c->opened.watch, line, &result)) != 0) {
         status = dw_fail(err, DW_E_NO_MEMORY, "no memory for the result");
     }
@@ -188,7 +188,7 @@ static dw_status begin_saving(chat *c, dw_error *err) {
     const char *file = dw_args_text(c->args, "save");
     if (!file) return DW_OK;
     c->saves = true;
-    return save(c, err);
+    return save_conversation(c, err);
 }
 
 static dw_status begin_conversation(chat *c, const dw_args *args, dw_error *err) {

@@ -1,4 +1,4 @@
-/* verb_inspect.c: driftwood inspect. Looks into a checkpoint without running anything of it. */
+/* verb_inspect.c: driftwood inspect. Looks into a checkpoint, or at a node's actor, without running anything of it. */
 #include <string.h>
 
 #include "checkpoint/checkpoint.h"
@@ -104,7 +104,7 @@ static void say_checkpoint(const dw_cli *cli, const dw_checkpoint *checkpoint, c
     dw_cli_say(cli, "\n");
 }
 
-static dw_status run_inspect(dw_cli *cli, const dw_args *args, dw_error *err) {
+static dw_status inspect_file(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *path = dw_args_operand(args, 0);
     dw_checkpoint *checkpoint = NULL;
     uint64_t verify_ns = 0;
@@ -125,20 +125,35 @@ out:
     return status;
 }
 
+static dw_status run_inspect(dw_cli *cli, const dw_args *args, dw_error *err) {
+    bool of_node = dw_args_text(args, "in") != NULL;
+    if (!of_node && dw_args_flag(args, "digest"))
+        return dw_cli_usage(cli, err,
+                            "--digest is for an actor of a node (--in); `driftwood thaw --digest` for a file's");
+    return of_node ? dw_inspect_node(cli, args, err) : inspect_file(cli, args, err);
+}
+
 static const dw_option options[] = {
-    {"verify", DW_OPTION_FLAG, NULL, "also hash every section and compare; exit code 4 when one differs"},
+    DW_OPTION_IN,
+    DW_OPTION_WAIT,
+    {"digest", DW_OPTION_FLAG, NULL,
+     "of a node's actor: wake it, and print the hashes of memory, KV rows, tokens and logits"},
+    DW_OPTIONS_OF_RUNTIME,
+    {"verify", DW_OPTION_FLAG, NULL,
+     "also hash every section and compare, or of a node everything in its store; exit code 4 when one differs"},
     DW_OPTION_END,
 };
 
 const dw_verb dw_verb_inspect = {
     .name = "inspect",
-    .summary = "what is inside a checkpoint: sections, sizes, hashes, lineage",
-    .operands = "FILE.drift",
+    .summary = "what is inside a checkpoint, or known of a node's actor",
+    .operands = "FILE.drift|NAME",
     .operands_min = 1,
     .operands_max = 1,
     .text = "Shows a checkpoint without running anything of it: the actor, its program and lineage, its sessions with\n"
             "the model they belong to, and every section with place, size and SHA-256. A .drift file is also a valid\n"
-            "safetensors file, so other tools can open it.",
+            "safetensors file, so other tools can open it.\n"
+            "With --in DIR: the actor of that name in the node's folder, which is not woken for that.",
     .options = options,
     .run = run_inspect,
 };

@@ -195,6 +195,7 @@ static const dw_option options[] = {
     DW_OPTION_THREADS,
     DW_OPTION_KV_BUDGET,
     DW_OPTION_MEMORY,
+    DW_OPTION_COMPILE_LIMIT,
     DW_OPTION_END,
 };
 

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 extern const dw_verb dw_verb_ask, dw_verb_chat, dw_verb_demo, dw_verb_doctor, dw_verb_embed, dw_verb_fork,
-    dw_verb_freeze, dw_verb_inspect, dw_verb_models, dw_verb_prove, dw_verb_run, dw_verb_thaw;
+    dw_verb_freeze, dw_verb_inspect, dw_verb_list, dw_verb_models, dw_verb_prove, dw_verb_rm, dw_verb_run,
+    dw_verb_send, dw_verb_spawn, dw_verb_thaw;
 
 #endif

@@ -13,7 +13,8 @@ typedef struct run {
     struct ggml_context *context;
     struct ggml_cgraph *graph;
     dw_buffer *buffer;
-    struct ggml_tensor *latest[DW_COMPUTE_TENSORS_MAX]; /* the node that wrote tensor i last, or the tensor as it lies in the window */
+    /* The node that wrote tensor i last, or the tensor as it lies in the window. */
+    struct ggml_tensor *latest[DW_COMPUTE_TENSORS_MAX];
     uint64_t offsets[DW_COMPUTE_TENSORS_MAX];           /* in the buffer */
     bool written[DW_COMPUTE_TENSORS_MAX];               /* is some node's output */
     bool read_first[DW_COMPUTE_TENSORS_MAX];            /* its old contents matter */
@@ -217,7 +218,8 @@ static dw_status copy_back(run *r) {
     return status;
 }
 
-dw_status dw_compute_run(dw_device *device, const dw_compute_request *request, dw_compute_report *report, dw_error *err) {
+dw_status dw_compute_run(dw_device *device, const dw_compute_request *request, dw_compute_report *report,
+                         dw_error *err) {
     run r = {.device = device, .request = request};
     memset(report, 0, sizeof *report);
     bool wraps = dw_device_info_view(device)->can_wrap && !request->copy;
@@ -228,7 +230,8 @@ dw_status dw_compute_run(dw_device *device, const dw_compute_request *request, d
     uint64_t start = dw_os_monotonic_ns();
     if (wraps) {
         status = prepare_wrap(&r, err);
-        /* A window that this device will not import after all (too large, pinned otherwise) is copied; the report says so. */
+        /* A window that this device will not import after all (too large, pinned otherwise) is copied; the report says
+         * so. */
         if (status == DW_E_UNSUPPORTED) wraps = false;
     }
     if (!wraps) status = prepare_copy(&r, err);

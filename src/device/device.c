@@ -171,7 +171,8 @@ dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool w
     }
     ggml_backend_buffer_t ggml = dw_guard_import(device->ggml, address, (size_t)size);
     if (ggml == NULL) {
-        return dw_fail(err, DW_E_UNSUPPORTED, "device %s does not import %llu bytes at this address", info->name, (unsigned long long)size);
+        return dw_fail(err, DW_E_UNSUPPORTED, "device %s does not import %llu bytes at this address", info->name,
+                       (unsigned long long)size);
     }
     /* Read-only pages are weights; backends place and prefetch those differently. */
     ggml_backend_buffer_set_usage(ggml, writable ? GGML_BACKEND_BUFFER_USAGE_ANY : GGML_BACKEND_BUFFER_USAGE_WEIGHTS);

@@ -3,16 +3,19 @@
  *   device   one ggml backend device: "cpu", "vulkan" (= "vulkan0"), "vulkan1", later "cuda", "metal"
  *   wrap     a device buffer over host memory that somebody else owns: the same pages, no copy (I1)
  *   buffer   memory that a device allocated itself, or a wrap
- *   repack   a private copy of a weight in another order of its numbers, for which the processor has a faster product (opt-in)
+ *   repack   a private copy of a weight in another order of its numbers, for which the processor has a faster product
+ *            (opt-in)
  *   ledger   bytes wrapped, copied in, copied out, allocated; per device
  *
  * Rules
  * 1. A wrap pins physical pages on real GPUs: destroy the wrap before its pages are remapped or freed, then wrap again.
  *    Region windows (region.h) enforce this: lend before wrapping, return after destroying.
- * 2. Where a device cannot wrap, dw_device_wrap is DW_E_UNSUPPORTED and the caller copies with dw_buffer_write/read, which count (I1).
- *    Never silently.
- * 3. A tensor's device address is dw_buffer_base + offset; it is a host address only where info.addresses_are_host is true (Vulkan's is not).
- * 4. Every node of a graph is checked with dw_device_supports before it is trusted; a device computes garbage, silently, for what it does not support.
+ * 2. Where a device cannot wrap, dw_device_wrap is DW_E_UNSUPPORTED and the caller copies with dw_buffer_write/read,
+ *    which count (I1). Never silently.
+ * 3. A tensor's device address is dw_buffer_base + offset; it is a host address only where info.addresses_are_host is
+ *    true (Vulkan's is not).
+ * 4. Every node of a graph is checked with dw_device_supports before it is trusted; a device computes garbage,
+ *    silently, for what it does not support.
  * 5. While a graph runs nobody writes its inputs or reads its outputs (I5).
  * 6. No C++ exception leaves this module (guard.h): what ggml's backends throw comes back as DW_E_NO_MEMORY or
  *    DW_E_DEVICE, with its text.
@@ -69,7 +72,8 @@ typedef struct dw_device_options {
 } dw_device_options;
 
 /* DW_E_NOT_FOUND names the devices that exist. */
-dw_status dw_device_open(const char *name, const dw_device_options *options, dw_device **out, dw_error *err) DW_MUST_USE;
+dw_status dw_device_open(const char *name, const dw_device_options *options, dw_device **out,
+                         dw_error *err) DW_MUST_USE;
 void dw_device_close(dw_device *device); /* after all its buffers */
 const dw_device_info *dw_device_info_view(const dw_device *device);
 unsigned dw_device_threads(const dw_device *device);
@@ -77,15 +81,19 @@ unsigned dw_device_threads(const dw_device *device);
 void dw_device_features(char *out, size_t size);
 
 /* Bytes by what happened to them, for the whole life of the device. */
-typedef struct dw_ledger { uint64_t wrapped, copied_in, copied_out, allocated_now, allocated_peak, graphs, nodes; } dw_ledger;
+typedef struct dw_ledger {
+    uint64_t wrapped, copied_in, copied_out, allocated_now, allocated_peak, graphs, nodes;
+} dw_ledger;
 dw_ledger dw_device_ledger(const dw_device *device);
 /* For memory of the device that somebody else allocates (a graph allocator), so that the ledger knows of it. */
 void dw_device_count_allocation(dw_device *device, uint64_t bytes);
 void dw_device_count_release(dw_device *device, uint64_t bytes);
 void dw_device_count_copied_out(dw_device *device, uint64_t bytes); /* the same for results that somebody else copied */
 
-/* Wraps [address, +size), aligned as info says. `writable` false: a read-only mapping (weights). The wrap does not own the memory. */
-dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool writable, dw_buffer **out, dw_error *err) DW_MUST_USE;
+/* Wraps [address, +size), aligned as info says. `writable` false: a read-only mapping (weights). The wrap does not own
+ * the memory. */
+dw_status dw_device_wrap(dw_device *device, void *address, uint64_t size, bool writable, dw_buffer **out,
+                         dw_error *err) DW_MUST_USE;
 /* Memory of the device's own. */
 dw_status dw_device_allocate(dw_device *device, uint64_t size, dw_buffer **out, dw_error *err) DW_MUST_USE;
 /* The buffer type in which products with this weight (its type and shape; it needs no memory) run on a repacked copy,

@@ -213,8 +213,9 @@ dw_status dw_generate_copy_in(dw_door *door, dw_operation *op) {
     op->generate = options; /* from here on its stops are the operation's to free */
     status = copy_stops(door, op);
     if (status == DW_OK) status = dw_tokens_copy_in(door, op);
-    /* The engine asks the vocabulary which token ends the text. It must not wait for that: others' jobs would, too. */
-    if (status == DW_OK) status = dw_vocab_wait_in_turn(dw_model_vocab(session->model->model), door->port->park, NULL);
+    /* It is not waited for: evaluating needs none (engine.h rule 6). */
+    dw_vocab *vocab = dw_model_vocab(session->model->model);
+    if (status == DW_OK && dw_vocab_is_settled(vocab)) status = dw_vocab_wait(vocab, NULL);
     if (status != DW_OK) return status;
     op->job = (dw_job){.kind = DW_JOB_GENERATE,
                        .tokens = op->tokens,

@@ -80,11 +80,7 @@ void dw_bits_note_path(const dw_model *model, char out[DW_BITS_NOTE_PATH_BYTES])
 bool dw_bits_read_note(const char *path, dw_bits *bits) {
     uint8_t *text = NULL;
     size_t size = 0;
-    dw_os_file file = DW_OS_FILE_NONE;
-    if (path[0] == 0 || dw_os_open(path, DW_OS_READ, &file, NULL) != DW_OK) return false;
-    dw_status own = dw_os_check_own(file, NULL);
-    dw_os_close(&file);
-    if (own != DW_OK || dw_os_read_file(path, NOTE_BYTES_MAX, &text, &size, NULL) != DW_OK) return false;
+    if (path[0] == 0 || dw_os_read_own_file(path, NOTE_BYTES_MAX, &text, &size, NULL) != DW_OK) return false;
     char wide[DW_BITS_TYPES + 1] = "", whole[NOTE_BYTES_MAX + 1];
     unsigned experts = 0, batches = 0, chunks = 0, packs = 0;
     memcpy(whole, text, size);

@@ -62,6 +62,8 @@ dw_status dw_os_check_own(dw_os_file file, dw_error *err) DW_MUST_USE;
 
 /* Renames over `to` and syncs the folder, so that after a crash either the old or the new file is there. */
 dw_status dw_os_replace(const char *from, const char *to, dw_error *err) DW_MUST_USE;
+/* Makes names that came or went in a folder durable. */
+dw_status dw_os_sync_folder(const char *folder, dw_error *err) DW_MUST_USE;
 dw_status dw_os_remove(const char *path, dw_error *err) DW_MUST_USE; /* DW_E_NOT_FOUND when absent */
 /* With parents, mode 0700; existing is fine. */
 dw_status dw_os_make_folders(const char *path, dw_error *err) DW_MUST_USE;
@@ -89,6 +91,9 @@ dw_status dw_os_cache_folder(char *out, size_t out_size, dw_error *err) DW_MUST_
 /* Whole small file into malloc'ed memory (NUL added, not counted), refused above `size_max`. */
 dw_status dw_os_read_file(const char *path, uint64_t size_max, uint8_t **out, size_t *out_size,
                           dw_error *err) DW_MUST_USE;
+/* The same of a file that passes dw_os_check_own. */
+dw_status dw_os_read_own_file(const char *path, uint64_t size_max, uint8_t **out, size_t *out_size,
+                              dw_error *err) DW_MUST_USE;
 /* Writes a file so that it is whole or absent: temporary name beside it, sync, replace. */
 dw_status dw_os_write_file(const char *path, const void *data, size_t size, dw_error *err) DW_MUST_USE;
 
@@ -189,6 +194,9 @@ typedef struct dw_os_condition dw_os_condition;
 dw_status dw_os_thread_create(const char *name, size_t stack_bytes, void (*run)(void *argument), void *argument,
                               dw_os_thread **out, dw_error *err) DW_MUST_USE;
 void dw_os_thread_join(dw_os_thread *thread); /* waits and frees; NULL is a no-op */
+/* Frees, and lets the thread run on by itself: nobody can wait for it any more, and the end of the process ends it.
+ * NULL is a no-op. */
+void dw_os_thread_detach(dw_os_thread *thread);
 
 dw_status dw_os_mutex_create(dw_os_mutex **out, dw_error *err) DW_MUST_USE;
 void dw_os_mutex_destroy(dw_os_mutex *mutex);

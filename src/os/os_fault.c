@@ -13,6 +13,7 @@ static struct {
     atomic_uint_least64_t k;
     atomic_bool from_then_on;
     atomic_int system_errno;
+    atomic_uint_least64_t torn_bytes;
     atomic_bool short_transfers;
     atomic_uint_least64_t calls;
     atomic_bool hit;
@@ -24,6 +25,7 @@ void dw_fault_arm(dw_fault_plan plan) {
     atomic_store(&seam.k, plan.k);
     atomic_store(&seam.from_then_on, plan.from_then_on);
     atomic_store(&seam.system_errno, plan.system_errno ? plan.system_errno : EIO);
+    atomic_store(&seam.torn_bytes, plan.torn_bytes);
     atomic_store(&seam.short_transfers, plan.short_writes);
     atomic_store(&seam.calls, 0);
     atomic_store(&seam.hit, false);
@@ -49,8 +51,11 @@ int dw_fault_errno(dw_fault_kind kind) {
 }
 
 uint64_t dw_fault_transfer(uint64_t size) {
-    bool shortened = size > 1 && atomic_load(&seam.armed) && atomic_load(&seam.short_transfers);
-    return shortened ? size - 1 : size;
+    if (!atomic_load(&seam.armed)) return size;
+    /* The call that is about to be counted is the one before the k-th: the transfer goes on with the k-th. */
+    uint64_t torn = atomic_load(&seam.torn_bytes);
+    if (torn != 0 && size > torn && atomic_load(&seam.calls) + 2 == atomic_load(&seam.k)) return torn;
+    return size > 1 && atomic_load(&seam.short_transfers) ? size - 1 : size;
 }
 
 #endif

@@ -34,6 +34,9 @@ typedef struct dw_fault_plan {
     uint64_t k;             /* the k-th counted call from arming fails, 1 = the next one */
     bool from_then_on;      /* and all later ones too */
     int system_errno;       /* what the call seems to have failed with */
+    /* Not 0: the counted call before the k-th moves at most so many bytes. So a write that goes on with the k-th call
+     * is torn there. */
+    uint64_t torn_bytes;
     /* Reads and writes move at most one byte less than asked (never zero) before they are continued. */
     bool short_writes;
 } dw_fault_plan;

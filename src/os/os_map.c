@@ -21,7 +21,7 @@ size_t dw_os_page_bytes(void) {
     return size > 0 ? (size_t)size : 4096;
 }
 
-static void *map(void *address, size_t size, int protection, int flags, int fd, uint64_t offset) {
+static void *map_pages(void *address, size_t size, int protection, int flags, int fd, uint64_t offset) {
     return dw_os_faulted(DW_FAULT_MAP) ? MAP_FAILED : mmap(address, size, protection, flags, fd, (off_t)offset);
 }
 
@@ -33,7 +33,7 @@ static int protection_bits(dw_os_protection protection) {
 dw_status dw_os_map_reserve(size_t size, void **out, dw_error *err) {
     *out = NULL;
     if (size == 0) return dw_fail(err, DW_E_INVALID, "reservation of no bytes");
-    void *base = map(NULL, size, PROT_NONE, MAP_PRIVATE_SPARSE, -1, 0);
+    void *base = map_pages(NULL, size, PROT_NONE, MAP_PRIVATE_SPARSE, -1, 0);
     if (base == MAP_FAILED) return dw_fail_system(err, errno, "cannot reserve %zu bytes of addresses", size);
     *out = base;
     return DW_OK;
@@ -41,7 +41,7 @@ dw_status dw_os_map_reserve(size_t size, void **out, dw_error *err) {
 
 dw_status dw_os_map_anonymous(void *address, size_t size, dw_error *err) {
     if (size == 0) return dw_fail(err, DW_E_INVALID, "map of no bytes");
-    if (map(address, size, PROT_READ | PROT_WRITE, MAP_PRIVATE_SPARSE | MAP_FIXED, -1, 0) == MAP_FAILED)
+    if (map_pages(address, size, PROT_READ | PROT_WRITE, MAP_PRIVATE_SPARSE | MAP_FIXED, -1, 0) == MAP_FAILED)
         return dw_fail_system(err, errno, "cannot map %zu bytes of memory", size);
     return DW_OK;
 }
@@ -58,7 +58,7 @@ dw_status dw_os_map_file(void *address, size_t size, dw_os_file file, uint64_t o
                        offset, file_size);
 
     int flags = (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE | (address ? MAP_FIXED : 0);
-    void *base = map(address, size, protection_bits(protection), flags, file.fd, offset);
+    void *base = map_pages(address, size, protection_bits(protection), flags, file.fd, offset);
     if (base == MAP_FAILED)
         return dw_fail_system(err, errno, "cannot map %zu bytes of a file at %" PRIu64, size, offset);
     if (out) *out = base;
@@ -73,7 +73,7 @@ dw_status dw_os_map_protect(void *address, size_t size, dw_os_protection protect
 
 dw_status dw_os_map_decommit(void *address, size_t size, dw_error *err) {
     if (size == 0) return dw_fail(err, DW_E_INVALID, "map of no bytes");
-    if (map(address, size, PROT_NONE, MAP_PRIVATE_SPARSE | MAP_FIXED, -1, 0) == MAP_FAILED)
+    if (map_pages(address, size, PROT_NONE, MAP_PRIVATE_SPARSE | MAP_FIXED, -1, 0) == MAP_FAILED)
         return dw_fail_system(err, errno, "cannot give back %zu bytes of memory", size);
     return DW_OK;
 }

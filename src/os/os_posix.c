@@ -184,6 +184,16 @@ dw_status dw_os_sync(dw_os_file file, dw_error *err) {
 
 /* --- names ------------------------------------------------------------------------------------------------------ */
 
+dw_status dw_os_sync_folder(const char *folder, dw_error *err) {
+    int fd = open_retrying(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0) return dw_fail_errno(err, errno, "cannot open folder %s", folder);
+    dw_status status = DW_OK;
+    if (dw_os_faulted(DW_FAULT_SYNC) || fsync(fd) != 0)
+        status = dw_fail_system(err, errno, "cannot sync folder %s", folder);
+    (void)close(fd);
+    return status;
+}
+
 /* Makes a change of names in the folder of `path` durable. */
 static dw_status sync_folder_of(const char *path, dw_error *err) {
     const char *slash = strrchr(path, '/');
@@ -192,15 +202,7 @@ static dw_status sync_folder_of(const char *path, dw_error *err) {
     if (length >= sizeof folder) return dw_fail_errno(err, ENAMETOOLONG, "cannot sync the folder of %.60s", path);
     memcpy(folder, path, length);
     folder[length] = '\0';
-    const char *name = !slash ? "." : length == 0 ? "/" : folder;
-
-    int fd = open_retrying(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (fd < 0) return dw_fail_errno(err, errno, "cannot open folder %s", name);
-    dw_status status = DW_OK;
-    if (dw_os_faulted(DW_FAULT_SYNC) || fsync(fd) != 0)
-        status = dw_fail_system(err, errno, "cannot sync folder %s", name);
-    (void)close(fd);
-    return status;
+    return dw_os_sync_folder(!slash ? "." : length == 0 ? "/" : folder, err);
 }
 
 dw_status dw_os_replace(const char *from, const char *to, dw_error *err) {
@@ -274,7 +276,9 @@ dw_status dw_os_cache_folder(char *out, size_t out_size, dw_error *err) {
 
 /* --- whole files ------------------------------------------------------------------------------------------------ */
 
-dw_status dw_os_read_file(const char *path, uint64_t size_max, uint8_t **out, size_t *out_size, dw_error *err) {
+/* The check and the bytes are of the same open file: nothing can be put in its place between them. */
+static dw_status read_whole_file(const char *path, uint64_t size_max, bool own, uint8_t **out, size_t *out_size,
+                                 dw_error *err) {
     dw_os_file file = DW_OS_FILE_NONE;
     uint8_t *data = NULL;
     uint64_t size = 0;
@@ -282,7 +286,8 @@ dw_status dw_os_read_file(const char *path, uint64_t size_max, uint8_t **out, si
     *out_size = 0;
     dw_status status = dw_os_open(path, DW_OS_READ, &file, err);
     if (status != DW_OK) goto out;
-    status = dw_os_size(file, &size, err);
+    if (own) status = dw_os_check_own(file, err);
+    if (status == DW_OK) status = dw_os_size(file, &size, err);
     if (status == DW_OK && (size > size_max || size >= SIZE_MAX))
         status = dw_fail(err, DW_E_LIMIT, "%" PRIu64 " bytes, more than the %" PRIu64 " allowed", size, size_max);
     if (status == DW_OK && !(data = malloc((size_t)size + 1)))
@@ -300,6 +305,14 @@ out:
     free(data);
     dw_os_close(&file);
     return status;
+}
+
+dw_status dw_os_read_file(const char *path, uint64_t size_max, uint8_t **out, size_t *out_size, dw_error *err) {
+    return read_whole_file(path, size_max, false, out, out_size, err);
+}
+
+dw_status dw_os_read_own_file(const char *path, uint64_t size_max, uint8_t **out, size_t *out_size, dw_error *err) {
+    return read_whole_file(path, size_max, true, out, out_size, err);
 }
 
 dw_status dw_os_write_file(const char *path, const void *data, size_t size, dw_error *err) {

@@ -17,6 +17,7 @@ struct dw_os_thread {
     void (*run)(void *argument);
     void *argument;
     char name[THREAD_NAME_BYTES];
+    atomic_uint holders; /* who still reads this: the thread while it starts, and who made it */
 };
 
 struct dw_os_mutex {
@@ -32,17 +33,24 @@ struct dw_os_condition {
 };
 
 /* A mutex call of ours fails only through a bug of ours, and going on without the lock would hide it. */
-static void must(int failure) {
+static void must_succeed(int failure) {
     assert(failure == 0);
     (void)failure;
 }
 
 /* --- threads ---------------------------------------------------------------------------------------------------- */
 
+static void let_thread_go(dw_os_thread *thread) {
+    if (atomic_fetch_sub(&thread->holders, 1) == 1) free(thread);
+}
+
 static void *thread_main(void *context) {
     dw_os_thread *thread = context;
+    void (*run)(void *argument) = thread->run;
+    void *argument = thread->argument;
     dw_os_sys_name_this_thread(thread->name);
-    thread->run(thread->argument);
+    let_thread_go(thread);
+    run(argument);
     return NULL;
 }
 
@@ -68,6 +76,7 @@ dw_status dw_os_thread_create(const char *name, size_t stack_bytes, void (*run)(
     if (!thread) return dw_fail(err, DW_E_NO_MEMORY, "no memory for a thread");
     thread->run = run;
     thread->argument = argument;
+    atomic_init(&thread->holders, 2);
     strncpy(thread->name, name, sizeof thread->name - 1);
     int failure = dw_os_faulted(DW_FAULT_THREAD) ? errno : start_thread(thread, stack_bytes);
     if (failure) {
@@ -80,8 +89,14 @@ dw_status dw_os_thread_create(const char *name, size_t stack_bytes, void (*run)(
 
 void dw_os_thread_join(dw_os_thread *thread) {
     if (!thread) return;
-    must(pthread_join(thread->id, NULL));
-    free(thread);
+    must_succeed(pthread_join(thread->id, NULL));
+    let_thread_go(thread);
+}
+
+void dw_os_thread_detach(dw_os_thread *thread) {
+    if (!thread) return;
+    must_succeed(pthread_detach(thread->id));
+    let_thread_go(thread);
 }
 
 /* --- mutexes ---------------------------------------------------------------------------------------------------- */
@@ -101,7 +116,7 @@ dw_status dw_os_mutex_create(dw_os_mutex **out, dw_error *err) {
 
 void dw_os_mutex_destroy(dw_os_mutex *mutex) {
     if (!mutex) return;
-    must(pthread_mutex_destroy(&mutex->mutex));
+    must_succeed(pthread_mutex_destroy(&mutex->mutex));
     free(mutex);
 }
 
@@ -110,14 +125,14 @@ static void set_owner(dw_os_mutex *mutex, const void *thread) {
 }
 
 void dw_os_mutex_lock(dw_os_mutex *mutex) {
-    must(pthread_mutex_lock(&mutex->mutex));
+    must_succeed(pthread_mutex_lock(&mutex->mutex));
     set_owner(mutex, &this_thread);
 }
 
 void dw_os_mutex_unlock(dw_os_mutex *mutex) {
     assert(dw_os_mutex_held(mutex));
     set_owner(mutex, NULL);
-    must(pthread_mutex_unlock(&mutex->mutex));
+    must_succeed(pthread_mutex_unlock(&mutex->mutex));
 }
 
 /* Only this thread ever stores its own address, so what another one stores meanwhile does not change the answer. */
@@ -142,14 +157,14 @@ dw_status dw_os_condition_create(dw_os_condition **out, dw_error *err) {
 
 void dw_os_condition_destroy(dw_os_condition *condition) {
     if (!condition) return;
-    must(pthread_cond_destroy(&condition->condition));
+    must_succeed(pthread_cond_destroy(&condition->condition));
     free(condition);
 }
 
 void dw_os_condition_wait(dw_os_condition *condition, dw_os_mutex *mutex) {
     assert(dw_os_mutex_held(mutex));
     set_owner(mutex, NULL);
-    must(pthread_cond_wait(&condition->condition, &mutex->mutex));
+    must_succeed(pthread_cond_wait(&condition->condition, &mutex->mutex));
     set_owner(mutex, &this_thread);
 }
 
@@ -163,9 +178,11 @@ bool dw_os_condition_wait_until(dw_os_condition *condition, dw_os_mutex *mutex, 
     int failure = dw_os_sys_condition_wait_until(&condition->condition, &mutex->mutex, deadline_ns);
     set_owner(mutex, &this_thread);
     if (failure == ETIMEDOUT) return false;
-    must(failure);
+    must_succeed(failure);
     return true;
 }
 
-void dw_os_condition_signal(dw_os_condition *condition) { must(pthread_cond_signal(&condition->condition)); }
-void dw_os_condition_broadcast(dw_os_condition *condition) { must(pthread_cond_broadcast(&condition->condition)); }
+void dw_os_condition_signal(dw_os_condition *condition) { must_succeed(pthread_cond_signal(&condition->condition)); }
+void dw_os_condition_broadcast(dw_os_condition *condition) {
+    must_succeed(pthread_cond_broadcast(&condition->condition));
+}

@@ -231,8 +231,8 @@ static dw_status find_by_hashes(dw_region *region, found_pages *found, dw_error 
 }
 
 /* Reports what was found, as far as it is mapped: a caller will read it. */
-static void report(const dw_region *region, const dw_ranges *found, void (*each)(void *, uint64_t, uint64_t),
-                   void *context) {
+static void report_dirty_runs(const dw_region *region, const dw_ranges *found, void (*each)(void *, uint64_t, uint64_t),
+                              void *context) {
     size_t next = 0;
     for (size_t i = 0; i < region->extents.count; i++) {
         dw_range extent = {region->extents.items[i].offset, region->extents.items[i].size};
@@ -257,7 +257,7 @@ dw_status dw_region_dirty(dw_region *region, void (*each)(void *context, uint64_
                                                   : find_by_hashes(region, &found, err);
     if (status == DW_OK && found.status != DW_OK)
         status = dw_fail(err, found.status, "no memory for the list of dirty pages");
-    if (status == DW_OK) report(region, &found.ranges, each, context);
+    if (status == DW_OK) report_dirty_runs(region, &found.ranges, each, context);
     dw_ranges_deinit(&found.ranges);
     return status;
 }

@@ -140,7 +140,7 @@ static size_t append_piece(dw_extent *pieces, size_t count, dw_extent piece) {
 
 /* Records that [offset, +size) now comes from `placed` (NULL: nothing is mapped there). Capacity is there, and
  * MAPS_OF_CHANGE maps are taken. */
-static void record(dw_region *region, uint64_t offset, uint64_t size, const dw_extent *placed) {
+static void record_extents(dw_region *region, uint64_t offset, uint64_t size, const dw_extent *placed) {
     /* Neighbours that only touch the range are taken in too, so that what continues is merged. */
     uint64_t end = offset + size;
     size_t first = find_extent(region, offset), last = first, count = 0;
@@ -232,7 +232,7 @@ dw_status dw_region_grow(dw_region *region, uint64_t size, dw_error *err) {
 
     status = dw_os_map_anonymous(region->base + tail.offset, (size_t)tail.size, err);
     if (status != DW_OK) return undo_reserve(status);
-    record(region, tail.offset, tail.size, &tail);
+    record_extents(region, tail.offset, tail.size, &tail);
     dw_dirty_mapped(region, tail.offset, tail.size);
     region->size = rounded;
     return DW_OK;
@@ -271,7 +271,7 @@ dw_status dw_region_map(dw_region *region, const dw_extent *extent, bool sparse,
     if (status != DW_OK) return status;
     status = map_extent(region, &placed, err);
     if (status != DW_OK) return undo_reserve(status);
-    record(region, placed.offset, placed.size, &placed);
+    record_extents(region, placed.offset, placed.size, &placed);
     dw_dirty_mapped(region, placed.offset, placed.size);
     region->size = dw_max_u64(region->size, extent_end(&placed));
     return DW_OK;
@@ -283,7 +283,7 @@ dw_status dw_region_unmap(dw_region *region, uint64_t offset, uint64_t size, dw_
     if (status != DW_OK) return status;
     status = dw_os_map_decommit(region->base + offset, (size_t)size, err);
     if (status != DW_OK) return undo_reserve(status);
-    record(region, offset, size, NULL);
+    record_extents(region, offset, size, NULL);
     dw_dirty_unmapped(region, offset, size);
     return DW_OK;
 }

@@ -42,7 +42,10 @@ static dw_status make_parts(dw_runtime *runtime, const dw_runtime_options *optio
     /* Now, and not at the first commit: there a descriptor that is missing would fail a turn. */
     if (status == DW_OK) status = dw_page_store_create(&runtime->pages, err);
     if (status != DW_OK) return status;
-    dw_wasm_engine_options wasm = {.cache_folder = runtime->cache_folder};
+    dw_wasm_engine_options wasm = {.cache_folder = runtime->cache_folder,
+                                   .compile_limit_ns = options->compile_limit_ns,
+                                   .compiling = options->compiling,
+                                   .compiling_context = options->compiling_context};
     status = dw_wasm_engine_create(&wasm, &runtime->wasm, err);
     dw_device_entry *first = NULL;
     if (status == DW_OK) status = dw_runtime_take_device(runtime, NULL, NULL, 0, &first, err);

@@ -42,6 +42,10 @@ typedef struct dw_runtime_options {
     dw_kv_type kv_type;        /* of each model's KV rows */
     uint32_t actors_max;       /* that live at the same time; 0 = DW_RUNTIME_ACTORS_MAX, which is also the most */
     uint64_t memory_bytes_max; /* of each actor's linear memory; 0 = DW_ACTOR_MEMORY_BYTES */
+    uint64_t compile_limit_ns; /* to compile a program; 0 = DW_COMPILE_NS, UINT64_MAX = none */
+    /* As in dw_wasm_engine_options; NULL = nobody is told. */
+    void (*compiling)(void *context, size_t bytes, dw_status ended);
+    void *compiling_context;
 } dw_runtime_options;
 
 dw_status dw_runtime_create(const dw_runtime_options *options, dw_runtime **out, dw_error *err) DW_MUST_USE;
@@ -66,7 +70,8 @@ dw_status dw_runtime_remove_device(dw_runtime *runtime, const char *name, dw_err
 /* --- programs ------------------------------------------------------------------------------------------------ */
 
 /* Prepares the program at `path` and keeps its source in the cache folder under its hash, so that a checkpoint finds it
- * later. *out is the caller's: dw_program_release. */
+ * later. DW_E_DEADLINE, DW_E_BUSY: it compiles for too long (dw_program_prepare). *out is the caller's:
+ * dw_program_release. */
 dw_status dw_runtime_load_program(dw_runtime *runtime, const char *path, dw_program **out, dw_error *err) DW_MUST_USE;
 /* The program with this hash, from the registry or the cache folder; DW_E_NOT_FOUND says what to do. *out is the
  * caller's. */

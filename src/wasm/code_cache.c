@@ -61,28 +61,12 @@ static dw_status check_code(const dw_wasm_engine *engine, const dw_hash *program
     return DW_OK;
 }
 
-/* The checks and the bytes are of the same open file: nothing can be put in its place between them. */
-static dw_status read_own_file(const char *path, uint8_t **out, size_t *size) {
-    dw_os_file file;
-    uint64_t bytes = 0;
-    dw_status status = dw_os_open(path, DW_OS_READ, &file, NULL);
-    if (status != DW_OK) return status;
-    status = dw_os_check_own(file, NULL);
-    if (status == DW_OK) status = dw_os_size(file, &bytes, NULL);
-    if (status == DW_OK && bytes > CODE_BYTES_MAX) status = DW_E_LIMIT;
-    if (status == DW_OK && !(*out = malloc((size_t)bytes + 1))) status = DW_E_NO_MEMORY;
-    if (status == DW_OK) status = dw_os_read_at(file, 0, *out, (size_t)bytes, NULL);
-    if (status == DW_OK) *size = (size_t)bytes;
-    dw_os_close(&file);
-    return status;
-}
-
 dw_status dw_code_cache_load(const dw_wasm_engine *engine, const dw_hash *program, uint8_t **out, size_t *size) {
     *out = NULL;
     *size = 0;
     char *path = engine->code_folder ? path_of(engine, program) : NULL;
     if (!path) return DW_E_NOT_FOUND;
-    dw_status status = read_own_file(path, out, size);
+    dw_status status = dw_os_read_own_file(path, CODE_BYTES_MAX, out, size, NULL);
     if (status == DW_OK) status = check_code(engine, program, *out, size);
     if (status != DW_OK && status != DW_E_NOT_FOUND)
         dw_log(DW_LOG_WARN, "code_cache", "file=%s problem=%s action=compile", path, dw_status_name(status));

@@ -8,9 +8,14 @@ typedef enum immediate {
     IMM_UNKNOWN = 0,
     IMM_NONE,
     IMM_BLOCK,      /* block type: signed 33 bits */
+    IMM_BRANCH,     /* one label */
+    IMM_CALL,       /* index of a function that is called */
+    IMM_CALL_INDIRECT, /* indices of a type and of a table */
+    IMM_LOCAL_SET,  /* index of a local */
     IMM_INDEX,      /* one index */
     IMM_INDEX_2,    /* two indices */
     IMM_BR_TABLE,   /* vector of labels and one more */
+    IMM_THROW,      /* index of a tag */
     IMM_TRY_TABLE,  /* block type and a vector of clauses */
     IMM_TYPES,      /* vector of value types, one byte each */
     IMM_MEMORY,     /* alignment and offset */
@@ -34,12 +39,13 @@ static immediate immediate_of_control(uint8_t opcode) {
     case 0x02: case 0x03: case 0x04: return IMM_BLOCK;               /* block loop if */
     case 0x06: case 0x07: case 0x09: case 0x18: case 0x19:           /* try catch rethrow delegate catch_all */
         return IMM_LEGACY_EXCEPTION;
-    case 0x08: return IMM_INDEX;                                     /* throw */
+    case 0x08: return IMM_THROW;                                     /* throw */
     case 0x0A: return IMM_NONE;                                      /* throw_ref */
     case 0x1F: return IMM_TRY_TABLE;
-    case 0x0C: case 0x0D: case 0x10: case 0x12: return IMM_INDEX;    /* br br_if call return_call */
+    case 0x0C: case 0x0D: return IMM_BRANCH;                         /* br br_if */
+    case 0x10: case 0x12: return IMM_CALL;                           /* call return_call */
     case 0x0E: return IMM_BR_TABLE;
-    case 0x11: case 0x13: return IMM_INDEX_2;                        /* call_indirect return_call_indirect */
+    case 0x11: case 0x13: return IMM_CALL_INDIRECT;                  /* call_indirect return_call_indirect */
     case 0x1C: return IMM_TYPES;                                     /* select t */
     default: return IMM_UNKNOWN;
     }
@@ -47,6 +53,7 @@ static immediate immediate_of_control(uint8_t opcode) {
 
 static immediate immediate_of(uint8_t opcode) {
     if (opcode < 0x20) return immediate_of_control(opcode);
+    if (opcode == 0x21 || opcode == 0x22) return IMM_LOCAL_SET; /* local.set local.tee */
     if (opcode <= 0x25) return IMM_INDEX;                    /* local.get .. global.set, table.get */
     if (opcode == 0x26) return IMM_TABLE;                    /* table.set */
     if (opcode >= 0x28 && opcode <= 0x3E) return IMM_MEMORY; /* loads and stores */
@@ -113,43 +120,55 @@ static void skip_memory(dw_reader *reader) {
 
 /* A vector of indices and one more index. The count is not trusted: each round reads, and a failed reader ends the
  * loop. */
-static void skip_br_table(dw_reader *reader) {
+static void skip_br_table(dw_reader *reader, const dw_code_notes *notes) {
     uint64_t n = (uint64_t)dw_read_leb_u32(reader) + 1;
-    for (uint64_t i = 0; i < n && reader->status == DW_OK; i++) (void)dw_read_leb_u32(reader);
+    for (uint64_t i = 0; i < n && reader->status == DW_OK; i++) {
+        uint32_t label = dw_read_leb_u32(reader);
+        if (notes->weigher) dw_code_weigh_branch(notes->weigher, label);
+    }
+}
+
+/* What only weighing asks about. */
+static void weigh_index(const dw_code_notes *notes, immediate kind, uint32_t index) {
+    if (!notes->weigher) return;
+    switch (kind) {
+    case IMM_BRANCH: dw_code_weigh_branch(notes->weigher, index); break;
+    case IMM_CALL: dw_code_weigh_call(notes->weigher, index); break;
+    case IMM_CALL_INDIRECT: dw_code_weigh_indirect_call(notes->weigher, index); break;
+    case IMM_THROW: dw_code_weigh_throw(notes->weigher); break;
+    case IMM_LOCAL_SET: dw_code_weigh_set(notes->weigher); break;
+    default: break;
+    }
 }
 
 /* A type in one byte, or the index of a function type. A reference type of two parts is refused. */
-static void skip_block_type(dw_reader *reader) {
+static int64_t read_block_type(dw_reader *reader) {
     int64_t type = dw_read_leb_s64(reader);
     if (reader->status == DW_OK && (type == 0x63 - 0x80 || type == 0x64 - 0x80)) reader->status = DW_E_UNSUPPORTED;
+    return type;
 }
 
 /* Likewise. The count is not trusted: each round reads. */
 static void skip_types(dw_reader *reader) {
     uint32_t n = dw_read_leb_u32(reader);
-    for (uint32_t i = 0; i < n && reader->status == DW_OK; i++) skip_block_type(reader);
-}
-
-/* Clauses: 0 catch and 1 catch_ref name a tag and a label, 2 catch_all and 3 catch_all_ref a label. That there are no
- * others is left to Wasmtime's validation. */
-static void skip_try_table(dw_reader *reader) {
-    skip_block_type(reader);
-    uint32_t n = dw_read_leb_u32(reader);
-    for (uint32_t i = 0; i < n && reader->status == DW_OK; i++) {
-        if (dw_read_u8(reader) < 2) (void)dw_read_leb_u32(reader);
-        (void)dw_read_leb_u32(reader);
-    }
+    for (uint32_t i = 0; i < n && reader->status == DW_OK; i++) (void)read_block_type(reader);
 }
 
 static void read_immediate(dw_reader *reader, immediate kind, const dw_code_notes *notes) {
     switch (kind) {
-    case IMM_BLOCK: skip_block_type(reader); break;
+    case IMM_BRANCH: case IMM_CALL: case IMM_LOCAL_SET: case IMM_THROW:
+        weigh_index(notes, kind, dw_read_leb_u32(reader));
+        break;
+    case IMM_CALL_INDIRECT:
+        weigh_index(notes, kind, dw_read_leb_u32(reader));
+        (void)dw_read_leb_u32(reader);
+        break;
+    case IMM_BLOCK: case IMM_TRY_TABLE: break; /* weigh_structure */
     case IMM_HEAP_TYPE: case IMM_I64: (void)dw_read_leb_s64(reader); break;
     case IMM_I32: (void)dw_read_leb_s32(reader); break;
     case IMM_INDEX_2: (void)dw_read_leb_u32(reader); /* fall through */
     case IMM_INDEX: (void)dw_read_leb_u32(reader); break;
-    case IMM_BR_TABLE: skip_br_table(reader); break;
-    case IMM_TRY_TABLE: skip_try_table(reader); break;
+    case IMM_BR_TABLE: skip_br_table(reader, notes); break;
     case IMM_TYPES: skip_types(reader); break;
     case IMM_MEMORY: skip_memory(reader); break;
     case IMM_MEMORY_LANE: skip_memory(reader); /* fall through */
@@ -178,6 +197,37 @@ static const char *refusal_of(immediate kind) {
            "or convert with wasm-opt --translate-to-exnref";
 }
 
+static bool becomes_long(uint8_t prefix, uint32_t opcode) {
+    if (prefix == 0xFC) return opcode >= 8; /* memory.init and what follows it */
+    return prefix == 0x25 || prefix == 0x26; /* table.get table.set */
+}
+
+/* Clauses: 0 catch and 1 catch_ref name a tag and a label, 2 catch_all and 3 catch_all_ref a label, counted from
+ * outside the block. That there are no others is left to Wasmtime's validation. */
+static void skip_clauses(dw_reader *reader, const dw_code_notes *notes) {
+    uint32_t n = dw_read_leb_u32(reader);
+    for (uint32_t i = 0; i < n && reader->status == DW_OK; i++) {
+        if (dw_read_u8(reader) < 2) (void)dw_read_leb_u32(reader);
+        uint32_t label = dw_read_leb_u32(reader);
+        if (notes->weigher) dw_code_weigh_branch(notes->weigher, label);
+    }
+}
+
+/* What opens a block and what follows in it, else, end. */
+static dw_status weigh_structure(dw_reader *reader, immediate kind, uint8_t opcode, const dw_code_notes *notes,
+                                 dw_error *err) {
+    if (kind == IMM_BLOCK || kind == IMM_TRY_TABLE) {
+        dw_code_block block = kind == IMM_TRY_TABLE ? DW_CODE_TRY : opcode == 0x03 ? DW_CODE_LOOP : DW_CODE_BLOCK;
+        int64_t type = read_block_type(reader);
+        if (kind == IMM_TRY_TABLE) skip_clauses(reader, notes);
+        return notes->weigher ? dw_code_weigh_block(notes->weigher, block, type, err) : DW_OK;
+    }
+    if (!notes->weigher) return DW_OK;
+    if (opcode == 0x05) dw_code_weigh_else(notes->weigher);
+    if (opcode == 0x0B) dw_code_weigh_end(notes->weigher);
+    return DW_OK;
+}
+
 /* Steps over one instruction. */
 static dw_status walk_one(dw_reader *reader, const dw_code_notes *notes, dw_error *err) {
     uint64_t at = reader->offset;
@@ -195,6 +245,9 @@ static dw_status walk_one(dw_reader *reader, const dw_code_notes *notes, dw_erro
     if (kind == IMM_UNKNOWN)
         return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses an unknown instruction, 0x%02x 0x%x",
                           (unsigned)prefix, (unsigned)opcode);
+    dw_status status = weigh_structure(reader, kind, prefix, notes, err);
+    if (status != DW_OK) return status;
+    if (notes->weigher && becomes_long(prefix, opcode)) dw_code_weigh_helper(notes->weigher);
     read_immediate(reader, kind, notes);
     if (reader->status == DW_E_UNSUPPORTED)
         return dw_fail_at(err, DW_E_UNSUPPORTED, at, "the code uses typed references, which are not supported");

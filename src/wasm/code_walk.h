@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/base.h"
+#include "wasm/code_weight.h"
 
 /* What was found out about the module's functions, tables and segments. Indices that there are not are left to
  * Wasmtime's validation. */
@@ -29,6 +30,7 @@ typedef struct dw_code_notes {
     uint32_t n_data;
     bool *dropped_elements;  /* [n_elements] elem.drop names the segment */
     uint32_t n_elements;
+    dw_code_weigher *weigher; /* of the function that is walked; NULL: nothing is weighed */
 } dw_code_notes;
 
 void dw_code_note_function(const dw_code_notes *notes, uint32_t function);

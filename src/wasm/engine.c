@@ -11,8 +11,8 @@
 
 enum { TICK_MS_DEFAULT = 10, TICK_MS_MAX = 1000 };
 
-/* What compiled code depends on beside Wasmtime's version and the processor, both of which Wasmtime checks itself when it loads
- * code. A change here or in configure() must change this text, or old code is taken for new. */
+/* What compiled code depends on beside Wasmtime's version and the processor, both of which Wasmtime checks itself when
+ * it loads code. A change here or in configure() must change this text, or old code is taken for new. */
 #define SETTINGS "nan=1 relaxed=det epoch=1 exceptions=1 reservation=4G guard=32M stack=512K"
 
 /* Memories come from us and never move. Everything that would let results differ from one machine to another is fixed:
@@ -89,6 +89,50 @@ static dw_status make_code_folder(const char *cache_folder, char **out, dw_error
 
 static void tick(void *context) { wasmtime_engine_increment_epoch(context); }
 
+/* --- what a compile holds ---------------------------------------------------------------------------------------- */
+
+static void hold_engine(void *context) {
+    dw_wasm_engine *engine = context;
+    atomic_fetch_add(&engine->holders, 1);
+}
+
+/* The last one frees: a compile that was given up may end after the engine was destroyed. */
+static void drop_engine(void *context) {
+    dw_wasm_engine *engine = context;
+    if (atomic_fetch_sub(&engine->holders, 1) != 1) return;
+    dw_compiler_destroy(engine->compiler);
+    if (engine->linker) wasmtime_linker_delete(engine->linker);
+    if (engine->serial) wasm_engine_delete(engine->serial);
+    if (engine->engine) wasm_engine_delete(engine->engine);
+    free(engine->code_folder);
+    free(engine);
+}
+
+static void keep_code(void *context, const dw_hash *program, const void *code, size_t size) {
+    dw_code_cache_store(context, program, code, size);
+}
+
+static dw_status make_compiler(dw_wasm_engine *engine, const dw_wasm_engine_options *options, dw_error *err) {
+    const dw_compiler_options compiler = {.parallel = engine->engine, .serial = engine->serial,
+                                          .hold = hold_engine, .drop = drop_engine, .keep = keep_code,
+                                          .context = engine,
+                                          .limit_ns = options->compile_limit_ns ? options->compile_limit_ns
+                                                                                : DW_COMPILE_NS,
+                                          .compiling = options->compiling,
+                                          .compiling_context = options->compiling_context};
+    return dw_compiler_create(&compiler, &engine->compiler, err);
+}
+
+/* --- engines ----------------------------------------------------------------------------------------------------- */
+
+static dw_status make_wasmtime(bool is_parallel, wasm_engine_t **out, dw_error *err) {
+    wasm_config_t *config = wasm_config_new();
+    configure(config);
+    wasmtime_config_parallel_compilation_set(config, is_parallel); /* the code is the same */
+    *out = wasm_engine_new_with_config(config); /* takes the configuration over */
+    return *out ? DW_OK : dw_fail(err, DW_E_INTERNAL, "Wasmtime refuses its configuration");
+}
+
 dw_status dw_wasm_engine_create(const dw_wasm_engine_options *options, dw_wasm_engine **out, dw_error *err) {
     *out = NULL;
     uint32_t tick_ms = options->tick_ms ? options->tick_ms : TICK_MS_DEFAULT;
@@ -97,17 +141,15 @@ dw_status dw_wasm_engine_create(const dw_wasm_engine_options *options, dw_wasm_e
     dw_wasm_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return dw_fail(err, DW_E_NO_MEMORY, "no memory for an engine");
     atomic_init(&engine->users, 0);
+    atomic_init(&engine->holders, 1);
     dw_status status = make_key(engine->key, err);
     if (status != DW_OK) goto out;
     status = make_code_folder(options->cache_folder, &engine->code_folder, err);
     if (status != DW_OK) goto out;
-    wasm_config_t *config = wasm_config_new();
-    configure(config);
-    engine->engine = wasm_engine_new_with_config(config); /* takes the configuration over */
-    if (!engine->engine) {
-        status = dw_fail(err, DW_E_INTERNAL, "Wasmtime refuses its configuration");
-        goto out;
-    }
+    status = make_wasmtime(true, &engine->engine, err);
+    if (status == DW_OK) status = make_wasmtime(false, &engine->serial, err);
+    if (status == DW_OK) status = make_compiler(engine, options, err);
+    if (status != DW_OK) goto out;
     engine->linker = wasmtime_linker_new(engine->engine);
     status = dw_host_define(engine->linker, err);
     if (status != DW_OK) goto out;
@@ -122,8 +164,6 @@ void dw_wasm_engine_destroy(dw_wasm_engine *engine) {
     if (!engine) return;
     assert(atomic_load(&engine->users) == 0);
     dw_ticker_destroy(engine->ticker);
-    if (engine->linker) wasmtime_linker_delete(engine->linker);
-    if (engine->engine) wasm_engine_delete(engine->engine);
-    free(engine->code_folder);
-    free(engine);
+    engine->ticker = NULL;
+    drop_engine(engine);
 }

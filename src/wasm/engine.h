@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <wasmtime.h>
+#include "wasm/compile.h"
 #include "wasm/ticker.h"
 #include "wasm/wasm.h"
 
@@ -11,12 +12,15 @@ enum { DW_ENGINE_KEY_BYTES = 17 };
 
 struct dw_wasm_engine {
     wasm_engine_t *engine;
+    wasm_engine_t *serial;           /* the same, but that it compiles on the calling thread alone */
+    dw_compiler *compiler;
     /* All host functions; not changed after creation, so any thread may link with it. */
     wasmtime_linker_t *linker;
     dw_ticker *ticker;
     char *code_folder;               /* of compiled code; NULL = no cache */
     char key[DW_ENGINE_KEY_BYTES];   /* names what compiled code depends on beside the program, in hexadecimal */
     atomic_uint users;               /* programs; for an assertion at the end */
+    atomic_uint holders;             /* who created it, and each compile that runs */
 };
 
 /* Takes over a Wasmtime error and makes ours of it: "prefix: text", one line, printable. */

@@ -256,10 +256,10 @@ static dw_status read_start(dw_reader *reader, dw_module *module, dw_error *err)
     return reader->status == DW_OK ? DW_OK : bad(reader, "the start section is cut short", err);
 }
 
-static dw_status read_locals(dw_reader *reader, dw_error *err) {
+static dw_status read_locals(dw_reader *reader, dw_code_weigher *weigher, dw_error *err) {
     uint32_t groups = dw_read_leb_u32(reader);
     for (uint32_t i = 0; i < groups && reader->status == DW_OK; i++) {
-        (void)dw_read_leb_u32(reader);
+        weigher->locals += dw_read_leb_u32(reader);
         uint64_t at = reader->offset;
         uint8_t type = dw_read_u8(reader);
         if (reader->status == DW_OK && !is_value_type(type))
@@ -326,25 +326,63 @@ static dw_status read_elements(dw_reader *reader, dw_module *module, dw_error *e
     return status;
 }
 
+static dw_status weigher_of(const dw_module *module, dw_code_weigher *out, dw_error *err) {
+    dw_code_arity *types = calloc((size_t)module->n_types + 1, sizeof *types);
+    uint32_t *labels = calloc(DW_FUNCTION_NESTING_MAX, sizeof *labels);
+    *out = (dw_code_weigher){.types = types, .n_types = module->n_types, .labels = labels,
+                             .functions = module->functions, .n_functions = module->n_functions};
+    if (!types || !labels) return dw_fail(err, DW_E_NO_MEMORY, "no memory to weigh functions");
+    for (uint32_t i = 0; i < module->n_types; i++) {
+        types[i].params = (uint32_t)module->types[i].params.size; /* below 2^32: bounded by the source */
+        types[i].results = (uint32_t)module->types[i].results.size;
+    }
+    return DW_OK;
+}
+
+/* A function is weighed while it is walked. What would need too much memory is refused: a module of some kilobytes
+ * could end the process. */
+static dw_status read_function(dw_reader *reader, dw_module *module, uint32_t i, dw_code_weigher *weigher,
+                               dw_error *err) {
+    dw_code_notes notes = notes_of(module);
+    notes.weigher = weigher;
+    uint32_t index = module->n_imports + i, size = dw_read_leb_u32(reader);
+    if (reader->status != DW_OK || !dw_in_range(reader->offset, size, reader->size))
+        return dw_fail_at(err, DW_E_TRUNCATED, reader->offset, "the module is damaged: function %u is cut short",
+                          (unsigned)i);
+    uint64_t start = reader->offset;
+    dw_code_weigh_begin(weigher, size, index < module->n_functions ? module->functions[index] : UINT32_MAX);
+    dw_status status = read_locals(reader, weigher, err);
+    if (status == DW_OK) status = dw_code_walk(reader, start + size, &notes, err);
+    if (status != DW_OK) return status;
+    uint64_t weight = dw_code_weight(weigher);
+    if (weight > DW_FUNCTION_COMPILE_BYTES_MAX)
+        return dw_fail_at(err, DW_E_LIMIT, start,
+                          "compiling function %u could take %llu MiB of memory, more than %llu: it has %llu blocks "
+                          "and branches that carry %llu values, and %llu locals", (unsigned)index,
+                          (unsigned long long)(weight >> 20),
+                          (unsigned long long)(DW_FUNCTION_COMPILE_BYTES_MAX >> 20),
+                          (unsigned long long)weigher->blocks, (unsigned long long)weigher->carried,
+                          (unsigned long long)weigher->locals);
+    if (weight > module->heaviest.weight) module->heaviest = (dw_function_size){index, size, start, weight};
+    if (weight > DW_FUNCTION_HEAVY_BYTES) module->heavy_weight += weight;
+    module->weight += weight; /* at most 10^6 times DW_FUNCTION_COMPILE_BYTES_MAX */
+    return DW_OK;
+}
+
 /* The functions themselves are copied as they are. */
 static dw_status read_code(dw_reader *reader, dw_module *module, dw_error *err) {
-    const dw_code_notes notes = notes_of(module);
+    dw_code_weigher weigher;
     uint64_t at = reader->offset;
     uint32_t n = 0;
-    dw_status status = read_item_count(reader, 0, 0, &n, NULL, err);
+    dw_status status = weigher_of(module, &weigher, err);
+    if (status == DW_OK) status = read_item_count(reader, 0, 0, &n, NULL, err);
     if (status == DW_OK && n != module->n_functions - module->n_imports)
-        return dw_fail_at(err, DW_E_FORMAT, at,
-                          "the module is damaged: it declares %u functions and has the code of %u",
-                          (unsigned)(module->n_functions - module->n_imports), (unsigned)n);
-    for (uint32_t i = 0; status == DW_OK && i < n; i++) {
-        uint32_t size = dw_read_leb_u32(reader);
-        if (reader->status != DW_OK || !dw_in_range(reader->offset, size, reader->size))
-            return dw_fail_at(err, DW_E_TRUNCATED, reader->offset, "the module is damaged: function %u is cut short",
-                              (unsigned)i);
-        uint64_t end = reader->offset + size;
-        status = read_locals(reader, err);
-        if (status == DW_OK) status = dw_code_walk(reader, end, &notes, err);
-    }
+        status = dw_fail_at(err, DW_E_FORMAT, at,
+                            "the module is damaged: it declares %u functions and has the code of %u",
+                            (unsigned)(module->n_functions - module->n_imports), (unsigned)n);
+    for (uint32_t i = 0; status == DW_OK && i < n; i++) status = read_function(reader, module, i, &weigher, err);
+    free((void *)weigher.types);
+    free(weigher.labels);
     return status;
 }
 

@@ -51,6 +51,9 @@ typedef struct dw_table { uint8_t type; uint64_t min, max; uint64_t offset; } dw
 typedef struct dw_element { uint8_t type; bool passive; uint32_t n; } dw_element; /* n: how many it holds */
 typedef struct dw_data { bool active; uint32_t at; dw_span bytes; } dw_data; /* `at`: address, of an active one */
 
+/* The body of a function, by its index; `offset` in the input; `weight` as in code_weight.h. */
+typedef struct dw_function_size { uint32_t index, bytes; uint64_t offset, weight; } dw_function_size;
+
 typedef struct dw_module {
     dw_span sections[DW_SECTIONS];   /* by id; data NULL where absent; [DW_SECTION_CUSTOM] is the name section */
     dw_signature *types;     uint32_t n_types;
@@ -71,6 +74,8 @@ typedef struct dw_module {
     uint64_t memory_pages_min, memory_pages_max;    /* of the last memory; max UINT64_MAX where none is declared */
     bool has_start;
     uint32_t start;
+    dw_function_size heaviest;
+    uint64_t weight, heavy_weight;   /* of all functions; of those above DW_FUNCTION_HEAVY_BYTES */
 } dw_module;
 
 /* Reads a whole module. On failure nothing is left to free. */

@@ -166,13 +166,14 @@ static uint32_t table_for(const dw_module *module, const dw_element *element) {
     return i;
 }
 
-/* Fills drops and n_drops, and adds to global_types. An empty segment is the same when it is dropped, and so is an element
- * segment that no table can take: no instruction can read it. Active and declared segments are dropped from the
- * beginning. */
+/* Fills drops and n_drops, and adds to global_types. An empty segment is the same when it is dropped, and so is an
+ * element segment that no table can take: no instruction can read it. Active and declared segments are dropped from
+ * the beginning. */
 static dw_status check_drops(const dw_module *module, dw_prepared *out, dw_error *err) {
     uint32_t n_data = module->dropped_data ? (uint32_t)dw_min_u64(module->n_data, module->data_count) : 0;
     out->drops = calloc((size_t)n_data + module->n_elements + 1, sizeof *out->drops);
-    if (!out->drops) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u segments", (unsigned)(n_data + module->n_elements));
+    if (!out->drops)
+        return dw_fail(err, DW_E_NO_MEMORY, "no memory for %u segments", (unsigned)(n_data + module->n_elements));
     for (uint32_t i = 0; i < n_data; i++)
         if (module->dropped_data[i] && !module->data[i].active && module->data[i].bytes.size > 0)
             out->drops[out->n_drops++] = (dw_prepared_drop){.segment = i};
@@ -183,7 +184,8 @@ static dw_status check_drops(const dw_module *module, dw_prepared *out, dw_error
             out->drops[out->n_drops++] = (dw_prepared_drop){.is_element = true, .segment = i, .table = table};
     }
     if (out->n_globals + out->n_drops > DW_PROGRAM_GLOBALS_MAX)
-        return dw_fail(err, DW_E_LIMIT, "the module has %u mutable globals and drops %u segments, together more than %u",
+        return dw_fail(err, DW_E_LIMIT,
+                       "the module has %u mutable globals and drops %u segments, together more than %u",
                        (unsigned)out->n_globals, (unsigned)out->n_drops, DW_PROGRAM_GLOBALS_MAX);
     if (out->n_drops > 0 && !module->sections[DW_SECTION_TYPE].data)
         return dw_fail(err, DW_E_FORMAT, "the module is damaged: it has no types");
@@ -208,6 +210,9 @@ static dw_status check(const dw_module *module, dw_prepared *out, dw_error *err)
     if (status == DW_OK) status = check_data(module, out, err);
     if (status == DW_OK) status = check_drops(module, out, err);
     if (status == DW_OK) status = dw_advise(module, &out->advice, err);
+    out->heaviest = module->heaviest;
+    out->weight = module->weight;
+    out->heavy_weight = module->heavy_weight;
     return status;
 }
 
@@ -304,8 +309,8 @@ static void write_extended(dw_writer *writer, const dw_module *module, uint8_t i
 /* (func (param i32) (if (local.get 0)
  *   (then (data.drop S))
  *   (else (memory.init S (i32.const 0) (i32.const 1) (i32.const 0)))))
- * or the same with elem.drop and table.init. Initialising 0 items from item 1 on writes nothing, and traps where there is
- * no item 0: where the segment is dropped. */
+ * or the same with elem.drop and table.init. Initialising 0 items from item 1 on writes nothing, and traps where there
+ * is no item 0: where the segment is dropped. */
 static void write_drop_body(dw_writer *writer, const dw_prepared_drop *drop) {
     static const uint8_t begin[] = {0x00, 0x20, 0x00, 0x04, 0x40, 0xFC}, end[] = {0x0B, 0x0B};
     static const uint8_t otherwise[] = {0x05, 0x41, 0x00, 0x41, 0x01, 0x41, 0x00, 0xFC};

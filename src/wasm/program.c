@@ -21,22 +21,6 @@ static dw_status validate(dw_wasm_engine *engine, const void *wasm, size_t size,
     return status;
 }
 
-static dw_status compile(dw_program *program, const dw_prepared *prepared, dw_error *err) {
-    wasm_byte_vec_t code;
-    wasmtime_error_t *error = wasmtime_module_new(program->engine->engine, prepared->wasm, prepared->wasm_size,
-                                                  &program->module);
-    if (error) return dw_engine_fail(err, DW_E_INVALID, "the module cannot be compiled", error);
-    error = wasmtime_module_serialize(program->module, &code);
-    if (error) {
-        dw_log(DW_LOG_WARN, "code_cache", "problem=serialize action=none");
-        wasmtime_error_delete(error);
-        return DW_OK;
-    }
-    dw_code_cache_store(program->engine, &program->info.hash, code.data, code.size);
-    wasm_byte_vec_delete(&code);
-    return DW_OK;
-}
-
 /* Code that Wasmtime does not take (another processor, for one) is compiled again. */
 static void load_cached_code(dw_program *program, const uint8_t *code, size_t size) {
     wasmtime_error_t *error = wasmtime_module_deserialize(program->engine->engine, code, size, &program->module);
@@ -100,7 +84,8 @@ static dw_status build_program(dw_program *program, const void *wasm, size_t siz
     status = dw_prepare(wasm, size, &prepared, err);
     if (status != DW_OK) goto out;
     if (cached == DW_OK) load_cached_code(program, code, code_size);
-    if (!program->module) status = compile(program, &prepared, err);
+    if (!program->module)
+        status = dw_compile(program->engine->compiler, &program->info.hash, &prepared, &program->module, err);
     if (status != DW_OK) goto out;
     status = link_program(program, err);
     if (status != DW_OK) goto out;
@@ -156,3 +141,8 @@ void dw_program_release(dw_program *program) {
 }
 
 const dw_program_info *dw_program_info_view(const dw_program *program) { return &program->info; }
+
+const dw_extent *dw_program_image0(const dw_program *program, size_t *n) {
+    *n = program->image0.n_extents;
+    return program->image0.extents;
+}

@@ -40,17 +40,26 @@ typedef struct dw_wasm_engine dw_wasm_engine;
 typedef struct dw_wasm_engine_options {
     const char *cache_folder; /* for compiled code; NULL = no cache */
     uint32_t tick_ms;         /* period of the interruption clock; 0 = 10 */
+    /* Tells that a caller's thread waits for a module of so many bytes to be compiled, and with 0 bytes that it waits
+     * no more and how that ended. NULL = nobody is told. */
+    void (*compiling)(void *context, size_t bytes, dw_status ended);
+    void *compiling_context;
+    uint64_t compile_limit_ns; /* one that compiles for longer is given up; 0 = DW_COMPILE_NS, UINT64_MAX = none */
 } dw_wasm_engine_options;
 
 dw_status dw_wasm_engine_create(const dw_wasm_engine_options *options, dw_wasm_engine **out, dw_error *err) DW_MUST_USE;
-void dw_wasm_engine_destroy(dw_wasm_engine *engine); /* after all its programs and instances */
+/* After all its programs and instances. Does not wait for compiles that were given up; these end by themselves. */
+void dw_wasm_engine_destroy(dw_wasm_engine *engine);
 
 /* --- programs ------------------------------------------------------------------------------------------------ */
 
 typedef struct dw_program dw_program;
 
 /* Validates, rewrites (prepare.h, with what is refused and why) and compiles a module, or takes the compiled code from
- * the cache. `wasm` is only read. Blocks: compiling takes about a second for 3 MB; from the cache, milliseconds. */
+ * the cache. `wasm` is only read. Blocks: compiling takes about a second for 3 MB; from the cache, milliseconds.
+ * DW_E_DEADLINE: compiling takes longer than the engine's limit. It goes on without anybody who waits, and the next
+ * attempt finds what it made; meanwhile the program can be asked for again, which waits for it again. DW_E_BUSY:
+ * DW_COMPILES_GIVEN_UP_MAX programs were given up like that and are not done. */
 dw_status dw_program_prepare(dw_wasm_engine *engine, const void *wasm, size_t size, dw_program **out,
                              dw_error *err) DW_MUST_USE;
 dw_program *dw_program_retain(dw_program *program);
@@ -84,6 +93,8 @@ enum {
 const char *dw_advice_text(uint32_t bit);
 
 const dw_program_info *dw_program_info_view(const dw_program *program);
+/* Where the memory of image 0 has content: ascending; what lies between and behind is zeros. Borrowed. */
+const dw_extent *dw_program_image0(const dw_program *program, size_t *n);
 
 /* --- WASI preview 1: virtual and serialisable ------------------------------------------------------------------ */
 

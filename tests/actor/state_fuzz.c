@@ -30,7 +30,7 @@ static void check_actor(const uint8_t *data, size_t size) {
     dw_handle_set_clock(actor.handles, section.clock);
     uint8_t *again = NULL;
     size_t again_size = 0;
-    require(dw_state_encode_actor(&actor, &again, &again_size) == DW_OK);
+    require(dw_state_encode_actor(&actor, actor.initialized, &again, &again_size) == DW_OK);
     require(again_size == size && memcmp(again, data, size) == 0);
     free(again);
     dw_handle_table_destroy(actor.handles);

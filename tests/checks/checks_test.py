@@ -7,6 +7,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import docs  # noqa: E402
 import layers  # noqa: E402
+import style  # noqa: E402
 
 ROOT_FILE = "dw_layer(base OUTSIDE openssl)\ndw_layer(os OUTSIDE threads)\ndw_layer(wasm OUTSIDE wasmtime)\n"
 
@@ -28,6 +29,41 @@ class Tree(unittest.TestCase):
     def breaches(self, path, text):
         self.write(path, text)
         return layers.check(self.root)[0]
+
+
+class Style(Tree):
+    def problems(self, path, text):
+        self.write(path, text)
+        return style.breaches(self.root)
+
+    def test_a_clean_tree_passes(self):
+        self.write("src/base/b.c", "static int load_base(void) { return 0; }\n")
+        text = "static int load_os(void);\nstatic int load_os(void) { return 0; }\nstatic const int load_base[] = {1};\n"
+        self.assertEqual(self.problems("src/os/a.c", text), [])
+
+    def test_lines_have_an_end(self):
+        self.assertEqual(self.problems("src/os/a.c", "x" * 120 + "\n"), [])
+        found = self.problems("include/driftwood/a.h", "int a;\n" + "x" * 121 + "\n")
+        self.assertEqual(len(found), 1)
+        self.assertIn("include/driftwood/a.h:2: 121 columns", found[0])
+
+    def test_a_static_function_has_a_name_of_its_own(self):
+        self.write("src/base/b.c", "static int load(const char *text,\n                int (*each)(void *)) {\n    return 0;\n}\n")
+        found = self.problems("src/os/a.c", "\nstatic inline const char *load(void) { return 0; }\n")
+        self.assertEqual(len(found), 1)
+        self.assertIn("src/os/a.c:2: static function 'load'", found[0])
+        self.assertIn("src/base/b.c:1", found[0])
+
+    def test_text_is_no_code(self):
+        self.write("src/base/b.c", "static int load(void) { return 0; }\n")
+        text = "/*\nstatic int load(void) { return 0; }\n*/\nconst char *a = \"static int load(void) {\";\n"
+        self.assertEqual(self.problems("src/os/a.c", text), [])
+
+    def test_types_of_headers_carry_the_prefix(self):
+        text = ("typedef struct dw_a { int b; } dw_a;\nenum { B = 1 };\ntypedef bool (*dw_each)(void *);\n"
+                "typedef struct part {\n    int c;\n} part;\ntypedef int (*each)(void *);\n")
+        found = self.problems("src/os/a_internal.h", text)
+        self.assertEqual(sorted(line.split("'")[1] for line in found), ["each", "part"])
 
 
 class Layers(Tree):

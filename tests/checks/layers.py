@@ -32,6 +32,7 @@ OUTSIDE = {
     "wasmtime": re.compile(r"^(wasmtime|wasm|wasi)(\.h$|/)(?!.*_)"),
     "ggml": re.compile(r"^(ggml|gguf)"),
     "llama": re.compile(r"^llama"),
+    "sqlite": re.compile(r"^sqlite3"),
 }
 # C++ files: each is a shim that catches what its library throws.
 SHIMS = {

@@ -231,5 +231,48 @@ class Options(Files):
         self.assertLess(time.monotonic() - started, 60)
 
 
+
+class Lines(Files):
+    """What does not fit is no turn: the command fails, says which part it is, and the file stays as it was."""
+
+    def model_with_context(self, n_tokens):
+        """The small model with another context, whose number stands behind its key and its type."""
+        content = bytearray(MODEL.read_bytes())
+        key = b".context_length"
+        at = content.index(key) + len(key)
+        self.assertEqual(content[at:at + 4], (4).to_bytes(4, "little"))
+        content[at + 4:at + 8] = n_tokens.to_bytes(4, "little")
+        path = self.path(f"{n_tokens}.gguf")
+        pathlib.Path(path).write_bytes(content)
+        return path
+
+    def refuse_line(self, sentence, *arguments):
+        for json in ((), ("--json",)):
+            result = self.refuse(REFUSED, *arguments, *json)
+            self.assertIn(sentence, result.err)
+        error = result.json()["error"]
+        self.assertIn("DW_E_FULL", error["text"])
+        self.assertIn(sentence, error["text"])
+
+    def test_a_line_that_does_not_fit_is_refused_and_nothing_is_kept(self):
+        model, file = self.model_with_context(2048), self.path("chat.drift")
+        self.succeed("chat", "--model", model, "--save", file, stdin="hello\n")
+        before = pathlib.Path(file).read_bytes()
+        self.refuse_line("The context of 2048 has room for ", "ask", file, "x" * 3000, "--model", model)
+        self.refuse_line("That line has 5000 bytes; a line has at most 4095.",
+                         "ask", file, "x" * 5000, "--model", model)
+        self.assertEqual(pathlib.Path(file).read_bytes(), before)
+        self.succeed("ask", file, "hello", "--model", model)
+
+    def test_a_preface_that_does_not_fit_is_named(self):
+        model = self.model_with_context(256)
+        result = self.refuse(REFUSED, "chat", "--model", model, stdin="hello\n")
+        self.assertIn("The context of 256 tokens has no room for a line: the preface has ", result.err)
+
+    def test_a_message_that_is_too_long_for_a_program_is_refused(self):
+        self.refuse_line("That message has 5000 bytes; at most 4095 are taken.", "ask", self.file, "x" * 5000)
+        self.assertEqual(self.sum(), 0)
+
+
 if __name__ == "__main__":
     driftwood.main()

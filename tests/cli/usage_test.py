@@ -2,7 +2,7 @@
 import driftwood
 from driftwood import OK, REFUSED, USAGE
 
-VERBS = ["doctor", "models", "chat", "run", "ask", "freeze", "thaw", "fork", "inspect", "embed", "prove", "demo", "version", "help"]
+VERBS = ["doctor", "models", "chat", "run", "ask", "freeze", "thaw", "fork", "spawn", "send", "list", "rm", "inspect", "embed", "prove", "demo", "version", "help"]
 
 
 class Help(driftwood.Case):
@@ -73,7 +73,7 @@ class WrongCommandLines(driftwood.Case):
         self.wrong("mean, cls or last", "embed", "--pooling", "max", "a text")
 
     def test_missing_and_surplus_operands_are_told(self):
-        self.wrong("FILE.drift TEXT", "ask", "only-one")
+        self.wrong("FILE.drift|NAME TEXT", "ask", "only-one")
         self.wrong("one argument too many", "inspect", "a.drift", "b.drift")
 
     def test_errors_of_the_command_line_are_json_too(self):

@@ -5,7 +5,9 @@
 
 static dw_error err;
 
-static void write_plain(const char *path, const char *text) { assert_ok(dw_os_write_file(path, text, strlen(text), &err), err); }
+static void write_plain(const char *path, const char *text) {
+    assert_ok(dw_os_write_file(path, text, strlen(text), &err), err);
+}
 
 static void assert_content(const char *path, const char *expected) {
     uint8_t *data;
@@ -35,6 +37,34 @@ static void plan_fails_the_chosen_calls_only(void **state) {
     (void)dw_fault_disarm(NULL);
     assert_ok(dw_os_sync(file, &err), err);
     dw_os_close(&file);
+}
+
+static void a_torn_write_leaves_its_beginning(void **state) {
+    (void)state;
+    static uint8_t data[10000], found[4096];
+    uint64_t size;
+    dw_os_file file;
+    memset(data, 7, sizeof data);
+    for (uint64_t torn = 512; torn <= 4096; torn *= 8) {
+        assert_ok(dw_os_open(scratch_path("torn"), DW_OS_CREATE_TRUNCATE, &file, &err), err);
+        dw_fault_arm((dw_fault_plan){.kind = DW_FAULT_WRITE, .k = 2, .system_errno = EIO, .torn_bytes = torn});
+        assert_status(dw_os_write_at(file, 0, data, sizeof data, &err), DW_E_IO);
+        (void)dw_fault_disarm(NULL);
+        assert_ok(dw_os_size(file, &size, &err), err);
+        assert_int_equal(size, torn);
+        assert_ok(dw_os_read_at(file, 0, found, torn, &err), err);
+        assert_memory_equal(found, data, torn);
+        dw_os_close(&file);
+    }
+}
+
+static void a_folder_is_synced_or_says_why_not(void **state) {
+    (void)state;
+    assert_ok(dw_os_sync_folder(scratch_folder, &err), err);
+    assert_status(dw_os_sync_folder(scratch_path("nowhere"), &err), DW_E_NOT_FOUND);
+    dw_fault_arm((dw_fault_plan){.kind = DW_FAULT_SYNC, .k = 1, .system_errno = EIO});
+    assert_status(dw_os_sync_folder(scratch_folder, &err), DW_E_IO);
+    (void)dw_fault_disarm(NULL);
 }
 
 static void interrupted_and_short_transfers_are_continued(void **state) {
@@ -221,6 +251,8 @@ static void failed_thread_and_lock_creation_leaves_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plan_fails_the_chosen_calls_only),
+        cmocka_unit_test(a_torn_write_leaves_its_beginning),
+        cmocka_unit_test(a_folder_is_synced_or_says_why_not),
         cmocka_unit_test(interrupted_and_short_transfers_are_continued),
         cmocka_unit_test(written_file_is_old_or_new_and_no_other_is_left),
         cmocka_unit_test(replaced_file_is_old_or_new),

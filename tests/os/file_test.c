@@ -1,4 +1,7 @@
 /* Files, folders and names. */
+#define _POSIX_C_SOURCE 200809L /* chmod */
+#include <sys/stat.h>
+
 #include "os/os.h"
 #include "os/scratch.h"
 
@@ -113,6 +116,26 @@ static void whole_file_is_replaced_and_no_other_file_is_left(void **state) {
     assert_int_equal(scratch_count(scratch_folder), before);
 }
 
+static void a_file_that_others_may_write_is_not_our_own(void **state) {
+    (void)state;
+    const char *path = scratch_path("own");
+    uint8_t *data;
+    size_t size;
+    assert_ok(dw_os_write_file(path, "trusted", 7, &err), err);
+    assert_ok(dw_os_read_own_file(path, 7, &data, &size, &err), err);
+    assert_string_equal((char *)data, "trusted");
+    free(data);
+    assert_status(dw_os_read_own_file(path, 6, &data, &size, &err), DW_E_LIMIT);
+    assert_int_equal(chmod(path, 0622), 0);
+    assert_status(dw_os_read_own_file(path, 7, &data, &size, &err), DW_E_DENIED);
+    assert_null(data);
+    assert_ok(dw_os_read_file(path, 7, &data, &size, &err), err);
+    free(data);
+    assert_status(dw_os_read_own_file(scratch_path("absent"), 7, &data, &size, &err), DW_E_NOT_FOUND);
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_ok(dw_os_remove(path, &err), err);
+}
+
 static void replace_takes_the_place_of_the_old_file(void **state) {
     (void)state;
     assert_ok(dw_os_write_file(scratch_path("from"), "new", 3, &err), err);
@@ -186,6 +209,7 @@ int main(void) {
         cmocka_unit_test(duplicate_is_the_same_file),
         cmocka_unit_test(memory_object_is_sparse_grows_and_does_not_shrink),
         cmocka_unit_test(whole_file_is_replaced_and_no_other_file_is_left),
+        cmocka_unit_test(a_file_that_others_may_write_is_not_our_own),
         cmocka_unit_test(replace_takes_the_place_of_the_old_file),
         cmocka_unit_test(folders_are_made_with_their_parents),
         cmocka_unit_test(listing_ends_when_told),

@@ -138,12 +138,37 @@ static void thread_has_the_stack_it_was_given(void **state) {
     assert_int_equal(done, 1);
 }
 
+static void say_that_it_ran(void *argument) {
+    shared_state *shared = argument;
+    dw_os_mutex_lock(shared->mutex);
+    shared->released++;
+    dw_os_condition_signal(shared->condition);
+    dw_os_mutex_unlock(shared->mutex);
+}
+
+static void a_detached_thread_runs_on_by_itself(void **state) {
+    (void)state;
+    shared_state shared;
+    set_up_shared(&shared);
+    for (unsigned i = 1; i <= 100; i++) { /* let go at once: often before it has begun */
+        dw_os_thread *thread;
+        assert_ok(dw_os_thread_create("detached", 0, say_that_it_ran, &shared, &thread, &err), err);
+        dw_os_thread_detach(thread);
+        dw_os_mutex_lock(shared.mutex);
+        while (shared.released < i) dw_os_condition_wait(shared.condition, shared.mutex);
+        dw_os_mutex_unlock(shared.mutex);
+    }
+    dw_os_thread_detach(NULL);
+    drop_shared(&shared);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mutex_keeps_threads_apart),
         cmocka_unit_test(only_the_thread_that_locked_holds_a_mutex),
         cmocka_unit_test(broadcast_wakes_all_who_wait),
         cmocka_unit_test(wait_ends_at_its_deadline_and_not_before),
+        cmocka_unit_test(a_detached_thread_runs_on_by_itself),
         cmocka_unit_test(thread_has_the_stack_it_was_given),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

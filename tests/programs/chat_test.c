@@ -162,21 +162,22 @@ static void a_line_that_cannot_fit_is_refused_and_changes_nothing(void **state) 
     fake_rule("Hi\nDriftwood:", " Hey.\n", 5);
     say("Hi");
     memset(line, 'x', sizeof line - 1);
-    say(line);
-    assert_contains(fake_reply(), "longer than this model's context");
+    assert_int_equal(fake_turn(line), DW_E_FULL);
+    assert_contains(fake_logged(), "That line has 40"); /* a token a byte, and what frames it */
+    assert_contains(fake_logged(), "The context of 1400 has room for ");
     say("/text");
     assert_string_equal(fake_reply(), "\nUser: Hi\nDriftwood: Hey.");
     static char longer[5000];
     memset(longer, 'x', sizeof longer - 1);
-    say(longer);
-    assert_contains(fake_reply(), "below 4096");
+    assert_int_equal(fake_turn(longer), DW_E_FULL);
+    assert_contains(fake_logged(), "That line has 4999 bytes; a line has at most 4095.");
 }
 
 static void no_room_for_the_preface_gives_the_turn_up_with_a_reason(void **state) {
     (void)state;
     fake_set_context(100);
-    say("Hi"); /* refused politely: nothing was evaluated yet */
-    assert_contains(fake_reply(), "longer than this model's context");
+    assert_int_equal(fake_turn("Hi"), DW_E_FULL);
+    assert_contains(fake_logged(), "The context of 100 tokens has no room for a line: the preface has ");
     assert_int_equal(fake_evaluated(), 0);
 }
 

@@ -93,6 +93,7 @@ uint32_t dw_batch_look_all(dw_job *const *jobs, uint32_t n, dw_job_look *looks, 
     grant_slots(jobs, n);
     for (uint32_t i = 0; i < n; i++) {
         dw_model *model = jobs[i]->model;
+        if (dw_job_waits(jobs[i])) continue;
         if (needs_slot(jobs[i]) && model->embed_next != jobs[i]) {
             if (jobs[i]->priority < model->embed_lacking) model->embed_lacking = jobs[i]->priority;
             continue;
@@ -247,6 +248,7 @@ bool dw_batch_step(dw_batch_job *jobs, uint32_t n, const dw_batch_options *optio
 }
 
 dw_status dw_job_run(dw_job *job, dw_error *err) {
+    job->wake = NULL; /* this thread waits itself */
     dw_status status = dw_job_begin(job, err);
     if (status != DW_OK) return status;
     dw_batch_job alone = {.job = job, .progress = DW_JOB_MORE};

@@ -19,10 +19,11 @@ typedef struct dw_batch_job { dw_job *job; dw_job_progress progress; } dw_batch_
 
 /* What the schedule needs to know of a job. Any thread. */
 void dw_batch_look(const dw_job *job, dw_job_look *out);
-/* Looks at n jobs in the order in which they wait, and leaves those out that cannot be stepped now: embeddings of a
- * decoder that have no slot and are not the next to take one. By turns the next is the one that has waited longest, and
- * that of the highest class. Texts that have a slot or are the next have the class of those that wait for one, if that
- * is higher. Writes looks[0..result) and ready[0..result), their places in jobs. */
+/* Looks at n jobs in the order in which they wait, and leaves those out that cannot be stepped now: generations that
+ * wait for their vocabulary (job.h rule 5), and embeddings of a decoder that have no slot and are not the next to take
+ * one. By turns the next is the one that has waited longest, and that of the highest class. Texts that have a slot or
+ * are the next have the class of those that wait for one, if that is higher. Writes looks[0..result) and
+ * ready[0..result), their places in jobs. */
 uint32_t dw_batch_look_all(dw_job *const *jobs, uint32_t n, dw_job_look *looks, uint32_t *ready);
 
 typedef struct dw_batch_options {

@@ -96,6 +96,17 @@ static bool make_room_for_looks(dw_engine *engine) {
            DW_VEC_RESERVE(&engine->ready, n, DW_VEC_ITEMS_MAX) == DW_OK;
 }
 
+/* Whether there is a job to step or to end. Those that wait for a vocabulary are neither, until that wakes the
+ * engine. */
+static bool has_task(const dw_engine *engine) {
+    assert(dw_os_mutex_held(engine->mutex));
+    for (size_t i = 0; i < engine->waiting.count; i++) {
+        const dw_job *job = engine->waiting.items[i];
+        if (engine->closing || atomic_load(&job->cancel) || !dw_job_waits(job)) return true;
+    }
+    return false;
+}
+
 /* Moves waiting[picked[0..n)] into `stepped`. */
 static void take_out(dw_engine *engine, const uint32_t picked[], uint32_t n, dw_job_progress progress) {
     assert(dw_os_mutex_held(engine->mutex) && engine->n_stepped == 0);
@@ -174,10 +185,10 @@ static void end_one(dw_engine *engine) {
 static engine_task take_task(dw_engine *engine, dw_batch_options *options) {
     engine_task task = TASK_NONE;
     dw_os_mutex_lock(engine->mutex);
-    while (engine->waiting.count == 0 && !(engine->closing && engine->submitting == 0)) {
+    while (!has_task(engine) && !(engine->closing && engine->submitting == 0)) {
         dw_os_condition_wait(engine->changed, engine->mutex);
     }
-    if (engine->waiting.count > 0) {
+    if (has_task(engine)) {
         task = take_ending(engine) ? TASK_END : TASK_STEP;
         if (task == TASK_STEP) take_next(engine);
     }
@@ -206,6 +217,14 @@ static void run_engine(void *argument) {
         if (task == TASK_STEP) step_taken(engine, &options);
         while (engine->n_stepped > 0) end_one(engine);
     }
+}
+
+/* A vocabulary is loaded: somebody may go on. On its loader's thread, under its lock. */
+static void wake_engine(void *context) {
+    dw_engine *engine = context;
+    dw_os_mutex_lock(engine->mutex);
+    dw_os_condition_signal(engine->changed);
+    dw_os_mutex_unlock(engine->mutex);
 }
 
 /* --- the public functions ---------------------------------------------------------------------------------------- */
@@ -276,6 +295,8 @@ dw_status dw_engine_submit(dw_engine *engine, dw_job *job, dw_error *err) {
     if (twice) return dw_fail(err, DW_E_BUSY, "the engine has this job already");
     if (!taken) return status;
 
+    job->wake = wake_engine;
+    job->wake_context = engine;
     status = dw_job_begin(job, err);
 
     dw_os_mutex_lock(engine->mutex);
@@ -291,6 +312,7 @@ void dw_engine_cancel(dw_engine *engine, dw_job *job) {
     if (holds_job(engine, job)) {
         atomic_store(&job->cancel, true);
         if (engine->n_stepped == 1 && engine->stepped[0].job == job) atomic_store(&engine->stop, true);
+        dw_os_condition_signal(engine->changed); /* it may be one that nobody steps */
     }
     dw_os_mutex_unlock(engine->mutex);
 }

@@ -16,6 +16,8 @@
  *    log-probability of a token that the model excludes.
  * 5. What is decided on (draws, candidates, the likeliest, entropy) is read from the model's own memory. Memory for
  *    results is only written, and read once, to see that it holds numbers.
+ * 6. Evaluating needs no vocabulary; text, stops and the end of a text do. A generation whose model's vocabulary is not
+ *    loaded yet evaluates its tokens, waits with the logits for its first draw, and nobody else waits for it.
  * Threads: dw_engine_submit and dw_engine_cancel from any thread. One engine thread per device evaluates.
  */
 #ifndef DW_MODEL_ENGINE_ENGINE_H
@@ -95,6 +97,8 @@ typedef struct dw_job {
     /* the engine's own */
     _Atomic bool cancel;
     void *state;
+    void (*wake)(void *context);                /* it can be stepped again (job.h rule 5); NULL: nobody asks */
+    void *wake_context;
 } dw_job;
 
 /* Runs a job on the calling thread, to its end: the native loop. Only while no engine runs on this model. */

@@ -30,6 +30,8 @@ typedef struct job_state {
     dw_job_progress drawn;      /* whether the generation goes on */
     uint32_t wanted[DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN];
     /* generate */
+    float *first_logits;        /* [n_vocab] from which the first token is drawn once the vocabulary is loaded */
+    dw_vocab_listener on_vocab;
     bool tracks_text;           /* somebody wants text, or stops are looked for */
     bool context_is_full;         /* no token can follow */
     dw_stop_text text;
@@ -111,6 +113,52 @@ static void free_state(dw_job *job) {
     free(state);
 }
 
+/* --- before the vocabulary is loaded ------------------------------------------------------------------------------ */
+
+static bool draws_with_vocabulary(const dw_job *job) {
+    return !job->ignore_end || ((const job_state *)job->state)->tracks_text;
+}
+
+static bool waits_for_vocabulary(const dw_job *job) {
+    return draws_with_vocabulary(job) && !dw_vocab_is_settled(job->session->pool->model->vocab);
+}
+
+bool dw_job_waits(const dw_job *job) {
+    if (job->kind != DW_JOB_GENERATE) return false;
+    return ((const job_state *)job->state)->first_logits != NULL && waits_for_vocabulary(job);
+}
+
+/* The logits are the model's own memory, which the next step of anybody overwrites. */
+static dw_status keep_first_logits(dw_job *job, const float *logits, dw_error *err) {
+    job_state *state = job->state;
+    const dw_model *model = job->session->pool->model;
+    size_t bytes = model->info.n_vocab * sizeof logits[0];
+    state->first_logits = malloc(bytes);
+    if (state->first_logits == NULL) return dw_fail(err, DW_E_NO_MEMORY, "no memory for %zu bytes of logits", bytes);
+    memcpy(state->first_logits, logits, bytes);
+    if (job->wake == NULL) return DW_OK;
+    state->on_vocab = (dw_vocab_listener){.call = job->wake, .context = job->wake_context};
+    (void)dw_vocab_listen(model->vocab, &state->on_vocab); /* loaded by now: then it does not wait */
+    return DW_OK;
+}
+
+static void let_first_logits_go(job_state *state) {
+    free(state->first_logits);
+    state->first_logits = NULL;
+}
+
+/* A generation that would draw from what the session holds draws from a copy of it later. */
+static dw_status keep_what_is_held(dw_job *job, dw_error *err) {
+    job_state *state = job->state;
+    const dw_logits *held = job->session->logits;
+    bool draws_at_once = job->kind == DW_JOB_GENERATE && state->repeats_last && !state->context_is_full && held != NULL;
+    if (!draws_at_once || !waits_for_vocabulary(job)) return DW_OK;
+    state->repeats_last = false;
+    return keep_first_logits(job, held->values, err);
+}
+
+/* --- begin ------------------------------------------------------------------------------------------------------ */
+
 dw_status dw_job_begin(dw_job *job, dw_error *err) {
     if (job->kind == DW_JOB_EMBED) return dw_embed_begin(job, err);
     dw_session *session = job->session;
@@ -134,6 +182,8 @@ dw_status dw_job_begin(dw_job *job, dw_error *err) {
     state->context_is_full = session->n_tokens == session->pool->model->info.context_tokens;
     state->text = (dw_stop_text){.stops = job->stops, .n_stops = job->n_stops};
     state->repeats_last = pending_tokens(session) == 0;
+    status = keep_what_is_held(job, err);
+    if (status != DW_OK) goto out;
     job->status = DW_OK;
     memset(&job->error, 0, sizeof job->error);
     job->n_evaluated = job->n_generated = 0;
@@ -371,6 +421,15 @@ static float *place_for_logits(const dw_job *job) {
     return row_decides(row) || is_held ? NULL : row->logits;
 }
 
+/* Blocks only where there is no engine, or none with memory for a look around. */
+static dw_job_progress draw_from_first_logits(dw_job *job) {
+    job_state *state = job->state;
+    dw_status status = dw_vocab_wait(job->session->pool->model->vocab, &job->error);
+    dw_job_progress progress = status == DW_OK ? draw_token(job, state->first_logits) : finish_job(job, status);
+    let_first_logits_go(state);
+    return progress;
+}
+
 /* --- a step -------------------------------------------------------------------------------------------------- */
 
 uint32_t dw_job_next_tokens(const dw_job *job, uint32_t chunk_tokens) {
@@ -385,6 +444,7 @@ dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out
     if (atomic_load(&job->cancel)) return finish_job(job, dw_fail(&job->error, DW_E_CANCELLED, "cancelled"));
     /* A full context has no place for a token, so nothing is evaluated for one. */
     if (job->kind == DW_JOB_GENERATE && state->context_is_full) return end_generation(job, DW_END_CONTEXT);
+    if (state->first_logits != NULL && draw_from_first_logits(job) == DW_JOB_DONE) return DW_JOB_DONE;
     /* Where everything is evaluated already, what follows the last token is known only from its logits: those that are
      * held, or else its row is computed again. */
     bool again = state->repeats_last;
@@ -420,8 +480,9 @@ dw_job_progress dw_job_plan(dw_job *job, uint32_t chunk_tokens, dw_job_part *out
 void dw_job_take_row(dw_job *job, const float *logits) {
     job_state *state = job->state;
     if (state->row_status != DW_OK) return;
-    if (job->kind == DW_JOB_GENERATE) state->drawn = draw_token(job, logits);
-    else state->row_status = take_forward_row(job, logits);
+    if (job->kind == DW_JOB_FORWARD) state->row_status = take_forward_row(job, logits);
+    else if (waits_for_vocabulary(job)) state->row_status = keep_first_logits(job, logits, &job->error);
+    else state->drawn = draw_token(job, logits);
 }
 
 dw_job_progress dw_job_took(dw_job *job, dw_status status, const dw_error *err, uint64_t ns) {
@@ -470,6 +531,8 @@ dw_status dw_job_end(dw_job *job) {
         (void)finish_job(job, dw_fail(&job->error, DW_E_CANCELLED,
                                       atomic_load(&job->cancel) ? "cancelled" : "the engine was closed"));
     }
+    if (state->on_vocab.call != NULL) dw_vocab_unlisten(job->session->pool->model->vocab, &state->on_vocab);
+    let_first_logits_go(state);
     if (job->status != DW_OK) {
         job->error.status = job->status;
         undo_job(job);

@@ -15,6 +15,8 @@
  *    act.
  * 4. A job that ends before its last step (it was cancelled, or the engine is closed) gets job->status DW_E_CANCELLED
  *    from end.
+ * 5. A generation that is to draw its first token before the vocabulary is loaded keeps the logits. While it waits
+ *    (dw_job_waits) it is not stepped; then job->wake is called once, and its next plan draws.
  * Threads: begin on any thread (it only checks and takes the session, under the model's lock); the rest on the
  * evaluating thread.
  */
@@ -38,6 +40,8 @@ typedef struct dw_job_part {
 /* Checks everything that can be checked without evaluating, marks the session busy and appends the job's tokens as
  * pending. */
 dw_status dw_job_begin(dw_job *job, dw_error *err) DW_MUST_USE;
+/* Rule 5. */
+bool dw_job_waits(const dw_job *job);
 /* How many tokens the next step would evaluate, with chunks of chunk_tokens. */
 uint32_t dw_job_next_tokens(const dw_job *job, uint32_t chunk_tokens);
 /* How many rows' logits it needs in all: one for what is held counts, where it is not wanted beside. */

@@ -62,7 +62,7 @@ static tensor *mark_encoder_input(tensor *t, const char *name) {
     return t;
 }
 
-static tensor *linear(pass *p, const dw_encoder_linear *w, tensor *x) {
+static tensor *encoder_linear(pass *p, const dw_encoder_linear *w, tensor *x) {
     tensor *y = ggml_mul_mat(p->context, w->weight, x);
     return w->bias != NULL ? ggml_add(p->context, y, w->bias) : y;
 }
@@ -80,7 +80,7 @@ static tensor *rows_of(pass *p, tensor *x, uint32_t first, uint32_t n) {
 
 /* q, k, v [head_dim, n_heads, N] -> [width, N]. What several texts give is put into one tensor, each row copied
  * once. */
-static tensor *attend(pass *p, tensor *q, tensor *k, tensor *v) {
+static tensor *encoder_attention(pass *p, tensor *q, tensor *k, tensor *v) {
     const dw_encoder_hyperparameters *hp = &p->encoder->hp;
     ggml_build_forward_expand(p->graph, q);
     ggml_build_forward_expand(p->graph, k);
@@ -101,16 +101,17 @@ static tensor *attend(pass *p, tensor *q, tensor *k, tensor *v) {
     return all;
 }
 
-static tensor *layer(pass *p, const dw_encoder_layer *w, tensor *x) {
+static tensor *encoder_layer(pass *p, const dw_encoder_layer *w, tensor *x) {
     const dw_encoder_hyperparameters *hp = &p->encoder->hp;
     tensor *heads[3];
     const dw_encoder_linear *projections[3] = {&w->q, &w->k, &w->v};
     for (int i = 0; i < 3; i++) {
-        heads[i] = ggml_reshape_3d(p->context, linear(p, projections[i], x), hp->head_dim, hp->n_heads, p->n_tokens);
+        heads[i] = ggml_reshape_3d(p->context, encoder_linear(p, projections[i], x), hp->head_dim, hp->n_heads,
+                                   p->n_tokens);
     }
-    tensor *y = linear(p, &w->o, attend(p, heads[0], heads[1], heads[2]));
+    tensor *y = encoder_linear(p, &w->o, encoder_attention(p, heads[0], heads[1], heads[2]));
     tensor *middle = layer_norm(p, &w->attention_norm, ggml_add(p->context, y, x));
-    y = linear(p, &w->down, ggml_gelu(p->context, linear(p, &w->up, middle)));
+    y = encoder_linear(p, &w->down, ggml_gelu(p->context, encoder_linear(p, &w->up, middle)));
     return layer_norm(p, &w->output_norm, ggml_add(p->context, y, middle));
 }
 
@@ -134,7 +135,7 @@ static tensor *embed_tokens(pass *p) {
 }
 
 /* The vector of text i from its hidden rows first .. first + n - 1 of x [width, N]. */
-static tensor *pool(pass *p, tensor *x, uint32_t i, uint32_t first) {
+static tensor *pool_vectors(pass *p, tensor *x, uint32_t i, uint32_t first) {
     struct ggml_context *c = p->context;
     uint32_t n = p->texts[i].n_tokens;
     tensor *y;
@@ -153,10 +154,10 @@ static tensor *pool(pass *p, tensor *x, uint32_t i, uint32_t first) {
 static void build_encoder_graph(pass *p) {
     const dw_encoder_weights *w = &p->encoder->weights;
     tensor *x = embed_tokens(p);
-    for (uint32_t i = 0; i < p->encoder->hp.n_layers; i++) x = layer(p, &w->layers[i], x);
+    for (uint32_t i = 0; i < p->encoder->hp.n_layers; i++) x = encoder_layer(p, &w->layers[i], x);
     uint32_t first = 0;
     for (uint32_t i = 0; i < p->n_texts; i++) {
-        p->vectors[i] = pool(p, x, i, first);
+        p->vectors[i] = pool_vectors(p, x, i, first);
         ggml_set_output(p->vectors[i]);
         ggml_build_forward_expand(p->graph, p->vectors[i]);
         first += p->texts[i].n_tokens;
@@ -262,7 +263,7 @@ static dw_status set_mean(pass *p, uint32_t i) {
     return send_encoder_input(p, p->means[i], to);
 }
 
-static dw_status feed(pass *p) {
+static dw_status feed_encoder(pass *p) {
     dw_status status = p->tokens != NULL ? set_numbers(p, p->tokens, false) : set_embedding(p);
     if (status == DW_OK) status = set_numbers(p, p->positions, true);
     for (uint32_t i = 0; status == DW_OK && p->pooling == DW_POOLING_MEAN && i < p->n_texts; i++)
@@ -278,7 +279,7 @@ dw_status dw_encoder_run(dw_encoder *encoder, const dw_embed_text *texts, uint32
         .encoder = encoder, .texts = texts, .n_texts = n_texts, .pooling = pooling, .normalize = normalize, .err = err};
     for (uint32_t i = 0; i < n_texts; i++) p.n_tokens += texts[i].n_tokens;
     dw_status status = prepare_encoder_graph(&p);
-    if (status == DW_OK) status = feed(&p);
+    if (status == DW_OK) status = feed_encoder(&p);
     if (status == DW_OK) status = dw_device_compute(encoder->device, p.graph, err);
     for (uint32_t i = 0; status == DW_OK && !on_host(encoder) && i < n_texts; i++) {
         status = dw_tensor_read(encoder->device, p.vectors[i], texts[i].vector, 0, ggml_nbytes(p.vectors[i]));

@@ -61,7 +61,7 @@ static void evict_locked(dw_session *session) {
            own_bytes_locked(session));
     dw_session_drop_logits_locked(session);
     dw_kv_release(pool->arena, session->slot);
-    session->n_rows = session->n_prefilled = 0;
+    session->n_rows = session->n_prefilled = session->same_rows = 0;
     session->from_file = false;
     pool->evictions++;
     dw_session_check_locked(session);

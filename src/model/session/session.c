@@ -16,6 +16,7 @@ void dw_session_check_locked(const dw_session *session) {
     assert(session->n_prefilled <= session->n_rows && session->n_rows <= session->n_tokens);
     assert(session->n_prefilled == 0 || !session->fast);
     assert(!session->from_file || session->n_rows > 0);
+    assert(session->same_tokens <= session->n_tokens && session->same_rows <= session->n_rows);
     assert(!session->logits || (session->n_rows > 0 && session->n_rows == session->n_tokens));
     assert(dw_kv_rows(session->pool->arena, session->slot) == session->n_rows);
     uint64_t most = session->pool->options.kv_bytes_max;
@@ -70,10 +71,12 @@ static dw_status session_append_locked(dw_session *session, const int32_t *token
 static void session_cut_locked(dw_session *session, uint32_t n_tokens, uint32_t n_rows) {
     assert(dw_os_mutex_held(session->pool->lock));
     if (n_tokens < session->n_tokens) session->n_tokens = n_tokens;
+    if (session->same_tokens > session->n_tokens) session->same_tokens = session->n_tokens;
     if (n_rows > session->n_tokens) n_rows = session->n_tokens;
     if (n_rows >= session->n_rows) return;
     dw_session_drop_logits_locked(session);
     session->n_rows = n_rows;
+    if (session->same_rows > n_rows) session->same_rows = n_rows;
     if (session->n_prefilled > n_rows) session->n_prefilled = n_rows;
     if (n_rows > 0) {
         dw_kv_rewind(session->pool->arena, session->slot, n_rows);
@@ -283,6 +286,24 @@ dw_status dw_session_kv_view(const dw_session *session, uint32_t layer, int whic
     return DW_OK;
 }
 
+void dw_session_mark(dw_session *session) {
+    dw_os_mutex_lock(session->pool->lock);
+    session->same_tokens = session->n_tokens;
+    session->same_rows = session->n_rows;
+    dw_os_mutex_unlock(session->pool->lock);
+}
+
+void dw_session_same(const dw_session *session, uint32_t *n_tokens, uint32_t *n_rows) {
+    dw_os_mutex_lock(session->pool->lock);
+    *n_tokens = session->same_tokens;
+    *n_rows = session->same_rows;
+    dw_os_mutex_unlock(session->pool->lock);
+}
+
+uint32_t dw_session_row_bytes(const dw_session *session) {
+    return (uint32_t)dw_session_pool_bytes_per_token(session->pool);
+}
+
 void dw_session_keep(dw_session *session) {
     dw_os_mutex_lock(session->pool->lock);
     session->keepers++;
@@ -339,6 +360,7 @@ static dw_status session_replace_locked(dw_session *session, const int32_t *toke
         session->n_tokens = old;
         return status;
     }
+    if (session->same_tokens > same) session->same_tokens = same;
     session_cut_locked(session, n_tokens, same);
     return DW_OK;
 }
@@ -382,6 +404,8 @@ dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) 
     dw_os_mutex_lock(session->pool->lock);
     child->n_rows = session->n_rows;
     child->n_prefilled = session->n_prefilled;
+    child->same_tokens = session->same_tokens;
+    child->same_rows = session->same_rows;
     child->from_file = session->from_file;
     status = session_check_room_locked(session->pool, err);
     if (status == DW_OK) status = dw_kv_fork(session->pool->arena, session->slot, session->n_rows, &child->slot, err);

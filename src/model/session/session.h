@@ -24,18 +24,19 @@
  *    Logits of a row are computed together with those of the other rows wanted of its chunk. Their last bits depend on
  *    how many those are.
  * 3. A sampled token is state: it is in the log and never derived again.
- * 4. Sharing does not change what an exact session computes. It takes rows only when its job begins, and only such as it would have
- *    computed with the same bits: prefilled ones, of exact sessions, in place of rows that were prefilled themselves. What remains is at
- *    least one whole chunk. A fast session takes any committed rows while it has none of its own. Rows that came from a file are given to
- *    sessions of the same owner alone: nobody but him has reason to trust that file.
+ * 4. Sharing does not change what an exact session computes. It takes rows only when its job begins, and only such as
+ *    it would have computed with the same bits: prefilled ones, of exact sessions, in place of rows that were prefilled
+ *    themselves. What remains is at least one whole chunk. A fast session takes any committed rows while it has none of
+ *    its own. Rows that came from a file are given to sessions of the same owner alone: nobody but him has reason to
+ *    trust that file.
  * 5. Logits are held because somebody asked for them (engine.h), and only while every token has its row: a log that
  *    grows or is cut drops them, and so does whatever takes rows away. A draw from held logits is what it would have
  *    been when they were computed. Without them the last row is computed again, in another shape. They are state: a
  *    fork has them too, a rollback puts them back.
  * 6. No function below may be called while a job of that session is with the engine, but for dw_session_pool_of and
  *    dw_session_model.
- * Threads: each session is used by one thread at a time, different sessions of a pool by different threads at once. What one session does
- * to another (sharing, eviction) is done under the pool's lock.
+ * Threads: each session is used by one thread at a time, different sessions of a pool by different threads at once.
+ * What one session does to another (sharing, eviction) is done under the pool's lock.
  */
 #ifndef DW_MODEL_SESSION_SESSION_H
 #define DW_MODEL_SESSION_SESSION_H
@@ -135,9 +136,11 @@ void dw_logits_release(dw_logits *noted); /* NULL: nothing */
 dw_status dw_session_rewind(dw_session *session, uint32_t n_tokens, dw_error *err) DW_MUST_USE;
 /* Back to n_tokens of which at most n_rows keep their rows; the others are pending again. */
 dw_status dw_session_rewind_rows(dw_session *session, uint32_t n_tokens, uint32_t n_rows, dw_error *err) DW_MUST_USE;
-/* Makes the log equal to tokens[n]: keeps the common prefix, drops the rest, appends the new ones as pending. *n_reused tokens have rows then:
- * its own, and those that a fast session shares. An exact one shares when a job begins, because until then it could still be rewound. */
-dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n_tokens, uint32_t *n_reused, dw_error *err) DW_MUST_USE;
+/* Makes the log equal to tokens[n]: keeps the common prefix, drops the rest, appends the new ones as pending. *n_reused
+ * tokens have rows then: its own, and those that a fast session shares. An exact one shares when a job begins, because
+ * until then it could still be rewound. */
+dw_status dw_session_sync(dw_session *session, const int32_t *tokens, uint32_t n_tokens, uint32_t *n_reused,
+                          dw_error *err) DW_MUST_USE;
 /* A second session with the same past; shares the committed rows' pages and the held logits. Nothing is copied but
  * the log. */
 dw_status dw_session_fork(dw_session *session, dw_session **out, dw_error *err) DW_MUST_USE;
@@ -168,6 +171,26 @@ typedef struct dw_session_image {
 } dw_session_image;
 dw_status dw_session_restore(dw_session_pool *pool, const dw_session_image *image, dw_session **out,
                              dw_error *err) DW_MUST_USE;
+
+/* --- for stores: rows one by one --------------------------------------------------------------------------------- */
+
+/* A row as one piece of bytes: those of all areas of one token, layer 0 K, layer 0 V, layer 1 K, ... on every
+ * device. */
+uint32_t dw_session_row_bytes(const dw_session *session);
+/* A moment; and how many leading tokens and rows of the session are what they were then. A session that was never
+ * marked: 0. A fork is marked as its parent is. */
+void dw_session_mark(dw_session *session);
+void dw_session_same(const dw_session *session, uint32_t *n_tokens, uint32_t *n_rows);
+/* Rows [first, +n), side by side. DW_E_RANGE beyond the rows that there are. The session is kept meanwhile. */
+dw_status dw_session_read_rows(const dw_session *session, uint32_t first, uint32_t n, void *out,
+                               dw_error *err) DW_MUST_USE;
+/* Rows for the next n tokens that have none, as if they had been evaluated: they must be what the model gives. The
+ * first n_prefilled of all rows are prefilled then. DW_E_FULL: the budget. Not while a job has the session. */
+dw_status dw_session_write_rows(dw_session *session, uint32_t n, const void *rows, uint32_t n_prefilled,
+                                dw_error *err) DW_MUST_USE;
+
+/* Holds a copy of logits[n_vocab], of the last row: every token has its row. DW_E_FULL: the budget. */
+dw_status dw_session_hold_copy(dw_session *session, const float *logits, dw_error *err) DW_MUST_USE;
 
 /* While a session is kept its rows stay where they are: for who looks at views of them. Calls nest; free at once. */
 void dw_session_keep(dw_session *session);

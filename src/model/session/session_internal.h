@@ -50,6 +50,7 @@ struct dw_session {
     uint32_t n_tokens, capacity;
     uint32_t n_rows;             /* evaluated prefix */
     uint32_t n_prefilled;        /* of these; 0 for a fast session */
+    uint32_t same_tokens, same_rows; /* leading ones that are as at the last mark */
     dw_logits *logits;           /* of the last row, or NULL; only where n_rows == n_tokens */
     dw_sampler_state sampler;
     bool fast, granted;
@@ -105,7 +106,8 @@ void dw_session_pool_set_aside_locked(dw_session_pool *pool, dw_kv_slot slot, ui
 dw_status dw_session_make_room_locked(dw_session *session, uint64_t bytes, const char *what, dw_error *err) DW_MUST_USE;
 /* Lock held: makes sure that rows from first_row, which is at most the number of rows, up to n_rows may be written.
  * DW_E_FULL, and then the session is as it was. */
-dw_status dw_session_reserve_locked(dw_session *session, uint32_t first_row, uint32_t n_rows, dw_error *err) DW_MUST_USE;
+dw_status dw_session_reserve_locked(dw_session *session, uint32_t first_row, uint32_t n_rows,
+                                    dw_error *err) DW_MUST_USE;
 
 /* share.c. Takes rows of pending tokens from another session, where there is one that has them (rule 4). At most
  * rows_max rows are the session's then. Where several rows are wanted, the chunks that remain are cut as they would be

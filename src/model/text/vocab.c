@@ -30,6 +30,7 @@ struct dw_vocab {
     dw_vocab_facts facts;
     dw_os_thread *thread;
     dw_gate *gate;            /* opens when the vocabulary is loaded */
+    dw_vocab_listener *listeners; /* under the gate's lock */
     _Atomic int state;        /* LOADED: everything below is there, and constant */
     dw_status status;
     dw_error error;
@@ -149,6 +150,11 @@ static void run_loader(void *argument) {
     dw_gate_lock(vocab->gate);
     atomic_store_explicit(&vocab->state, LOADED, memory_order_release);
     dw_gate_wake(vocab->gate);
+    while (vocab->listeners) {
+        dw_vocab_listener *listener = vocab->listeners;
+        vocab->listeners = listener->next;
+        listener->call(listener->context);
+    }
     dw_gate_unlock(vocab->gate);
 }
 
@@ -179,9 +185,29 @@ void dw_vocab_destroy(dw_vocab *vocab) {
     free(vocab);
 }
 
-static bool is_loaded(void *context) {
-    const dw_vocab *vocab = context;
+bool dw_vocab_is_settled(const dw_vocab *vocab) {
     return atomic_load_explicit(&vocab->state, memory_order_acquire) == LOADED;
+}
+
+static bool is_loaded(void *context) { return dw_vocab_is_settled(context); }
+
+bool dw_vocab_listen(dw_vocab *vocab, dw_vocab_listener *listener) {
+    dw_gate_lock(vocab->gate);
+    bool listens = !dw_vocab_is_settled(vocab);
+    if (listens) {
+        listener->next = vocab->listeners;
+        vocab->listeners = listener;
+    }
+    dw_gate_unlock(vocab->gate);
+    return listens;
+}
+
+void dw_vocab_unlisten(dw_vocab *vocab, const dw_vocab_listener *listener) {
+    dw_gate_lock(vocab->gate);
+    dw_vocab_listener **link = &vocab->listeners;
+    while (*link && *link != listener) link = &(*link)->next;
+    if (*link) *link = listener->next;
+    dw_gate_unlock(vocab->gate);
 }
 
 dw_status dw_vocab_wait_in_turn(dw_vocab *vocab, dw_park *park, dw_error *err) {

@@ -36,6 +36,19 @@ dw_status dw_vocab_wait(dw_vocab *vocab, dw_error *err) DW_MUST_USE;
  * DW_E_CANCELLED. The functions below wait without end, so a turn calls this one before them. */
 dw_status dw_vocab_wait_in_turn(dw_vocab *vocab, dw_park *park, dw_error *err) DW_MUST_USE;
 
+/* Whether loading has ended, well or not: dw_vocab_wait will not block. */
+bool dw_vocab_is_settled(const dw_vocab *vocab);
+/* For whoever must not wait: `call` is called once, on the loader's thread, when loading has ended. It must not block
+ * or call the vocabulary. The listener is the caller's and stays in place until it was called or dw_vocab_unlisten has
+ * returned; false: loading has ended already, and it is not called. */
+typedef struct dw_vocab_listener {
+    struct dw_vocab_listener *next;
+    void (*call)(void *context);
+    void *context;
+} dw_vocab_listener;
+bool dw_vocab_listen(dw_vocab *vocab, dw_vocab_listener *listener);
+void dw_vocab_unlisten(dw_vocab *vocab, const dw_vocab_listener *listener); /* also one that does not listen */
+
 typedef enum dw_text_place {
     DW_TEXT_GOES_ON, /* behind other tokens: exactly the text */
     DW_TEXT_BEGINS,  /* first in a log that will go on: BOS and the like before it, nothing after it */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ggml.h"
+#include "model/weights/family.h"
 
 static const char architecture[] = "bert";
 
@@ -53,15 +54,11 @@ static dw_status read_attention(const dw_gguf *gguf, dw_encoder_hyperparameters 
 
 dw_status dw_encoder_hyperparameters_read(const dw_gguf *gguf, dw_encoder_hyperparameters *out, dw_error *err) {
     memset(out, 0, sizeof *out);
-    const dw_gguf_tensor *embedding = dw_gguf_find_tensor(gguf, "token_embd.weight");
-    if (embedding == NULL || embedding->n_dims != 2)
-        return dw_fail(err, DW_E_FORMAT, "tensor token_embd.weight is missing or not a matrix");
-    if (embedding->shape[1] > DW_VOCAB_TOKENS_MAX)
-        return dw_fail(err, DW_E_LIMIT, "a vocabulary of %llu tokens", (unsigned long long)embedding->shape[1]);
-    out->n_vocab = (uint32_t)embedding->shape[1];
     double epsilon = 0;
     bool found = false;
-    dw_status status = read_encoder_count(gguf, "bert.block_count", DW_LAYERS_MAX, 0, &out->n_layers, err);
+    dw_status status = dw_vocab_tokens_read(gguf, &out->n_vocab, err);
+    if (status == DW_OK)
+        status = read_encoder_count(gguf, "bert.block_count", DW_LAYERS_MAX, 0, &out->n_layers, err);
     if (status == DW_OK)
         status = read_encoder_count(gguf, "bert.embedding_length", 1u << 20, 0, &out->n_embedding, err);
     if (status == DW_OK)

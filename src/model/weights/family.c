@@ -321,18 +321,23 @@ static dw_status read_scales(keys *k, const dw_family *family, dw_hyperparameter
     return status;
 }
 
-dw_status dw_hyperparameters_read(const dw_gguf *gguf, const dw_family *family, dw_hyperparameters *out,
-                                  dw_error *err) {
-    keys k = {.gguf = gguf, .architecture = family->architecture, .err = err};
-    memset(out, 0, sizeof *out);
+dw_status dw_vocab_tokens_read(const dw_gguf *gguf, uint32_t *out, dw_error *err) {
     const dw_gguf_tensor *embedding = dw_gguf_find_tensor(gguf, "token_embd.weight");
     if (embedding == NULL || embedding->n_dims != 2)
         return dw_fail(err, DW_E_FORMAT, "tensor token_embd.weight is missing or not a matrix");
     if (embedding->shape[1] > DW_VOCAB_TOKENS_MAX)
         return dw_fail(err, DW_E_LIMIT, "a vocabulary of %llu tokens", (unsigned long long)embedding->shape[1]);
-    out->n_vocab = (uint32_t)embedding->shape[1];
+    *out = (uint32_t)embedding->shape[1];
+    return DW_OK;
+}
+
+dw_status dw_hyperparameters_read(const dw_gguf *gguf, const dw_family *family, dw_hyperparameters *out,
+                                  dw_error *err) {
+    keys k = {.gguf = gguf, .architecture = family->architecture, .err = err};
+    memset(out, 0, sizeof *out);
     bool rms = family->norm == DW_NORM_RMS;
-    dw_status status = read_sizes(&k, family, out);
+    dw_status status = dw_vocab_tokens_read(gguf, &out->n_vocab, err);
+    if (status == DW_OK) status = read_sizes(&k, family, out);
     if (status == DW_OK) status = read_rope(&k, family, out);
     if (status == DW_OK) status = read_window(&k, family, out);
     if (status == DW_OK)

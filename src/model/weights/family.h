@@ -94,6 +94,8 @@ typedef struct dw_hyperparameters {
 dw_status dw_family_of(const dw_gguf *gguf, const dw_family **out, dw_error *err) DW_MUST_USE;
 /* Rows of the table, in its order; NULL behind the last. */
 const dw_family *dw_family_at(size_t index);
+/* Tokens of the vocabulary, as the embedding matrix has rows for them: of a decoder or an encoder. */
+dw_status dw_vocab_tokens_read(const dw_gguf *gguf, uint32_t *out, dw_error *err) DW_MUST_USE;
 /* Reads and checks; what this decoder cannot do is refused by key. */
 dw_status dw_hyperparameters_read(const dw_gguf *gguf, const dw_family *family, dw_hyperparameters *out,
                                   dw_error *err) DW_MUST_USE;

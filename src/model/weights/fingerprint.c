@@ -53,11 +53,7 @@ static void note_path(const dw_gguf *gguf, dw_fingerprint_kind kind, char out[CA
 static bool read_hash_note(const char *path, dw_hash *out) {
     uint8_t *text = NULL;
     size_t size = 0;
-    dw_os_file file = DW_OS_FILE_NONE;
-    if (path[0] == 0 || dw_os_open(path, DW_OS_READ, &file, NULL) != DW_OK) return false;
-    dw_status own = dw_os_check_own(file, NULL);
-    dw_os_close(&file);
-    if (own != DW_OK || dw_os_read_file(path, DW_HASH_HEX_BYTES, &text, &size, NULL) != DW_OK) return false;
+    if (path[0] == 0 || dw_os_read_own_file(path, DW_HASH_HEX_BYTES, &text, &size, NULL) != DW_OK) return false;
     bool good = dw_hash_parse((const char *)text, size, out) == DW_OK;
     free(text);
     return good;

@@ -8,6 +8,11 @@ _Atomic uint32_t stub_trace_length;
 
 dw_model *dw_session_model(const dw_session *session) { return session->model; }
 
+bool dw_job_waits(const dw_job *job) {
+    const stub_plan *plan = job->context;
+    return plan->vocabulary && !atomic_load(plan->vocabulary);
+}
+
 dw_status dw_job_begin(dw_job *job, dw_error *err) {
     stub_plan *plan = job->context;
     bool idle = false;
@@ -26,11 +31,13 @@ void dw_batch_look(const dw_job *job, dw_job_look *out) {
 }
 
 uint32_t dw_batch_look_all(dw_job *const *jobs, uint32_t n, dw_job_look *looks, uint32_t *ready) {
+    uint32_t n_ready = 0;
     for (uint32_t i = 0; i < n; i++) {
-        dw_batch_look(jobs[i], &looks[i]);
-        ready[i] = i;
+        if (dw_job_waits(jobs[i])) continue;
+        dw_batch_look(jobs[i], &looks[n_ready]);
+        ready[n_ready++] = i;
     }
-    return n;
+    return n_ready;
 }
 
 static dw_job_progress step(dw_job *job) {

@@ -20,6 +20,7 @@ struct dw_session {
 typedef struct stub_plan {
     uint32_t steps;               /* until it is done; UINT32_MAX = only by cancel */
     _Atomic bool *gate;           /* a step waits until this is true, or the job is cancelled; NULL = no gate */
+    _Atomic bool *vocabulary;     /* the job waits (job.h rule 5) until this is true; NULL = it never does */
     char name;                    /* for the trace */
     dw_step_group group;
     dw_priority priority;

@@ -40,6 +40,32 @@ static dw_engine *make_engine(void) {
     return engine;
 }
 
+static void a_job_that_waits_for_its_vocabulary_holds_nobody_up_and_can_be_cancelled(void **state) {
+    (void)state;
+    _Atomic bool vocabulary = false;
+    dw_session sessions[3] = {{.model = &model}, {.model = &model}, {.model = &model}};
+    stub_plan plans[3] = {{.steps = 1, .vocabulary = &vocabulary, .name = 'v'}, {.steps = 2, .name = 'a'},
+                          {.steps = 1, .vocabulary = &vocabulary, .name = 'c'}};
+    dw_job jobs[3];
+    dw_engine *engine = make_engine();
+    for (int i = 0; i < 3; i++) {
+        jobs[i] = make_job(&sessions[i], &plans[i]);
+        assert_int_equal(dw_engine_submit(engine, &jobs[i], NULL), DW_OK);
+    }
+    wait_done(&plans[1]);
+    dw_engine_cancel(engine, &jobs[2]);
+    wait_done(&plans[2]);
+    assert_int_equal(jobs[2].status, DW_E_CANCELLED);
+    assert_int_equal(atomic_load(&plans[0].entered), 0);
+    atomic_store(&vocabulary, true);
+    jobs[0].wake(jobs[0].wake_context);
+    wait_done(&plans[0]);
+    assert_int_equal(jobs[0].status, DW_OK);
+    dw_engine_destroy(engine);
+    assert_int_equal(atomic_load(&stub_trace_length), 3);
+    assert_memory_equal(stub_trace, "aav", 3);
+}
+
 static void jobs_are_stepped_in_turn(void **state) {
     (void)state;
     _Atomic bool gate = false;
@@ -380,6 +406,7 @@ static void without_memory_a_job_is_refused_or_goes_alone(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(jobs_are_stepped_in_turn),
+        cmocka_unit_test(a_job_that_waits_for_its_vocabulary_holds_nobody_up_and_can_be_cancelled),
         cmocka_unit_test(cancel_ends_the_stepped_job_with_that_step),
         cmocka_unit_test(cancel_reaches_a_waiting_job),
         cmocka_unit_test(a_cancelled_job_ends_with_the_step_under_way_whoever_goes_first),

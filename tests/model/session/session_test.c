@@ -239,6 +239,104 @@ static void thawed_equals_uninterrupted(void **state) {
     assert_int_equal(dw_os_remove(path, NULL), DW_OK);
 }
 
+/* A session of the same log, whose rows come as pieces of bytes. */
+static dw_session *copy_through_bytes(dw_session *from, uint32_t first_piece) {
+    uint32_t n = 0, n_rows = dw_session_rows(from), row = dw_session_row_bytes(from);
+    const int32_t *log = dw_session_tokens(from, &n);
+    dw_session *copy = NULL;
+    dw_error err = {0};
+    uint8_t *rows = malloc((size_t)n_rows * row);
+    assert_non_null(rows);
+    if (dw_session_read_rows(from, 0, first_piece, rows, &err) != DW_OK) fail_msg("%s", err.text);
+    if (dw_session_read_rows(from, first_piece, n_rows - first_piece, rows + (size_t)first_piece * row, &err) != DW_OK)
+        fail_msg("%s", err.text);
+    const dw_session_image image = {.tokens = log, .n_tokens = n, .sampler = dw_session_sampler_state(from)};
+    assert_int_equal(dw_model_restore_session(model, &image, &copy, NULL), DW_OK);
+    uint32_t prefilled = dw_session_prefilled(from), half = n_rows / 2;
+    dw_status status = dw_session_write_rows(copy, half, rows, prefilled < half ? prefilled : half, &err);
+    if (status == DW_OK)
+        status = dw_session_write_rows(copy, n_rows - half, rows + (size_t)half * row, prefilled, &err);
+    if (status != DW_OK) fail_msg("%s", err.text);
+    free(rows);
+    return copy;
+}
+
+static void rows_that_left_as_bytes_and_came_back_go_on_alike(void **state) {
+    (void)state;
+    int32_t tokens[290];
+    make_tokens(tokens, 290, 31);
+    dw_session *session = new_session(12);
+    forward(session, tokens, 290, NULL);
+    generate(session, 33);
+    for (uint32_t piece = 0; piece < 300; piece += 109) {
+        dw_session *copy = copy_through_bytes(session, piece);
+        dw_session *twin = fork_of(session);
+        assert_same(session, copy);
+        assert_int_equal(dw_session_prefilled(copy), dw_session_prefilled(session));
+        generate(twin, 20);
+        generate(copy, 20);
+        assert_same(twin, copy);
+        dw_session_destroy(copy);
+        dw_session_destroy(twin);
+    }
+    dw_session_destroy(session);
+}
+
+static void rows_that_are_not_there_are_neither_read_nor_written(void **state) {
+    (void)state;
+    int32_t tokens[20];
+    uint8_t row[65536];
+    make_tokens(tokens, 20, 32);
+    dw_session *session = new_session(13);
+    forward(session, tokens, 20, NULL);
+    assert_true(dw_session_row_bytes(session) <= sizeof row);
+    assert_int_equal(dw_session_read_rows(session, 20, 1, row, NULL), DW_E_RANGE);
+    assert_int_equal(dw_session_read_rows(session, 21, 0, row, NULL), DW_E_RANGE);
+    assert_int_equal(dw_session_read_rows(session, 1, UINT32_MAX, row, NULL), DW_E_RANGE);
+    assert_int_equal(dw_session_read_rows(session, 20, 0, row, NULL), DW_OK);
+    assert_int_equal(dw_session_write_rows(session, 1, row, 0, NULL), DW_E_RANGE);
+    assert_int_equal(dw_session_write_rows(session, UINT32_MAX, row, 0, NULL), DW_E_RANGE);
+    assert_int_equal(dw_session_write_rows(session, 0, row, 21, NULL), DW_E_RANGE);
+    assert_int_equal(dw_session_rows(session), 20);
+    dw_session_destroy(session);
+}
+
+static void expect_same_as_marked(const dw_session *session, uint32_t n_tokens, uint32_t n_rows) {
+    uint32_t tokens = 0, rows = 0;
+    dw_session_same(session, &tokens, &rows);
+    assert_int_equal(tokens, n_tokens);
+    assert_int_equal(rows, n_rows);
+}
+
+/* Whatever was cut since is not the same again, though as much is there. */
+static void a_mark_knows_what_is_still_as_it_was(void **state) {
+    (void)state;
+    int32_t tokens[200], other[200];
+    uint32_t reused = 0;
+    make_tokens(tokens, 200, 33);
+    memcpy(other, tokens, sizeof other);
+    other[90] = tokens[90] == 300 ? 301 : 300;
+    dw_session *session = new_session(14);
+    forward(session, tokens, 150, NULL);
+    expect_same_as_marked(session, 0, 0);
+    dw_session_mark(session);
+    generate(session, 10); /* evaluates the last row again, to draw from it; the last token made is pending */
+    expect_same_as_marked(session, 150, 149);
+    dw_session_mark(session);
+    expect_same_as_marked(session, 160, 159);
+    dw_session *child = fork_of(session);
+    expect_same_as_marked(child, 160, 159);
+    assert_int_equal(dw_session_rewind_rows(session, 155, 140, NULL), DW_OK);
+    generate(session, 30);
+    expect_same_as_marked(session, 155, 140);
+    assert_int_equal(dw_session_sync(session, other, 200, &reused, NULL), DW_OK);
+    forward(session, other, 10, NULL);
+    expect_same_as_marked(session, 90, 90);
+    expect_same_as_marked(child, 160, 159);
+    dw_session_destroy(session);
+    dw_session_destroy(child);
+}
+
 static int32_t *continue_in_this_process(const char *path) {
     static int32_t made[40];
     dw_session *session = thaw_from(path);
@@ -753,6 +851,9 @@ int main(int argc, char **argv) {
             cmocka_unit_test(a_fork_goes_on_as_its_parent_would),
             cmocka_unit_test(a_rewound_session_goes_on_as_if_it_had_never_gone_further),
             cmocka_unit_test(sync_keeps_the_common_prefix),
+            cmocka_unit_test(rows_that_left_as_bytes_and_came_back_go_on_alike),
+            cmocka_unit_test(rows_that_are_not_there_are_neither_read_nor_written),
+            cmocka_unit_test(a_mark_knows_what_is_still_as_it_was),
             cmocka_unit_test(thawed_equals_uninterrupted),
             cmocka_unit_test_prestate(another_process_goes_on_with_the_same_tokens, argv[0]),
             cmocka_unit_test(who_else_is_there_does_not_change_the_bits),
