@@ -150,6 +150,7 @@ static void try_products(dw_model *model) {
 typedef struct trial {
     dw_model *model;
     dw_kv_slot slots[SLOTS_OPENED];
+    uint64_t bytes[SLOTS_OPENED]; /* of the slots, in the pool's text_bytes */
     uint32_t n_slots;
     uint16_t layers[DW_GRAPH_CHOSEN_MAX];
     uint32_t n_layers;
@@ -190,7 +191,11 @@ static dw_status trial_open(trial *t, dw_model *model, dw_error *err) {
 
 static void trial_close(trial *t) {
     dw_os_mutex_lock(t->model->pool->lock);
-    while (t->n_slots > 0) dw_kv_close(t->model->pool->arena, t->slots[--t->n_slots]);
+    while (t->n_slots > 0) {
+        uint32_t slot = --t->n_slots;
+        dw_kv_close(t->model->pool->arena, t->slots[slot]);
+        dw_session_pool_set_aside_locked(t->model->pool, t->slots[slot], &t->bytes[slot]);
+    }
     dw_os_mutex_unlock(t->model->pool->lock);
     for (int i = 0; i < 2; i++) {
         free(t->hidden[i]);
@@ -204,6 +209,7 @@ static dw_status trial_bind(trial *t, uint32_t slot, dw_graph_part *part, dw_err
     dw_os_mutex_lock(t->model->pool->lock);
     dw_status status = dw_kv_writable(t->model->pool->arena, t->slots[slot], rows, &part->binding.buffer,
                                       &part->binding.offset, err);
+    dw_session_pool_set_aside_locked(t->model->pool, t->slots[slot], &t->bytes[slot]);
     dw_os_mutex_unlock(t->model->pool->lock);
     return status;
 }

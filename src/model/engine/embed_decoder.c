@@ -1,7 +1,6 @@
 /* embed_decoder.c: see embed_decoder.h. */
 #include "model/engine/embed_decoder.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,20 +15,11 @@ dw_status dw_embed_decoding_create(const dw_model *model, dw_embed_decoding **ou
     return dw_fail(err, DW_E_NO_MEMORY, "no memory for an embedding");
 }
 
-/* What the slot takes now, kept apart from what sessions take. */
-static void count_bytes_locked(dw_session_pool *pool, dw_embed_decoding *decoding, bool closing) {
-    assert(dw_os_mutex_held(pool->lock));
-    dw_kv_use use = {0};
-    if (!closing && dw_kv_use_now(pool->arena, decoding->slot, &use, NULL) != DW_OK) use.own_bytes = 0;
-    pool->text_bytes += use.own_bytes - decoding->bytes;
-    decoding->bytes = use.own_bytes;
-}
-
 static void give_slot_back(dw_model *model, dw_embed_decoding *decoding) {
     if (!decoding->has_slot) return;
     dw_os_mutex_lock(model->pool->lock);
-    count_bytes_locked(model->pool, decoding, true);
     dw_kv_close(model->pool->arena, decoding->slot);
+    dw_session_pool_set_aside_locked(model->pool, decoding->slot, &decoding->bytes);
     dw_os_mutex_unlock(model->pool->lock);
     decoding->has_slot = false;
     model->embed_slots--;
@@ -55,7 +45,8 @@ static dw_status bind_text_slot(dw_model *model, dw_embed_decoding *decoding, ui
     if (status == DW_OK) {
         status = dw_kv_writable(model->pool->arena, decoding->slot, n_rows, &out->buffer, &out->offset, err);
     }
-    if (status == DW_OK) count_bytes_locked(model->pool, decoding, false); /* they are held now */
+    /* They are held now, perhaps also where that failed. */
+    if (decoding->has_slot) dw_session_pool_set_aside_locked(model->pool, decoding->slot, &decoding->bytes);
     dw_os_mutex_unlock(model->pool->lock);
     return status;
 }
@@ -109,7 +100,6 @@ dw_status dw_embed_decode(dw_model *model, dw_embed_decoding *decoding, const dw
     decoding->n_rows += n;
     dw_os_mutex_lock(model->pool->lock);
     dw_kv_commit(model->pool->arena, decoding->slot, decoding->n_rows);
-    count_bytes_locked(model->pool, decoding, false);
     dw_os_mutex_unlock(model->pool->lock);
     *n_evaluated = n;
     if (n < left) return DW_OK;

@@ -33,6 +33,7 @@ typedef struct kv_extent {
 typedef struct kv_slot {
     bool open;
     bool owns_tail;        /* the last extent is the tail */
+    bool lacked_maps;      /* for a tail: a fold comes next */
     uint32_t rows;         /* committed */
     uint32_t sealed;       /* with a tail: rows below are in other slots' maps */
     uint32_t n_extents;
@@ -233,6 +234,7 @@ static dw_status kv_put_tail(dw_kv_arena *arena, dw_kv_slot slot, kv_object *obj
     kv_drop_extents(arena, s, keep);
     s->extents[s->n_extents++] = (kv_extent){.object = object, .first_row = first_row};
     s->owns_tail = true;
+    s->lacked_maps = false;
     s->sealed = 0;
     return DW_OK;
 }
@@ -252,7 +254,7 @@ static dw_status kv_take_slot(dw_kv_arena *arena, dw_kv_slot *out, dw_error *err
 
 static void kv_forget_rows(dw_kv_arena *arena, kv_slot *s) {
     kv_drop_extents(arena, s, 0);
-    s->owns_tail = false;
+    s->owns_tail = s->lacked_maps = false;
     s->rows = s->sealed = 0;
 }
 
@@ -425,12 +427,16 @@ static dw_status kv_begin_fold(dw_kv_arena *arena, dw_kv_slot slot, dw_kv_fold *
 static bool kv_is_writable_from(const kv_slot *s, uint32_t rows) { return rows >= kv_writable_from(s); }
 static bool kv_is_writable(const kv_slot *s) { return kv_is_writable_from(s, s->rows); }
 
-dw_status dw_kv_fold_begin(dw_kv_arena *arena, dw_kv_slot slot, dw_kv_fold **out, dw_error *err) {
+/* Whether rows from `rows` on are written behind a copy of all rows before them (rule 4). */
+static bool kv_needs_fold(const kv_slot *s, uint32_t rows) {
+    return !kv_is_writable_from(s, rows) && (s->lacked_maps || kv_extents_below(s, rows) == DW_KV_EXTENTS_MAX);
+}
+
+dw_status dw_kv_fold_begin(dw_kv_arena *arena, dw_kv_slot slot, uint32_t rows, dw_kv_fold **out, dw_error *err) {
     const kv_slot *s = kv_slot_of(arena, slot);
     *out = NULL;
     if (s == NULL) return dw_fail(err, DW_E_INVALID, "no such KV slot");
-    if (kv_is_writable(s) || kv_extents_below(s, s->rows) < DW_KV_EXTENTS_MAX) return DW_OK;
-    return kv_begin_fold(arena, slot, out, err);
+    return !kv_needs_fold(s, rows) ? DW_OK : kv_begin_fold(arena, slot, out, err);
 }
 
 dw_status dw_kv_fold_copy(dw_kv_fold *fold, dw_error *err) {
@@ -464,15 +470,16 @@ static dw_status kv_fold_at_once(dw_kv_arena *arena, dw_kv_slot slot, dw_error *
 static dw_status kv_make_tail(dw_kv_arena *arena, dw_kv_slot slot, dw_error *err) {
     kv_slot *s = &arena->slots[slot];
     if (s->rows == 0) return kv_start_afresh(arena, slot, err);
+    if (kv_needs_fold(s, s->rows)) return kv_fold_at_once(arena, slot, err);
     uint32_t keep = kv_extents_below(s, s->rows);
-    if (keep == DW_KV_EXTENTS_MAX) return kv_fold_at_once(arena, slot, err);
     kv_object *object = NULL;
     dw_status status = kv_make_new_object(arena, &object, err);
     if (status == DW_OK) status = arena->rows->ops->copy(arena->rows, slot, s->rows, s->rows, object->memory, err);
     if (status == DW_OK) status = kv_put_tail(arena, slot, object, s->rows, keep, err);
     if (status != DW_OK) {
         kv_release_object(arena, object);
-        return status == DW_E_LIMIT ? kv_fold_at_once(arena, slot, err) : status; /* one object takes a single map */
+        s->lacked_maps = status == DW_E_LIMIT; /* one object takes a single map */
+        return status;
     }
     uint64_t end = dw_rows_granule_end_of(arena->rows, s->rows);
     s->tail_bytes += arena->rows->n_runs * (end - dw_rows_granule_of(arena->rows, s->rows));
@@ -550,8 +557,7 @@ uint64_t dw_kv_growth_after_rewind(const dw_kv_arena *arena, dw_kv_slot slot, ui
     const kv_slot *s = kv_slot_of(arena, slot);
     if (s == NULL || n_rows <= rows) return 0;
     if (!kv_is_writable_from(s, rows)) {
-        bool folds = kv_extents_below(s, rows) == DW_KV_EXTENTS_MAX;
-        return dw_rows_bytes(arena->rows, folds ? 0 : rows, n_rows); /* in an object yet to be made */
+        return dw_rows_bytes(arena->rows, kv_needs_fold(s, rows) ? 0 : rows, n_rows); /* in an object yet to be made */
     }
     const kv_extent *tail = &s->extents[s->n_extents - 1];
     uint64_t bytes = dw_rows_bytes(arena->rows, tail->first_row, n_rows);

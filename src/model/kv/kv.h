@@ -31,8 +31,9 @@
  * 3. Rows behind the row count are finite numbers at all times (zero, or rows of another branch): attention may
  *    multiply masked rows by 0. What a checkpoint holds behind its last row is as good as its hash: at worst that
  *    session's own logits become NaN.
- * 4. A slot with DW_KV_EXTENTS_MAX extents is folded when it needs a new tail. So is a slot for which the process has
- *    no maps left. A caller who holds a lock copies beforehand (dw_kv_fold_begin).
+ * 4. A slot with DW_KV_EXTENTS_MAX extents is folded when it needs a new tail. So is a slot for whose tail the process
+ *    had no maps left: not by the call that finds that out (DW_E_LIMIT), because a fold takes more memory than that
+ *    call's caller made room for, but by the next one. A caller who holds a lock copies beforehand (dw_kv_fold_begin).
  * 5. Held bytes are counted per granule that rows were written to, and given back with the object. A rewind keeps its
  *    granules for the rows to come. A fold may hold, for a while, what others still hold too.
  * Threads: one at a time (the pool's lock), except where a function says otherwise.
@@ -94,15 +95,17 @@ void dw_kv_rewind(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows);
 uint32_t dw_kv_rows(const dw_kv_arena *arena, dw_kv_slot slot);
 
 /* Makes the rows behind the committed ones writable, up to n_rows, which count as held from now on. Gives the buffer
- * that holds the slot on the device and the slot's offset in it (dw_kv_order). To be called before each evaluation. */
+ * that holds the slot on the device and the slot's offset in it (dw_kv_order). To be called before each evaluation.
+ * DW_E_LIMIT: the process had no maps for a tail. Called again, it folds. */
 dw_status dw_kv_writable(dw_kv_arena *arena, dw_kv_slot slot, uint32_t n_rows, dw_buffer **out, uint64_t *offset,
                          dw_error *err) DW_MUST_USE;
 
-/* The copy that dw_kv_writable would make of all rows (rule 4), in three steps, so that the long one runs without the
- * lock. *out is NULL where none is needed. From the first step to the last nobody may change the slot; others may share
- * its rows. */
+/* The copy of all rows that dw_kv_writable would make, after a rewind to `rows` if these are fewer (rule 4), in three
+ * steps, so that the long one runs without the lock. *out is NULL where none is needed. From the first step to the last
+ * nobody may change the slot; others may share its rows. */
 typedef struct dw_kv_fold dw_kv_fold;
-dw_status dw_kv_fold_begin(dw_kv_arena *arena, dw_kv_slot slot, dw_kv_fold **out, dw_error *err) DW_MUST_USE;
+dw_status dw_kv_fold_begin(dw_kv_arena *arena, dw_kv_slot slot, uint32_t rows, dw_kv_fold **out,
+                           dw_error *err) DW_MUST_USE;
 dw_status dw_kv_fold_copy(dw_kv_fold *fold, dw_error *err) DW_MUST_USE; /* any thread, without the lock */
 /* Puts the copy in the slot's place; with a `status` that is not DW_OK it only gives the copy up and passes that on.
  * Frees the fold. */

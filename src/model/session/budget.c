@@ -12,8 +12,17 @@ static uint64_t row_bytes_locked(const dw_session_pool *pool) {
     return held - pool->text_bytes;
 }
 
-/* What the budget bounds. */
-static uint64_t held_bytes_locked(const dw_session_pool *pool) { return row_bytes_locked(pool) + pool->logits_bytes; }
+uint64_t dw_session_pool_held_locked(const dw_session_pool *pool) {
+    return row_bytes_locked(pool) + pool->logits_bytes;
+}
+
+void dw_session_pool_set_aside_locked(dw_session_pool *pool, dw_kv_slot slot, uint64_t *bytes) {
+    dw_kv_use use = {0};
+    assert(dw_os_mutex_held(pool->lock));
+    if (dw_kv_use_now(pool->arena, slot, &use, NULL) != DW_OK) use.own_bytes = 0;
+    pool->text_bytes += use.own_bytes - *bytes;
+    *bytes = use.own_bytes;
+}
 
 static uint64_t own_bytes_locked(const dw_session *session) {
     dw_kv_use use = {0};
@@ -62,14 +71,14 @@ dw_status dw_session_make_room_locked(dw_session *session, uint64_t needed, cons
     dw_session_pool *pool = session->pool;
     assert(dw_os_mutex_held(pool->lock));
     if (needed == 0 || pool->options.kv_bytes_max == 0) return DW_OK;
-    while (held_bytes_locked(pool) + needed > pool->options.kv_bytes_max) {
+    while (dw_session_pool_held_locked(pool) + needed > pool->options.kv_bytes_max) {
         dw_session *victim = next_to_evict(session);
         if (victim == NULL) {
             pool->refused++;
             return dw_fail(err, DW_E_FULL,
                            "KV rows and held logits take %" PRIu64 " of %" PRIu64 " bytes, %" PRIu64
                            " more are needed for %s and no idle fast session is left to evict",
-                           held_bytes_locked(pool), pool->options.kv_bytes_max, needed, what);
+                           dw_session_pool_held_locked(pool), pool->options.kv_bytes_max, needed, what);
         }
         evict_locked(victim);
     }

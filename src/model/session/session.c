@@ -19,6 +19,8 @@ void dw_session_check_locked(const dw_session *session) {
     assert(session->same_tokens <= session->n_tokens && session->same_rows <= session->n_rows);
     assert(!session->logits || (session->n_rows > 0 && session->n_rows == session->n_tokens));
     assert(dw_kv_rows(session->pool->arena, session->slot) == session->n_rows);
+    uint64_t most = session->pool->options.kv_bytes_max;
+    assert(most == 0 || dw_session_pool_held_locked(session->pool) <= most);
 #endif
 }
 
@@ -100,10 +102,10 @@ void dw_session_cut(dw_session *session, uint32_t n_tokens, uint32_t n_rows) {
 
 /* A fold copies all of the session's rows, so it does that without the lock. The session is a job's: nobody else
  * changes its rows. */
-static dw_status session_fold_locked(dw_session *session, bool *folded, dw_error *err) {
+static dw_status session_fold_locked(dw_session *session, uint32_t first_row, bool *folded, dw_error *err) {
     dw_kv_fold *fold = NULL;
     assert(dw_os_mutex_held(session->pool->lock) && atomic_load(&session->busy));
-    dw_status status = dw_kv_fold_begin(session->pool->arena, session->slot, &fold, err);
+    dw_status status = dw_kv_fold_begin(session->pool->arena, session->slot, first_row, &fold, err);
     *folded = fold != NULL;
     if (fold == NULL) return status;
     dw_os_mutex_unlock(session->pool->lock);
@@ -112,35 +114,48 @@ static dw_status session_fold_locked(dw_session *session, bool *folded, dw_error
     return dw_kv_fold_end(fold, status, err);
 }
 
-dw_status dw_session_bind(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) {
+/* Room in the budget for rows from first_row up to n_rows and for a fold, where they need one. */
+static dw_status session_prepare_locked(dw_session *session, uint32_t first_row, uint32_t n_rows, dw_error *err) {
     bool folded = false;
+    dw_status status = dw_session_reserve_locked(session, first_row, n_rows, err);
+    if (status == DW_OK) status = session_fold_locked(session, first_row, &folded, err);
+    /* Others took memory meanwhile. */
+    return status == DW_OK && folded ? dw_session_reserve_locked(session, first_row, n_rows, err) : status;
+}
+
+/* The session was prepared for the rows behind its own, up to n_rows. They count as held at once: several sessions may
+ * be bound before one is evaluated. */
+static dw_status session_writable_locked(dw_session *session, uint32_t n_rows, dw_buffer **buffer, uint64_t *offset,
+                                         dw_error *err) {
+    dw_kv_arena *arena = session->pool->arena;
+    dw_status status = dw_kv_writable(arena, session->slot, n_rows, buffer, offset, err);
+    if (status != DW_E_LIMIT) return status;
+    /* It takes a fold, which the process has maps for, and which the budget has to have room for (kv.h rule 4). */
+    status = session_prepare_locked(session, session->n_rows, n_rows, err);
+    return status == DW_OK ? dw_kv_writable(arena, session->slot, n_rows, buffer, offset, err) : status;
+}
+
+dw_status dw_session_bind(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) {
     dw_os_mutex_lock(session->pool->lock);
     uint32_t pending = session->n_tokens - session->n_rows,
              chunk_end = DW_PREFILL_CHUNK_TOKENS + DW_PREFILL_CHUNK_TOKENS_MIN;
     uint32_t n_rows = session->n_rows + (pending < chunk_end ? pending : DW_PREFILL_CHUNK_TOKENS);
-    dw_status status = dw_session_reserve_locked(session, session->n_rows, n_rows, err);
     session->last_use = ++session->pool->uses;
-    if (status == DW_OK) status = session_fold_locked(session, &folded, err);
-    /* Others took memory meanwhile. */
-    if (status == DW_OK && folded) status = dw_session_reserve_locked(session, session->n_rows, n_rows, err);
-    /* The rows count as held at once: several sessions may be bound before one is evaluated. */
-    if (status == DW_OK) status = dw_kv_writable(session->pool->arena, session->slot, n_rows, buffer, offset, err);
+    dw_status status = session_prepare_locked(session, session->n_rows, n_rows, err);
+    if (status == DW_OK) status = session_writable_locked(session, n_rows, buffer, offset, err);
     dw_os_mutex_unlock(session->pool->lock);
     return status;
 }
 
 dw_status dw_session_bind_again(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) {
-    bool folded = false;
     dw_os_mutex_lock(session->pool->lock);
     uint32_t n_rows = session->n_rows;
-    dw_status status = dw_session_reserve_locked(session, n_rows - 1, n_rows, err);
     session->last_use = ++session->pool->uses;
+    dw_status status = session_prepare_locked(session, n_rows - 1, n_rows, err);
     if (status == DW_OK) {
         session_cut_locked(session, session->n_tokens, n_rows - 1);
-        status = session_fold_locked(session, &folded, err);
+        status = session_writable_locked(session, n_rows, buffer, offset, err);
     }
-    if (status == DW_OK && folded) status = dw_session_reserve_locked(session, n_rows - 1, n_rows, err);
-    if (status == DW_OK) status = dw_kv_writable(session->pool->arena, session->slot, n_rows, buffer, offset, err);
     dw_os_mutex_unlock(session->pool->lock);
     return status;
 }

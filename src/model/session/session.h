@@ -74,8 +74,8 @@ void dw_session_pool_release(dw_session_pool *pool); /* NULL: nothing */
 /* KV rows of all sessions, and the logits that they hold. kv_bytes counts each session's rows as if it were alone.
  * own_bytes is memory that one session holds, shared_bytes what several do, counted once: together what the rows take.
  * Rows that a checkpoint's file holds take none. logits_bytes is what held logits take; those that sessions share count
- * once. The budget bounds rows and logits together. text_bytes is memory for texts that are being embedded: beside the
- * budget, bounded by DW_EMBED_SLOTS_MAX contexts.
+ * once. The budget bounds rows and logits together. text_bytes is memory for texts that are being embedded, and for
+ * trials while a model is opened: beside the budget, bounded by DW_MODEL_OWN_SLOTS contexts.
  * When an evaluation, or logits that are to be held, would take more than the budget, idle fast sessions lose their
  * rows and logits: lowest class first, among these the one longest unused, and never one of a higher class than the
  * session that asks. Their tokens stay, pending. An exact session's rows stay, because recomputed they may have other

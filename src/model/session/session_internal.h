@@ -29,7 +29,8 @@ struct dw_session_pool {
     dw_model_fingerprint origin;
     uint64_t evictions, refused;
     uint64_t logits_bytes;       /* of all blocks of held logits, each counted once */
-    /* Of the arena's held bytes: rows of texts that are being embedded, which the budget does not bound. */
+    /* Of the arena's held bytes, beside the budget: rows of texts that are being embedded, and of trials while a model
+     * is opened. */
     uint64_t text_bytes;
     uint64_t session_ids, uses;  /* the last ones given */
 };
@@ -83,7 +84,7 @@ void dw_session_cut(dw_session *session, uint32_t n_tokens, uint32_t n_rows);
  * them writable. Gives the buffer that holds the slot on the device, and the slot's first byte in it. */
 dw_status dw_session_bind(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) DW_MUST_USE;
 /* The same before the last token is evaluated again: gives up its row, which must be there. A budget that refuses
- * (DW_E_FULL) leaves the row. */
+ * (DW_E_FULL) leaves the row, unless the process has no maps left (kv.h rule 4). */
 dw_status dw_session_bind_again(dw_session *session, dw_buffer **buffer, uint64_t *offset, dw_error *err) DW_MUST_USE;
 /* Rows up to n_rows have been evaluated: all those of one chunk in one call. */
 void dw_session_commit(dw_session *session, uint32_t n_rows);
@@ -98,7 +99,12 @@ void dw_session_drop_logits_locked(dw_session *session);
 /* Lock held, for a child with the same log and rows that holds none. */
 void dw_session_inherit_logits_locked(dw_session *child, const dw_session *parent);
 
-/* budget.c, lock held: memory beside what is held, which others give up if need be. DW_E_FULL, naming `what`. */
+/* budget.c, lock held. What the budget bounds: rows of sessions, with the copies of their folds, and held logits. */
+uint64_t dw_session_pool_held_locked(const dw_session_pool *pool);
+/* The slot, which is no session's and shares nothing, was made writable or closed: what it takes is text_bytes. *bytes
+ * is what it took before, and then what it takes. */
+void dw_session_pool_set_aside_locked(dw_session_pool *pool, dw_kv_slot slot, uint64_t *bytes);
+/* Lock held: memory beside what is held, which others give up if need be. DW_E_FULL, naming `what`. */
 dw_status dw_session_make_room_locked(dw_session *session, uint64_t bytes, const char *what, dw_error *err) DW_MUST_USE;
 /* Lock held: makes sure that rows from first_row, which is at most the number of rows, up to n_rows may be written.
  * DW_E_FULL, and then the session is as it was. */

@@ -1,15 +1,19 @@
 /* residency_test.c: a model without sessions, and sessions whose model is closed and opened again (model.h rules 1 and 2). */
+#define _POSIX_C_SOURCE 200809L /* setenv */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
 #include "model/engine/engine.h"
 #include "model/kit/forward.h"
 #include "model/kit/make_model.h"
+#include "os/os.h"
 
 enum { CONTEXT = 300, N_TOKENS = 100 };
 
@@ -100,6 +104,48 @@ static void a_kept_pool_is_not_given_to_another_model(void **state) {
     dw_session_pool_release(options.pool);
 }
 
+typedef struct watcher { dw_session_pool *pool; atomic_bool stop; uint64_t most, texts_most; } watcher;
+
+static void watch_pool(void *argument) {
+    watcher *w = argument;
+    while (!atomic_load(&w->stop)) {
+        dw_session_pool_use use;
+        dw_session_pool_use_now(w->pool, &use);
+        w->most = dw_max_u64(w->most, use.own_bytes + use.shared_bytes);
+        w->texts_most = dw_max_u64(w->texts_most, use.text_bytes);
+    }
+}
+
+/* What is tried while the model is opened again takes rows. They are nothing that a session would have to give way
+ * for. */
+static void trials_at_opening_take_nothing_from_kept_sessions(void **state) {
+    (void)state;
+    setenv("DRIFTWOOD_CACHE", "/dev/null/none", 1); /* no note of earlier trials */
+    dw_model_options options = {.context_tokens = CONTEXT, .sessions_max = 1};
+    dw_error err = {0};
+    dw_model *model = open_model("tied_f16", &options);
+    dw_session *session = new_session(model);
+    read_and_talk(session, tokens, N_TOKENS, 10);
+    assert_int_equal(dw_model_keep_pool(model, &options.pool, NULL), DW_OK);
+    dw_model_close(model);
+    dw_session_pool_use before, after;
+    dw_session_pool_use_now(options.pool, &before);
+    watcher w = {.pool = options.pool};
+    dw_os_thread *thread = NULL;
+    assert_int_equal(dw_os_thread_create("watcher", 1 << 20, watch_pool, &w, &thread, &err), DW_OK);
+    model = open_model("tied_f16", &options);
+    atomic_store(&w.stop, true);
+    dw_os_thread_join(thread);
+    dw_session_pool_use_now(options.pool, &after);
+    assert_true(w.texts_most > 0); /* it was seen */
+    assert_int_equal(w.most, before.own_bytes + before.shared_bytes);
+    assert_int_equal(after.text_bytes, 0);
+    unsetenv("DRIFTWOOD_CACHE");
+    dw_session_destroy(session);
+    dw_session_pool_release(options.pool);
+    dw_model_close(model);
+}
+
 static void a_model_without_a_pool_says_what_it_is_and_evaluates_nothing(void **state) {
     (void)state;
     dw_error err = {0};
@@ -124,6 +170,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sessions_outlive_their_model_and_go_on_with_the_same_bits),
         cmocka_unit_test(a_kept_pool_is_not_given_to_another_model),
+        cmocka_unit_test(trials_at_opening_take_nothing_from_kept_sessions),
         cmocka_unit_test(a_model_without_a_pool_says_what_it_is_and_evaluates_nothing),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,7 +14,9 @@
 #include "model/engine/batch.h"
 #include "model/engine/job.h"
 #include "model/kit/random.h"
+#include "model/kv/fake_rows.h"
 #include "model/kit/make_model.h"
+#include "model/session/session_internal.h"
 #include "os/os.h"
 
 enum { CONTEXT = 900, N_VOCAB = 512, SESSIONS = 10 };
@@ -326,6 +328,135 @@ static void what_is_shared_needs_no_room(void **state) {
     for (int i = 0; i < 3; i++) dw_session_destroy(all[i]);
 }
 
+/* --- folds --------------------------------------------------------------------------------------------------- */
+
+enum { FAKE_ROW = 2 * 256, FAKE_STEP_MAP = 2 }; /* bytes of a token; at a granule's end only memory is made before */
+
+/* A pool over rows whose maps can fail: one layer, 16 rows to a granule. Nothing is evaluated in it. */
+static dw_session_pool *fake_pool(uint64_t budget_rows, dw_rows **rows) {
+    const dw_session_pool_options options = {
+        .kv = {.n_layers = 1, .n_slots = 4 + DW_MODEL_OWN_SLOTS, .context_tokens = 128, .row_bytes = FAKE_ROW / 2},
+        .sessions_max = 4, .n_vocab = N_VOCAB, .context_tokens = 128, .kv_bytes_max = budget_rows * FAKE_ROW};
+    dw_session_pool *pool = NULL;
+    assert_int_equal(dw_session_pool_create(&options, device, &pool, NULL), DW_OK);
+    dw_kv_arena_destroy(pool->arena);
+    assert_int_equal(fake_rows_create(&options.kv, 4096, 1, rows), DW_OK);
+    assert_int_equal(dw_kv_arena_create_over(*rows, &pool->arena, NULL), DW_OK);
+    pool->model = (dw_model *)&device; /* open, as far as sessions can tell */
+    return pool;
+}
+
+/* What a job does with n more tokens. Instead of evaluating them it writes each token into its row. */
+static dw_status bind_more(dw_session *session, uint32_t n, dw_error *err) {
+    int32_t tokens[CONTEXT];
+    dw_buffer *buffer = NULL;
+    uint64_t offset = 0;
+    make_new_tokens(tokens, n);
+    assert_int_equal(dw_session_take(session, NULL), DW_OK);
+    assert_int_equal(dw_session_append(session, tokens, n, NULL), DW_OK);
+    dw_status status = dw_session_bind(session, &buffer, &offset, err);
+    for (uint32_t row = session->n_rows; status == DW_OK && row < session->n_tokens; row++) {
+        int32_t words[FAKE_ROW / 2 / sizeof(int32_t)] = {session->tokens[row]};
+        dw_os_mutex_lock(session->pool->lock);
+        assert_int_equal(dw_kv_write(session->pool->arena, session->slot, 1, row, 1, words, NULL), DW_OK);
+        dw_os_mutex_unlock(session->pool->lock);
+    }
+    if (status == DW_OK) dw_session_commit(session, session->n_tokens);
+    else dw_session_cut(session, session->n_tokens - n, session->n_rows);
+    atomic_store(&session->busy, false);
+    return status;
+}
+
+static dw_session_pool_use use_of_pool(const dw_session_pool *pool) {
+    dw_session_pool_use use;
+    dw_session_pool_use_now(pool, &use);
+    return use;
+}
+
+/* Where the process has no maps for a tail, all rows are copied, and others still hold what was copied. An idle session
+ * gives way for that, or the budget refuses. */
+static void a_copy_for_want_of_maps_stays_in_the_budget(void **state) {
+    (void)state;
+    for (int fast = 0; fast < 2; fast++) {
+        dw_rows *rows = NULL;
+        dw_session_pool *pool = fake_pool(64 + 32 + 64, &rows);
+        dw_session *parent = NULL, *child = NULL, *idle = NULL;
+        const dw_session_options options = {.fast = fast == 1};
+        dw_error err = {0};
+        assert_int_equal(dw_session_create(pool, NULL, &parent, NULL), DW_OK);
+        assert_int_equal(dw_session_create(pool, &options, &idle, NULL), DW_OK);
+        assert_int_equal(bind_more(parent, 64, &err), DW_OK);
+        assert_int_equal(bind_more(idle, 64, &err), DW_OK);
+        assert_int_equal(dw_session_fork(parent, &child, NULL), DW_OK);
+        fake_rows_fail(rows, FAKE_STEP_MAP, DW_E_LIMIT);
+        dw_status status = bind_more(child, 16, &err);
+        assert_true(fake_rows_failed(rows));
+        fake_rows_fail(rows, 0, DW_OK);
+        assert_int_equal(status, fast ? DW_OK : DW_E_FULL);
+        dw_session_pool_use use = use_of_pool(pool);
+        assert_int_equal(use.evictions, fast);
+        assert_int_equal(use.refused, 1 - fast);
+        assert_int_equal(use.own_bytes + use.shared_bytes, (fast ? 64 + 80 : 64 + 64) * FAKE_ROW);
+        assert_int_equal(dw_session_rows(child), fast ? 80 : 64);
+        dw_session_destroy(idle); /* now there is room in any case */
+        assert_int_equal(bind_more(child, 16, &err), DW_OK);
+        dw_session_destroy(parent);
+        dw_session_destroy(child);
+        assert_int_equal(use_of_pool(pool).own_bytes + use_of_pool(pool).shared_bytes, 0);
+        pool->model = NULL;
+        dw_session_pool_release(pool);
+    }
+}
+
+static void rows_are_those_of_the_tokens(dw_session *session, uint32_t n_rows) {
+    assert_int_equal(dw_session_rows(session), n_rows);
+    for (uint32_t row = 0; row < n_rows; row++) {
+        int32_t words[FAKE_ROW / 2 / sizeof(int32_t)];
+        assert_int_equal(dw_kv_read(session->pool->arena, session->slot, 1, row, 1, words, NULL), DW_OK);
+        assert_int_equal(words[0], session->tokens[row]);
+    }
+}
+
+/* A last row that is computed again, in a session whose rows have to be copied for that. */
+static void a_last_row_behind_a_fold_stays_where_the_budget_refuses(void **state) {
+    (void)state;
+    enum { ROWS = 16 + 2 * (DW_KV_EXTENTS_MAX - 1) };
+    dw_rows *rows = NULL;
+    dw_session_pool *pool = fake_pool(16 * (DW_KV_EXTENTS_MAX + 3), &rows);
+    dw_session *session = NULL, *child = NULL, *filler = NULL;
+    dw_buffer *buffer = NULL;
+    uint64_t offset = 0;
+    dw_error err = {0};
+    assert_int_equal(dw_session_create(pool, NULL, &session, NULL), DW_OK);
+    assert_int_equal(bind_more(session, 16, &err), DW_OK);
+    for (uint32_t i = 1; i < DW_KV_EXTENTS_MAX; i++) { /* each with a granule of its own in each area */
+        assert_int_equal(dw_session_fork(session, &child, NULL), DW_OK);
+        dw_session_destroy(session);
+        session = child;
+        assert_int_equal(bind_more(session, 2, &err), DW_OK);
+    }
+    assert_int_equal(dw_session_fork(session, &child, NULL), DW_OK);
+    dw_session_destroy(session);
+    assert_int_equal(dw_session_create(pool, NULL, &filler, NULL), DW_OK);
+    while (bind_more(filler, 16, &err) == DW_OK) continue;
+
+    assert_int_equal(dw_session_take(child, NULL), DW_OK);
+    assert_int_equal(dw_session_bind_again(child, &buffer, &offset, &err), DW_E_FULL);
+    rows_are_those_of_the_tokens(child, ROWS);
+    dw_session_destroy(filler);
+    assert_int_equal(dw_session_bind_again(child, &buffer, &offset, &err), DW_OK);
+    rows_are_those_of_the_tokens(child, ROWS - 1);
+    dw_session_use use;
+    assert_int_equal(dw_session_use_now(child, &use, NULL), DW_OK);
+    assert_int_equal(use.extents, 1);
+    assert_int_equal(use.own_bytes, (ROWS + 15) / 16 * 16 * FAKE_ROW);
+    dw_session_commit(child, ROWS);
+    atomic_store(&child->busy, false);
+    dw_session_destroy(child);
+    pool->model = NULL;
+    dw_session_pool_release(pool);
+}
+
 int main(void) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (dw_device_open("cpu", &(dw_device_options){.threads = test_threads()}, &device, NULL) != DW_OK) return 1;
@@ -338,6 +469,8 @@ int main(void) {
         cmocka_unit_test_teardown(texts_in_the_middle_take_nothing_from_sessions, close_model),
         cmocka_unit_test_teardown(rows_of_a_text_never_count_as_rows_of_sessions, close_model),
         cmocka_unit_test_teardown(what_is_shared_needs_no_room, close_model),
+        cmocka_unit_test(a_copy_for_want_of_maps_stays_in_the_budget),
+        cmocka_unit_test(a_last_row_behind_a_fold_stays_where_the_budget_refuses),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     dw_device_close(device);
