@@ -5,7 +5,7 @@
 # Guess:     the constructor runs once, or never: 101, 102, 103, or 1, 2, 3.
 # Behaviour: the linker wraps every export in a function that runs all constructors first: 101, 101, 101. Whoever exports
 #            __wasm_call_ctors, or links a reactor (-mexec-model=reactor, then _initialize is called once), gets 101, 102, 103.
-#            Nothing is printed when linking. With no constructor in the program the exports are as they were written, so that a program
+#            Nothing is printed when linking. With no constructor in this program the exports are as they were written, so that it
 #            changes its meaning when its first such object comes, in whatever library.
 # Meets us:  a program that keeps its state in its memory forgets it with each message.
 . "$(dirname "$0")/common.sh"

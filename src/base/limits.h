@@ -175,6 +175,7 @@
 /* Nodes */
 /* Actors of a node that are awake, where its options do not say. */
 #define DW_NODE_AWAKE_MAX 256u
+#define DW_NODE_TIDY_ACTORS 4u                           /* that are folded when a node is closed */
 #define DW_NODE_KEY_BYTES_MAX 200u
 #define DW_NODE_ANSWERS_MAX 256u                         /* that an actor remembers by their keys */
 #define DW_NODE_ANSWER_BYTES_MAX (UINT64_C(16) << 20)    /* of their replies, beyond the last one */

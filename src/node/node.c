@@ -42,9 +42,20 @@ dw_status dw_node_open(const char *folder, const dw_node_options *options, dw_no
     return status;
 }
 
+/* An actor that had many turns wakes from many layers: they are folded while nobody waits for an answer. What fails here
+ * is only not done yet. */
+static void tidy_node(dw_node *node) {
+    dw_error why;
+    bool more = false;
+    dw_status status = dw_store_tidy(node->store, DW_NODE_TIDY_ACTORS, &more, &why);
+    if (status != DW_OK)
+        dw_log(DW_LOG_WARN, "tidy", "node=%s status=%s reason=\"%s\"", node->folder, dw_status_name(status), why.text);
+}
+
 dw_status dw_node_close(dw_node *node, dw_error *err) {
     if (!node) return DW_OK;
     while (node->residents) dw_node_let_go(node->residents);
+    tidy_node(node);
     dw_status status = dw_node_blame(dw_store_close(node->store, err), err);
     free(node);
     return status;

@@ -51,8 +51,8 @@ bool dw_node_is_there(const char *folder);
 /* Opens the node of a folder, and makes it where it is missing. DW_E_BUSY: another process has it. Options may be
  * NULL. */
 dw_status dw_node_open(const char *folder, const dw_node_options *options, dw_node **out, dw_error *err) DW_MUST_USE;
-/* Puts all actors to sleep. The node is closed whatever this returns: DW_E_IO where a sync had failed. NULL is a
- * no-op. */
+/* Puts all actors to sleep, and folds old turns of some (dw_store_tidy). The node is closed whatever this returns:
+ * DW_E_IO where a sync had failed. NULL is a no-op. */
 dw_status dw_node_close(dw_node *node, dw_error *err) DW_MUST_USE;
 /* Where actors live that wake from now on; it stays until the node is closed. Before the first wake; without one
  * nothing wakes (DW_E_STATE). */
