@@ -42,8 +42,8 @@ dw_status dw_node_open(const char *folder, const dw_node_options *options, dw_no
     return status;
 }
 
-/* An actor that had many turns wakes from many layers: they are folded while nobody waits for an answer. What fails here
- * is only not done yet. */
+/* An actor that had many turns wakes from many layers: they are folded while nobody waits for an answer. What fails
+ * here is only not done yet. */
 static void tidy_node(dw_node *node) {
     dw_error why;
     bool more = false;
