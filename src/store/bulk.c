@@ -27,6 +27,22 @@ uint32_t dw_bulk_number_of(const char *name) {
     return number;
 }
 
+/* Ends with the first one. */
+static bool see_bulk_file(void *context, const char *name) {
+    uint32_t *number = context;
+    *number = dw_bulk_number_of(name);
+    return *number == 0;
+}
+
+dw_status dw_bulk_refuse_any(dw_store *store, dw_error *err) {
+    uint32_t number = 0;
+    dw_status status = store->disk->list(store->disk->context, store->folder, see_bulk_file, &number, err);
+    if (status != DW_OK || number == 0) return status;
+    return dw_fail(err, DW_E_CORRUPT,
+                   "%s/index is empty or missing, and bulk-%08" PRIx32 " is there: this is not the whole store",
+                   store->folder, number);
+}
+
 /* magic [8], identity [16], u32 number, u32 page bytes, zeros, and in the last 8 bytes the sum of all before. */
 void dw_bulk_head_write(const uint8_t identity[16], uint32_t number, uint8_t out[DW_BULK_HEAD_BYTES]) {
     uint64_t sum = 0;

@@ -247,6 +247,7 @@ dw_status dw_index_open(dw_store *store, dw_error *err) {
         index_execute(store, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON",
                       err);
     if (status == DW_OK) status = check_version(store, &is_new, err);
+    if (status == DW_OK && is_new) status = dw_bulk_refuse_any(store, err);
     if (status == DW_OK) status = index_execute(store, "PRAGMA synchronous = FULL", err); /* to make the file */
     if (status == DW_OK) status = index_execute(store, "PRAGMA journal_mode = WAL", err);
     if (status == DW_OK)

@@ -80,6 +80,8 @@ dw_status dw_bulk_remove(dw_store *store, uint32_t file, dw_error *err) DW_MUST_
 void dw_bulk_path(const dw_store *store, uint32_t file, char out[DW_OS_PATH_BYTES]);
 /* The number in a bulk file's name; 0 where it is none. */
 uint32_t dw_bulk_number_of(const char *name);
+/* For a new index: DW_E_CORRUPT where there is a bulk file, which is of an index that is gone. Removes nothing. */
+dw_status dw_bulk_refuse_any(dw_store *store, dw_error *err) DW_MUST_USE;
 /* The first page of a bulk file: its first DW_BULK_HEAD_BYTES, the rest is zeros. */
 void dw_bulk_head_write(const uint8_t identity[16], uint32_t number, uint8_t out[DW_BULK_HEAD_BYTES]);
 dw_status dw_bulk_head_check(const uint8_t identity[16], uint32_t number, const uint8_t *head, size_t size,

@@ -424,6 +424,32 @@ static void a_damaged_index_is_told_and_ends_nothing(void **unused) {
     free(whole);
 }
 
+/* An index that is gone is no new store: nothing of the old one is removed. */
+static void bulk_without_its_index_is_told_and_stays(void **unused) {
+    (void)unused;
+    for (int is_empty = 0; is_empty < 2; is_empty++) {
+        const char *folder = fresh();
+        char index[SCRATCH_PATH_BYTES + 32], aside[SCRATCH_PATH_BYTES + 32];
+        dw_store *store = open_store(folder, &usual);
+        uint64_t random = 20;
+        kit_turn(&random, &model, 0, 3, 8, &batch);
+        commit(store);
+        assert_ok(dw_store_close(store, &err), err);
+        (void)snprintf(index, sizeof index, "%s/index", folder);
+        (void)snprintf(aside, sizeof aside, "%s/aside", folder);
+        assert_int_equal(rename(index, aside), 0);
+        if (is_empty) assert_int_equal(fclose(fopen(index, "w")), 0);
+        for (int again = 0; again < 2; again++) {
+            assert_status(dw_store_open(folder, &usual, &store, &err), DW_E_CORRUPT);
+            assert_non_null(strstr(err.text, "bulk-00000001"));
+        }
+        assert_int_equal(rename(aside, index), 0);
+        store = open_store(folder, &usual);
+        assert_ok(dw_store_verify(store, &err), err);
+        assert_ok(dw_store_close(store, &err), err);
+    }
+}
+
 static void early_levels_are_seen_at_once_and_kept_by_a_flush(void **unused) {
     (void)unused;
     const char *folder = fresh();
@@ -513,6 +539,7 @@ int main(void) {
         cmocka_unit_test(damaged_bulk_is_told_and_never_given),
         cmocka_unit_test(rows_of_the_index_that_are_others_are_told),
         cmocka_unit_test(a_damaged_index_is_told_and_ends_nothing),
+        cmocka_unit_test(bulk_without_its_index_is_told_and_stays),
         cmocka_unit_test(early_levels_are_seen_at_once_and_kept_by_a_flush),
         cmocka_unit_test(actors_and_turns_can_be_listed),
     };
