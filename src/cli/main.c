@@ -139,7 +139,8 @@ static void report_error(const dw_cli *cli, const char *verb, dw_status status, 
     dw_error ignored;
     json_t *object = cli->so_far ? json_incref(cli->so_far) : json_object();
     if (json_object_set_new(object, "error", error) != 0) object = (json_decref(object), NULL);
-    if (dw_cli_finish(cli, object, &ignored) != DW_OK) (void)fprintf(stderr, "driftwood: %s\n", ignored.text);
+    if (dw_cli_finish(cli, object, &ignored) != DW_OK && strcmp(ignored.text, text) != 0)
+        (void)fprintf(stderr, "driftwood: %s\n", ignored.text);
 }
 
 /* --- main ------------------------------------------------------------------------------------------------------ */
@@ -183,8 +184,10 @@ int main(int argc, char **argv) {
     else status = dw_cli_usage(&cli, &err, "there is no verb \"%.60s\"", name);
     if (status == DW_OK && argc < 2) cli.exit_code = DW_EXIT_USAGE; /* the overview was not asked for */
 out:
+    /* An answer that nobody got is no success, whichever line of it was lost. */
+    if (status == DW_OK && (fflush(stdout) != 0 || ferror(stdout) != 0))
+        status = dw_fail(&err, DW_E_IO, "cannot write to standard output");
     if (status != DW_OK) report_error(&cli, verb ? verb->name : NULL, status, &err);
     json_decref(cli.so_far);
-    if (status == DW_OK && fflush(stdout) != 0) status = DW_E_IO;
     return exit_code_of(&cli, status);
 }

@@ -1,4 +1,8 @@
 """What somebody meets who does not know the program yet: help, version, wrong command lines."""
+import os
+import subprocess
+import unittest
+
 import driftwood
 from driftwood import OK, REFUSED, USAGE
 
@@ -38,6 +42,16 @@ class Help(driftwood.Case):
         for arguments in (["help"], ["doctor"], ["nonsense"]):
             result = self.driftwood(*arguments)
             self.assertNotIn("\033", result.out + result.err)
+
+
+class Output(driftwood.Case):
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full")
+    def test_output_that_cannot_be_written_is_told_once_and_no_success(self):
+        for arguments in (["version"], ["help"], ["version", "--json"]):
+            with self.subTest(arguments=arguments), open("/dev/full", "wb") as full:
+                done = subprocess.run([driftwood.BINARY, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=60)
+                self.assertEqual(done.returncode, driftwood.FAILED)
+                self.assertEqual(done.stderr.decode().count("cannot write to standard output"), 1, done.stderr)
 
 
 class WrongCommandLines(driftwood.Case):
