@@ -168,8 +168,7 @@ dw_status dw_image_change_plan(dw_image_change *change, dw_instance *instance, d
 
 /* --- keeping it ---------------------------------------------------------------------------------------------- */
 
-/* Of `n` pages from `data` on, how many in a row are zero, or are not. */
-static uint64_t same_kind(const uint8_t *data, uint64_t n, size_t page, bool zero) {
+uint64_t dw_pages_of_kind(const uint8_t *data, uint64_t n, size_t page, bool zero) {
     uint64_t same = 0;
     while (same < n && dw_is_zero(data + same * page, page) == zero) same++;
     return same;
@@ -188,11 +187,10 @@ static dw_status store_pages(dw_image_change *change, dw_page_store *store, uint
     dw_status status = DW_OK;
     for (uint64_t done = 0; status == DW_OK && done < n;) {
         dw_page_run run;
-        status = dw_page_store_take(store, (uint32_t)(n - done), &run, err);
+        status = dw_page_store_put(store, (uint32_t)(n - done), change->memory + (first + done) * page, &run, err);
         if (status != DW_OK) break;
         status = note_pages(change, first + done, run, err);
         if (status != DW_OK) dw_page_run_release(run);
-        else status = dw_page_run_write(run, change->memory + (first + done) * page, err);
         done += run.n;
     }
     return status;
@@ -206,7 +204,7 @@ static dw_status keep_range(dw_image_change *change, dw_actor_image *image, dw_p
     while (status == DW_OK && at < end) {
         const uint8_t *data = change->memory + at * page;
         bool zero = dw_is_zero(data, page);
-        uint64_t n = same_kind(data, end - at, page, zero);
+        uint64_t n = dw_pages_of_kind(data, end - at, page, zero);
         status = dw_page_map_prepare(&image->pages, at, n, !zero, err);
         if (status == DW_OK && zero) status = note_pages(change, at, (dw_page_run){.n = (uint32_t)n}, err);
         else if (status == DW_OK) status = store_pages(change, store, at, n, err);

@@ -68,6 +68,9 @@ dw_status dw_actor_image_view(const dw_actor_image *image, dw_page_layout *layou
 void dw_actor_image_hold(dw_actor_image *image);
 void dw_actor_image_let_go(dw_actor_image *image);
 
+/* Of `n` pages of `page` bytes from `data` on, how many in a row are zero, or are not. */
+uint64_t dw_pages_of_kind(const uint8_t *data, uint64_t n, size_t page, bool zero);
+
 /* --- changes ------------------------------------------------------------------------------------------------- */
 
 typedef struct dw_page_range { uint64_t offset, size; } dw_page_range; /* bytes, whole pages */

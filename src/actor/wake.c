@@ -40,11 +40,8 @@ static dw_status lay_pages(dw_actor_image *image, dw_page_store *store, uint64_t
     dw_status status = DW_OK;
     for (uint64_t done = 0; done < n && status == DW_OK;) {
         dw_page_run run;
-        status = dw_page_store_take(store, (uint32_t)(n - done), &run, err);
-        if (status != DW_OK) break;
-        status = dw_page_run_write(run, data + done * page, err);
+        status = dw_page_store_put(store, (uint32_t)(n - done), data + done * page, &run, err);
         if (status == DW_OK) status = dw_page_map_set_stored(&image->pages, first + done, run, err);
-        else dw_page_run_release(run);
         done += run.n;
     }
     return status;
@@ -57,8 +54,7 @@ static dw_status lay_piece(dw_actor_image *image, dw_page_store *store, uint64_t
     dw_status status = DW_OK;
     for (uint64_t at = 0; at < n && status == DW_OK;) {
         bool zero = dw_is_zero(data + at * page, page);
-        uint64_t same = 1;
-        while (at + same < n && dw_is_zero(data + (at + same) * page, page) == zero) same++;
+        uint64_t same = dw_pages_of_kind(data + at * page, n - at, page, zero);
         image->pieces_max += 2;
         if (zero) status = dw_page_map_set_file(&image->pages, first + at, same, NULL, 0, err);
         else status = lay_pages(image, store, first + at, same, data + at * page, err);

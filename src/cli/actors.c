@@ -140,14 +140,17 @@ static dw_status load_with_notes(dw_runtime *runtime, const char *path, dw_progr
     return DW_OK;
 }
 
-/* The program that --program names; NULL when it is not given: the checkpoint's own. */
-static dw_status named_program(dw_cli *cli, const dw_args *args, dw_runtime *runtime, dw_program **out, dw_error *err) {
+dw_status dw_load_program(dw_cli *cli, dw_runtime *runtime, const char *name, dw_program **out, dw_error *err) {
     char path[DW_PATH_BYTES];
-    const char *name = dw_args_text(args, "program");
-    *out = NULL;
-    if (!name) return DW_OK;
     dw_status status = dw_find_program(cli, name, path, err);
     return status == DW_OK ? load_with_notes(runtime, path, out, err) : status;
+}
+
+/* The program that --program names; NULL when it is not given: the checkpoint's own. */
+static dw_status named_program(dw_cli *cli, const dw_args *args, dw_runtime *runtime, dw_program **out, dw_error *err) {
+    const char *name = dw_args_text(args, "program");
+    *out = NULL;
+    return name ? dw_load_program(cli, runtime, name, out, err) : DW_OK;
 }
 
 dw_status dw_wake_actor(dw_cli *cli, const dw_args *args, const char *file, const dw_thaw_options *options,

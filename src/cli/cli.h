@@ -272,8 +272,10 @@ typedef struct dw_opened {
 
 /* In place: the observer points into it. */
 void dw_opened_init(dw_opened *opened, const dw_cli *cli, const dw_args *args);
-/* Opens the runtime and loads a program by its path or name. Says on standard error what its author should know of how
- * it was linked. */
+/* Loads a program by its path or name. Says on standard error what its author should know of how it was linked. */
+dw_status dw_load_program(dw_cli *cli, dw_runtime *runtime, const char *name, dw_program **out,
+                          dw_error *err) DW_MUST_USE;
+/* The same, after opening the runtime. */
 dw_status dw_open_program(dw_opened *opened, dw_cli *cli, const dw_args *args, const char *program, dw_model_need need,
                           dw_error *err) DW_MUST_USE;
 void dw_opened_close(dw_opened *opened);
@@ -299,6 +301,7 @@ json_t *dw_json_freeze(const char *path, const dw_checkpoint_report *report);
 json_t *dw_json_thaw(const dw_thaw_report *report);
 void dw_say_freeze(const dw_cli *cli, const char *path, const dw_checkpoint_report *report);
 void dw_say_thaw(const dw_cli *cli, const dw_thaw_report *report);
+void dw_say_digest(const dw_cli *cli, const dw_actor_digest *digest);
 
 typedef enum dw_line { DW_LINE_TEXT, DW_LINE_END, DW_LINE_INTERRUPTED } dw_line;
 /* One line of standard input without its end, malloc'ed, with a NUL behind it; NULs in it stay. One that is longer than

@@ -132,15 +132,6 @@ static void say_info(const dw_cli *cli, const char *name, const dw_node_info *in
                    state->sessions[i].n_tokens, state->sessions[i].n_rows, state->sessions[i].model_name);
 }
 
-static void say_node_digest(const dw_cli *cli, const dw_actor_digest *digest) {
-    char memory[DW_HASH_HEX_BYTES], kv[DW_HASH_HEX_BYTES], tokens[DW_HASH_HEX_BYTES], logits[DW_HASH_HEX_BYTES];
-    dw_hash_hex(&digest->memory, memory);
-    dw_hash_hex(&digest->kv, kv);
-    dw_hash_hex(&digest->tokens, tokens);
-    dw_hash_hex(&digest->logits, logits);
-    dw_cli_say(cli, "memory  %s\nkv      %s\ntokens  %s\nlogits  %s\n", memory, kv, tokens, logits);
-}
-
 dw_status dw_inspect_node(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *name = dw_args_operand(args, 0);
     bool digest = dw_args_flag(args, "digest");
@@ -154,7 +145,7 @@ dw_status dw_inspect_node(dw_cli *cli, const dw_args *args, dw_error *err) {
     if (status == DW_OK && digest) status = dw_node_digest(local.node, name, &hashes, err);
     if (status == DW_OK) {
         say_info(cli, name, &info);
-        if (digest) say_node_digest(cli, &hashes);
+        if (digest) dw_say_digest(cli, &hashes);
         json_t *object = json_of_info(name, &info);
         if (object && digest) (void)json_object_set_new(object, "digest", dw_json_digest(&hashes));
         status = dw_cli_finish(cli, object, err);

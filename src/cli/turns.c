@@ -298,6 +298,15 @@ void dw_say_thaw(const dw_cli *cli, const dw_thaw_report *r) {
         dw_cli_say(cli, "the continuation is not bit-exact here: %s\n", r->profile_difference);
 }
 
+void dw_say_digest(const dw_cli *cli, const dw_actor_digest *digest) {
+    char memory[DW_HASH_HEX_BYTES], kv[DW_HASH_HEX_BYTES], tokens[DW_HASH_HEX_BYTES], logits[DW_HASH_HEX_BYTES];
+    dw_hash_hex(&digest->memory, memory);
+    dw_hash_hex(&digest->kv, kv);
+    dw_hash_hex(&digest->tokens, tokens);
+    dw_hash_hex(&digest->logits, logits);
+    dw_cli_say(cli, "memory  %s\nkv      %s\ntokens  %s\nlogits  %s\n", memory, kv, tokens, logits);
+}
+
 /* --- lines ----------------------------------------------------------------------------------------------------- */
 
 /* What ends a line: 0 for its own end, else the status that ends the reading. */

@@ -20,7 +20,6 @@ static dw_status run_send(dw_cli *cli, const dw_args *args, dw_error *err) {
         if (dw_local_node_live(cli, args, name, &local, &why) != DW_OK ||
             dw_node_drain(local.node, name, dw_turn_deadline(&watch), NULL, &handled, &failed, &why) != DW_OK)
             dw_log(DW_LOG_WARN, "message_waits", "actor=%s reason=\"%s\"", name, why.text);
-        else if (failed > 0) dw_log(DW_LOG_WARN, "turn_failed", "actor=%s reason=\"%s\"", name, why.text);
     }
     if (status == DW_OK)
         status = dw_cli_finish(cli, json_pack("{s:s, s:I, s:b, s:I, s:I}", "actor", name, "number",

@@ -4,13 +4,6 @@
 #include "cli/cli.h"
 #include "cli/verbs.h"
 
-static dw_status load_named_program(dw_cli *cli, const dw_args *args, dw_runtime *runtime, dw_program **out,
-                                    dw_error *err) {
-    char path[DW_PATH_BYTES];
-    dw_status status = dw_find_program(cli, dw_args_operand(args, 1), path, err);
-    return status == DW_OK ? dw_runtime_load_program(runtime, path, out, err) : status;
-}
-
 /* The first message waits with the actor, in one commit; so whatever comes next, it is handled. */
 static dw_status answer_first(const dw_args *args, dw_watch *watch, dw_node *node, const dw_node_message *first,
                               dw_node_answer *answer, dw_error *err) {
@@ -33,7 +26,7 @@ static dw_status run_spawn(dw_cli *cli, const dw_args *args, dw_error *err) {
     dw_status status = !text && dw_args_text(args, "key") ? dw_cli_usage(cli, err, "--key is for a message") : DW_OK;
     if (status == DW_OK) status = dw_local_node_open(cli, args, true, &local, err);
     if (status == DW_OK) status = dw_local_node_live(cli, args, NULL, &local, err);
-    if (status == DW_OK) status = load_named_program(cli, args, local.runtime, &program, err);
+    if (status == DW_OK) status = dw_load_program(cli, local.runtime, dw_args_operand(args, 1), &program, err);
     if (status == DW_OK) status = dw_node_spawn(local.node, name, program, &born, err);
     if (status == DW_OK) dw_cli_say(cli, "%s is in %s\n", name, dw_args_text(args, "in"));
     if (status == DW_OK) status = answer_first(args, &watch, local.node, born.first, &answer, err);

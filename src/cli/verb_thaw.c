@@ -3,15 +3,6 @@
 #include "cli/verbs.h"
 #include "os/os.h"
 
-static void say_digest(const dw_cli *cli, const dw_actor_digest *digest) {
-    char memory[DW_HASH_HEX_BYTES], kv[DW_HASH_HEX_BYTES], tokens[DW_HASH_HEX_BYTES], logits[DW_HASH_HEX_BYTES];
-    dw_hash_hex(&digest->memory, memory);
-    dw_hash_hex(&digest->kv, kv);
-    dw_hash_hex(&digest->tokens, tokens);
-    dw_hash_hex(&digest->logits, logits);
-    dw_cli_say(cli, "memory  %s\nkv      %s\ntokens  %s\nlogits  %s\n", memory, kv, tokens, logits);
-}
-
 static dw_status run_thaw(dw_cli *cli, const dw_args *args, dw_error *err) {
     const char *file = dw_args_operand(args, 0);
     dw_opened opened;
@@ -32,7 +23,7 @@ static dw_status run_thaw(dw_cli *cli, const dw_args *args, dw_error *err) {
     if (status == DW_OK && dw_args_flag(args, "digest"))
         status = dw_actor_digest_of(opened.watch.actor, &digest, err);
     if (status != DW_OK) goto out;
-    if (dw_args_flag(args, "digest")) say_digest(cli, &digest);
+    if (dw_args_flag(args, "digest")) dw_say_digest(cli, &digest);
     object = dw_json_thaw(&report);
     if (object) {
         (void)json_object_set_new(object, "actor", json_string(dw_actor_name(opened.watch.actor)));

@@ -143,6 +143,12 @@ static dw_status handle_one(dw_resident *resident, uint64_t deadline_ns, dw_turn
     return dw_actor_turn(resident->actor, deadline_ns, turn, err);
 }
 
+/* For turns whose answer nobody gets. */
+static void tell_of_failed_turn(const dw_resident *resident, dw_status status, const dw_error *err) {
+    dw_log(DW_LOG_WARN, "turn_failed", "actor=%s message=%llu status=%s reason=\"%s\"", resident->name,
+           (unsigned long long)resident->handled, dw_status_name(status), err ? err->text : "");
+}
+
 /* Turns until the message is handled. Before it others may be, and nobody asks for their replies. */
 static dw_status handle_until(dw_resident *resident, uint64_t number, uint64_t deadline_ns, dw_node_answer *answer,
                               dw_error *err) {
@@ -156,9 +162,7 @@ static dw_status handle_until(dw_resident *resident, uint64_t number, uint64_t d
         free(turn.reply);
         if (resident->handled == 0)
             return status != DW_OK ? status : dw_fail(err, DW_E_INTERNAL, "a turn was not kept");
-        if (status != DW_OK)
-            dw_log(DW_LOG_WARN, "turn_failed", "actor=%s message=%llu status=%s reason=\"%s\"", resident->name,
-                   (unsigned long long)resident->handled, dw_status_name(status), err ? err->text : "");
+        if (status != DW_OK) tell_of_failed_turn(resident, status, err);
     }
 }
 
@@ -248,7 +252,9 @@ dw_status dw_node_drain(dw_node *node, const char *name, uint64_t deadline_ns, c
             return status;
         }
         ++*handled;
-        *failed += status != DW_OK;
+        if (status == DW_OK) continue;
+        ++*failed;
+        tell_of_failed_turn(resident, status, err);
     }
     dw_actor_observe(resident->actor, &nobody);
     return DW_OK;

@@ -228,6 +228,14 @@ dw_status dw_page_run_write(dw_page_run run, const void *data, dw_error *err) {
                           run.n * run.segment->store->page, err);
 }
 
+dw_status dw_page_store_put(dw_page_store *store, uint32_t wanted, const void *data, dw_page_run *out, dw_error *err) {
+    dw_status status = dw_page_store_take(store, wanted, out, err);
+    if (status != DW_OK) return status;
+    status = dw_page_run_write(*out, data, err);
+    if (status != DW_OK) dw_page_run_release(*out);
+    return status;
+}
+
 /* --- giving back --------------------------------------------------------------------------------------------- */
 
 /* Gives the memory of a segment's free pages back to the system; false where that failed. */

@@ -47,6 +47,9 @@ dw_status dw_page_store_take(dw_page_store *store, uint32_t wanted, dw_page_run 
 dw_status dw_page_store_take_segments(dw_page_store *store, uint32_t n, dw_page_run *runs, dw_error *err) DW_MUST_USE;
 /* Writes the run's pages from `data`, n pages long. Only who took them, before anybody else refers to them. */
 dw_status dw_page_run_write(dw_page_run run, const void *data, dw_error *err) DW_MUST_USE;
+/* Both in one: takes 1 to `wanted` pages and writes them from `data`. On failure nothing is taken. */
+dw_status dw_page_store_put(dw_page_store *store, uint32_t wanted, const void *data, dw_page_run *out,
+                            dw_error *err) DW_MUST_USE;
 /* One reference to each page of the run more, or less. */
 void dw_page_run_retain(dw_page_run run);
 void dw_page_run_release(dw_page_run run);
