@@ -1,9 +1,8 @@
 /* held_test.c: logits that an actor's sessions hold: a turn that draws from them is the turn that would have been (I4),
  * in every place that the actor moves to, and a bad turn leaves what was held before (I2). */
-#include "actor/fixture.h"
+#include "actor/fixture_model.h"
 
 #include <stdio.h>
-#include "model/kit/make_model.h"
 
 /* Places in the probe's arena. */
 enum { AT_TOKENS = 0, AT_ROW = 16384, AT_OPTIONS = 20480, AT_RESULT = 24576, AT_TEXT = 28672, AT_LOGITS = 65536 };
@@ -272,14 +271,6 @@ static void held_logits_are_copied_into_the_guests_window(void **state) {
     dw_actor_destroy(t.actor);
 }
 
-static int setup(void **state) {
-    dw_error err = {0};
-    if (fixture_setup(state) != 0) return -1;
-    fixture *f = *state;
-    assert_ok(dw_runtime_add_model(f->runtime, "small", made_model_path(made_model_named("tied_f16")), &err), err);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_draw_behind_a_thaw_evaluates_nothing_and_is_the_same),
@@ -290,5 +281,5 @@ int main(void) {
         cmocka_unit_test(the_flag_is_a_forwards_alone),
         cmocka_unit_test(held_logits_are_copied_into_the_guests_window),
     };
-    return cmocka_run_group_tests(tests, setup, fixture_teardown);
+    return cmocka_run_group_tests(tests, fixture_setup_with_model, fixture_teardown);
 }

@@ -1,12 +1,11 @@
 /* keep_test.c: what a keeper is given is the actor: woken from that alone, after every turn, it equals one that was
  * never away (I2, I4); a change costs what the turn changed (I8); what cannot be kept has not happened. */
-#include "actor/fixture.h"
+#include "actor/fixture_model.h"
 
 #include <stdio.h>
 
 #include "actor/actor_internal.h"
 #include "actor/keep.h"
-#include "model/kit/make_model.h"
 
 enum { PAGE = 4096, PAGES = 65536, STREAMS = 32 };
 
@@ -412,13 +411,6 @@ static void a_conversation_whose_turns_fail_is_kept_as_it_was(void **state) {
     clear_shelf(kept);
 }
 
-static int keep_setup(void **state) {
-    if (fixture_setup(state) != 0) return -1;
-    fixture *f = *state;
-    assert_ok(dw_runtime_add_model(f->runtime, "small", made_model_path(made_model_named("tied_f16")), &err), err);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_actor_that_slept_after_every_turn_equals_one_that_never_did),
@@ -430,5 +422,5 @@ int main(void) {
         cmocka_unit_test(a_conversation_that_slept_after_every_turn_equals_one_that_never_did),
         cmocka_unit_test(a_conversation_whose_turns_fail_is_kept_as_it_was),
     };
-    return cmocka_run_group_tests(tests, keep_setup, fixture_teardown);
+    return cmocka_run_group_tests(tests, fixture_setup_with_model, fixture_teardown);
 }

@@ -1,9 +1,8 @@
 /* session_test.c: sessions inside turns, with a small model of random weights: what a guest asks for it gets, several at once, and what a bad
  * turn did to its sessions is undone to the last bit (I2); an actor with sessions that is moved equals one that is not (I4). */
-#include "actor/fixture.h"
+#include "actor/fixture_model.h"
 
 #include <stdio.h>
-#include "model/kit/make_model.h"
 #include "os/os.h"
 
 /* Places in the probe's arena. */
@@ -400,14 +399,6 @@ static void safetensors_reads_the_rows_that_the_actor_holds(void **state) {
     dw_actor_destroy(t.actor);
 }
 
-static int setup(void **state) {
-    dw_error err = {0};
-    if (fixture_setup(state) != 0) return -1;
-    fixture *f = *state;
-    assert_ok(dw_runtime_add_model(f->runtime, "small", made_model_path(made_model_named("tied_f16")), &err), err);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forward_and_generate_deliver_what_was_asked_for),
@@ -423,5 +414,5 @@ int main(void) {
         cmocka_unit_test(actors_share_within_an_owner_with_forks_and_where_both_grant_it),
         cmocka_unit_test(safetensors_reads_the_rows_that_the_actor_holds),
     };
-    return cmocka_run_group_tests(tests, setup, fixture_teardown);
+    return cmocka_run_group_tests(tests, fixture_setup_with_model, fixture_teardown);
 }

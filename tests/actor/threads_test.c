@@ -1,8 +1,7 @@
 /* threads_test.c: actors of one runtime on several threads at once: each does what it would have done alone, to the last bit. */
-#include "actor/fixture.h"
+#include "actor/fixture_model.h"
 
 #include <stdio.h>
-#include "model/kit/make_model.h"
 #include "os/os.h"
 #include "support/traps.h"
 
@@ -211,12 +210,8 @@ static void a_model_that_is_added_while_actors_run_is_found(void **state) {
 }
 
 static int setup(void **state) {
-    dw_error err = {0};
-    if (fixture_setup(state) != 0) return -1;
-    fixture *f = *state;
     for (int i = 0; i < PROMPT; i++) prompt[i] = 260 + i * 7 % 250;
-    assert_ok(dw_runtime_add_model(f->runtime, "small", made_model_path(made_model_named("tied_f16")), &err), err);
-    return 0;
+    return fixture_setup_with_model(state);
 }
 
 int main(void) {

@@ -1,5 +1,4 @@
 /* blob_test.c: a state as one blob is what it was, and whatever is wrong with a blob is told. */
-#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -7,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/test.h"
 #include "checkpoint/drift_kit.h"
 
 static dw_error err;
@@ -45,10 +45,7 @@ static void assert_same_state(const dw_checkpoint_state *a, const dw_checkpoint_
 
 static void a_state_comes_back_as_it_was(void **unused) {
     (void)unused;
-    uint64_t seed = dw_os_monotonic_ns();
-    const char *asked = getenv("DW_TEST_SEED");
-    if (asked) seed = strtoull(asked, NULL, 0);
-    print_message("seed %" PRIu64 " (DW_TEST_SEED repeats it)\n", seed);
+    uint64_t seed = test_seed(dw_os_monotonic_ns());
     for (int i = 0; i < 60; i++) {
         kit_state kit;
         uint8_t *bytes = NULL;

@@ -1,5 +1,4 @@
 /* round_trip_test.c: what was written is what is read. */
-#include <inttypes.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,12 +8,8 @@
 
 #include <cmocka.h>
 
+#include "base/test.h"
 #include "checkpoint/drift_kit.h"
-
-static void assert_ok(dw_status status, const dw_error *err) {
-    if (status != DW_OK) print_error("%s: %s\n", dw_status_name(status), err->text);
-    assert_int_equal(status, DW_OK);
-}
 
 static void write_and_compare(const kit_state *kit, unsigned threads) {
     char path[512];
@@ -22,10 +17,10 @@ static void write_and_compare(const kit_state *kit, unsigned threads) {
     dw_checkpoint_report report;
     dw_checkpoint *checkpoint = NULL;
     kit_path(path, "round.drift");
-    assert_ok(dw_checkpoint_write(path, &kit->state, kit_rows, (void *)(uintptr_t)kit, &report, &err), &err);
-    assert_ok(dw_checkpoint_open(path, &checkpoint, &err), &err);
+    assert_ok(dw_checkpoint_write(path, &kit->state, kit_rows, (void *)(uintptr_t)kit, &report, &err), err);
+    assert_ok(dw_checkpoint_open(path, &checkpoint, &err), err);
     assert_false(dw_checkpoint_is_verified(checkpoint));
-    assert_ok(dw_checkpoint_verify(checkpoint, threads, &err), &err);
+    assert_ok(dw_checkpoint_verify(checkpoint, threads, &err), err);
     assert_true(dw_checkpoint_is_verified(checkpoint));
     kit_assert_holds(checkpoint, kit);
     assert_true(dw_hash_equal(dw_checkpoint_identity(checkpoint), &report.identity));
@@ -38,10 +33,7 @@ static void write_and_compare(const kit_state *kit, unsigned threads) {
 
 static void random_states_come_back_as_they_were(void **unused) {
     (void)unused;
-    uint64_t seed = dw_os_monotonic_ns();
-    const char *asked = getenv("DW_TEST_SEED");
-    if (asked) seed = strtoull(asked, NULL, 0);
-    print_message("seed %" PRIu64 " (DW_TEST_SEED repeats it)\n", seed);
+    uint64_t seed = test_seed(dw_os_monotonic_ns());
     for (int i = 0; i < 60; i++) {
         kit_state kit;
         kit_random_state(&kit, &seed);
@@ -112,7 +104,7 @@ static void every_section_begins_on_a_page_without_holes(void **unused) {
         kit_file file = kit_file_of(&kit);
         dw_checkpoint *checkpoint = NULL;
         dw_error err = {0};
-        assert_ok(dw_checkpoint_open_bytes(file.bytes, file.size, &checkpoint, &err), &err);
+        assert_ok(dw_checkpoint_open_bytes(file.bytes, file.size, &checkpoint, &err), err);
         const dw_checkpoint_section *sections;
         size_t n = dw_checkpoint_sections(checkpoint, &sections);
         uint64_t offset = kit_header_bytes(&file);

@@ -1,8 +1,7 @@
 /* window_test.c: what is lent to a request is its own (door.h rule 3): no other request reads or writes a byte of it,
  * so that whatever the engine reads there is what it wrote there. With a small model of random weights. */
-#include "actor/fixture.h"
+#include "actor/fixture_model.h"
 
-#include "model/kit/make_model.h"
 #include "os/os.h"
 
 /* Places in the probe's arena. A row of logits is LOGITS_BYTES long. */
@@ -184,14 +183,6 @@ static void a_request_that_waited_writes_when_windows_are_over(void **state) {
     dw_actor_destroy(l.actor);
 }
 
-static int setup(void **state) {
-    dw_error err = {0};
-    if (fixture_setup(state) != 0) return -1;
-    fixture *f = *state;
-    assert_ok(dw_runtime_add_model(f->runtime, "small", made_model_path(made_model_named("tied_f16")), &err), err);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_else_reads_or_writes_what_is_lent),
@@ -199,5 +190,5 @@ int main(void) {
         cmocka_unit_test(windows_and_results_of_one_request_lie_apart),
         cmocka_unit_test(a_request_that_waited_writes_when_windows_are_over),
     };
-    return cmocka_run_group_tests(tests, setup, fixture_teardown);
+    return cmocka_run_group_tests(tests, fixture_setup_with_model, fixture_teardown);
 }

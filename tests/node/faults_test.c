@@ -149,5 +149,5 @@ int main(void) {
         cmocka_unit_test(an_actor_is_spawned_whole_or_not_whatever_call_fails),
         cmocka_unit_test(a_node_opens_or_says_why_not_whatever_call_fails),
     };
-    return cmocka_run_group_tests(tests, kit_setup, fixture_teardown);
+    return cmocka_run_group_tests(tests, fixture_setup_with_model, fixture_teardown);
 }

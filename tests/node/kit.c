@@ -4,17 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "model/kit/make_model.h"
 #include "os/os.h"
 #include "support/traps.h"
-
-int kit_setup(void **state) {
-    dw_error err = {0};
-    if (fixture_setup(state) != 0) return -1;
-    fixture *f = *state;
-    assert_ok(dw_runtime_add_model(f->runtime, "small", made_model_path(made_model_named("tied_f16")), &err), err);
-    return 0;
-}
 
 static bool remove_file(void *context, const char *name) {
     char path[1024];

@@ -2,7 +2,7 @@
 #ifndef DW_TESTS_NODE_KIT_H
 #define DW_TESTS_NODE_KIT_H
 
-#include "actor/fixture.h"
+#include "actor/fixture_model.h"
 #include "node/node.h"
 
 typedef struct kit {
@@ -13,8 +13,7 @@ typedef struct kit {
     dw_error err;
 } kit;
 
-/* A group's setup: the runtime with a small model. Then kit_begin and kit_end in each test. */
-int kit_setup(void **state);
+/* A group's setup is fixture_setup_with_model. Then kit_begin and kit_end in each test. */
 void kit_begin(kit *k, void **state, const char *name);
 void kit_end(kit *k);
 /* Closed and opened again: another process, as far as the folder can tell. */

@@ -140,5 +140,5 @@ int main(void) {
         cmocka_unit_test(names_keys_and_programs_that_cannot_be_are_refused),
         cmocka_unit_test(a_removed_actor_is_gone_and_its_name_is_free),
     };
-    return cmocka_run_group_tests(tests, kit_setup, fixture_teardown);
+    return cmocka_run_group_tests(tests, fixture_setup_with_model, fixture_teardown);
 }

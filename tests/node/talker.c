@@ -5,13 +5,12 @@
  *     node_talker - N                     the same hashes of an actor in memory after steps 0 .. N-1
  *
  * Prints one line when all is done: "ok TURN", or the hashes. */
-#include "actor/fixture.h"
+#include "actor/fixture_model.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "model/kit/make_model.h"
 #include "node/node.h"
 
 enum { AT_TOKENS = 0, AT_OPTIONS = 20480, AT_TEXT = 28672, PROMPT = 300, HEAD_BYTES = 36, BODY_BYTES = 2048 };
@@ -37,9 +36,8 @@ static void find_handles(talk *t) {
 
 static void begin(talk *t) {
     void *state = NULL;
-    if (fixture_setup(&state) != 0) exit(1);
+    if (fixture_setup_with_model(&state) != 0) exit(1);
     t->f = state;
-    check(dw_runtime_add_model(t->f->runtime, "small", made_model_path(made_model_named("tied_f16")), &err));
     dw_actor *other = fixture_actor(t->f, "other");
     t->arena = fixture_put(other, AT_TEXT, "", 1) - AT_TEXT;
     dw_actor_destroy(other);

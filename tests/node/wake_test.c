@@ -221,5 +221,5 @@ int main(void) {
         cmocka_unit_test(conversations_in_k_processes_are_those_in_memory),
         cmocka_unit_test(the_folder_holds_its_programs),
     };
-    return cmocka_run_group_tests(tests, kit_setup, fixture_teardown);
+    return cmocka_run_group_tests(tests, fixture_setup_with_model, fixture_teardown);
 }

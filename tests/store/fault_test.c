@@ -40,21 +40,13 @@ static dw_status sync_no_folder(void *context, const char *name, dw_error *error
     return DW_OK;
 }
 
-static bool remove_entry(void *context, const char *name) {
-    char path[SCRATCH_PATH_BYTES + 64];
-    (void)context;
-    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    (void)remove(path);
-    return true;
-}
-
 /* In memory, where there is such a folder: thousands of cases sync for real, and a disk takes milliseconds for each. */
 static void empty_folder(void) {
     static uint64_t tag;
     if (!tag) assert_ok(dw_os_random(&tag, sizeof tag, &err), err);
     if (dw_os_exists("/dev/shm")) (void)snprintf(folder, sizeof folder, "/dev/shm/driftwood-store-%016" PRIx64, tag);
     else (void)snprintf(folder, sizeof folder, "%s/store", scratch_folder);
-    if (dw_os_exists(folder)) assert_ok(dw_os_list(folder, remove_entry, NULL, &err), err);
+    kit_empty_folder(folder);
     acknowledged = (kit_model){0};
     in_doubt = false;
 }

@@ -211,16 +211,8 @@ static void no_kill_loses_a_turn_or_does_one_twice(void **unused) {
     assert_true(acknowledged[0] > kills / 4);
 }
 
-static bool remove_entry(void *context, const char *name) {
-    char path[SCRATCH_PATH_BYTES + 64];
-    (void)context;
-    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    (void)remove(path);
-    return true;
-}
-
 static int drop_all(void **state) {
-    assert_ok(dw_os_list(folder, remove_entry, NULL, &err), err);
+    kit_empty_folder(folder);
     (void)remove(folder);
     return scratch_drop(state);
 }

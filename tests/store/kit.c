@@ -7,10 +7,24 @@
 #include <string.h>
 
 #include "base/test.h"
+#include "os/os.h"
 
 enum { RECORD_KIND = 7 };
 
 void kit_name(unsigned actor, char out[32]) { (void)snprintf(out, 32, "actor/%u", actor); }
+
+static bool remove_kit_file(void *context, const char *name) {
+    char path[1024];
+    (void)snprintf(path, sizeof path, "%s/%s", (const char *)context, name);
+    (void)remove(path);
+    return true;
+}
+
+void kit_empty_folder(const char *folder) {
+    dw_error err = {0};
+    if (!dw_os_exists(folder)) return;
+    assert_ok(dw_os_list(folder, remove_kit_file, (void *)(uintptr_t)folder, &err), err);
+}
 
 void kit_fill(uint64_t seed, void *out, size_t size) {
     uint8_t *to = out;

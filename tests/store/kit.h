@@ -56,6 +56,8 @@ typedef struct kit_batch {
 } kit_batch;
 
 void kit_name(unsigned actor, char out[32]);
+/* Removes the files of a folder; where there is none, nothing. */
+void kit_empty_folder(const char *folder);
 /* Bytes that follow from a number. */
 void kit_fill(uint64_t seed, void *out, size_t size);
 /* A random batch that the model allows, and the model after it. */

@@ -30,21 +30,12 @@ static dw_status sync_no_folder(void *context, const char *folder, dw_error *err
     return DW_OK;
 }
 
-static bool remove_entry(void *context, const char *name) {
-    char path[SCRATCH_PATH_BYTES];
-    (void)snprintf(path, sizeof path, "%s/%s", (const char *)context, name);
-    (void)remove(path);
-    return true;
-}
-
 /* An empty folder's name; what was there is removed. */
 static const char *fresh(void) {
     static char folder[SCRATCH_PATH_BYTES];
     (void)snprintf(folder, sizeof folder, "%s/store", scratch_folder);
-    if (dw_os_exists(folder)) {
-        assert_ok(dw_os_list(folder, remove_entry, folder, &err), err);
-        assert_int_equal(remove(folder), 0);
-    }
+    kit_empty_folder(folder);
+    if (dw_os_exists(folder)) assert_int_equal(remove(folder), 0);
     model = (kit_model){0};
     return folder;
 }

@@ -30,18 +30,9 @@ static uint32_t advice_of_guest(const char *name) {
     return advice;
 }
 
-static void expect_refused(const void *wasm, size_t size, dw_status status, const char *reason) {
-    dw_program *program = NULL;
-    dw_error err = {0};
-    dw_status found = dw_program_prepare(test_engine(), wasm, size, &program, &err);
-    if (found != status || !strstr(err.text, reason))
-        fail_msg("expected %s: %s\n   found %s: %s", dw_status_name(status), reason, dw_status_name(found), err.text);
-    assert_null(program);
-}
-
 static void expect_wat_refused(const char *wat, dw_status status, const char *reason) {
     test_bytes wasm = test_wat(wat);
-    expect_refused(wasm.data, wasm.size, status, reason);
+    test_refused(wasm.data, wasm.size, status, reason);
     free(wasm.data);
 }
 
@@ -152,8 +143,8 @@ static void a_wrapper_that_runs_constructors_with_each_message_is_refused(void *
                        " (call $__wasm_call_ctors) (call $receive) (call $__wasm_call_dtors)))",
                        DW_E_UNSUPPORTED, reason);
     test_bytes wasm = test_guest("wasm_wrapped");
-    expect_refused(wasm.data, wasm.size, DW_E_UNSUPPORTED, reason);
-    expect_refused(wasm.data, wasm.size, DW_E_UNSUPPORTED, "-mexec-model=reactor");
+    test_refused(wasm.data, wasm.size, DW_E_UNSUPPORTED, reason);
+    test_refused(wasm.data, wasm.size, DW_E_UNSUPPORTED, "-mexec-model=reactor");
     free(wasm.data);
 }
 

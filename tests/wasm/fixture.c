@@ -57,6 +57,15 @@ test_bytes test_guest(const char *name) {
     return out;
 }
 
+void test_refused(const void *wasm, size_t size, dw_status status, const char *reason) {
+    dw_program *program = NULL;
+    dw_error err = {0};
+    dw_status found = dw_program_prepare(test_engine(), wasm, size, &program, &err);
+    if (found != status || !strstr(err.text, reason))
+        fail_msg("expected %s: %s\n   found %s: %s", dw_status_name(status), reason, dw_status_name(found), err.text);
+    assert_null(program);
+}
+
 dw_program *test_program(const char *wat) {
     test_bytes wasm = test_wat(wat);
     dw_program *program = NULL;

@@ -38,6 +38,8 @@ dw_wasm_engine *test_engine(void); /* without cache, tick 2 ms; the test process
 void test_engine_end(void);
 
 dw_program *test_program(const char *wat);
+/* Preparing ends with this status, and its text holds the reason. */
+void test_refused(const void *wasm, size_t size, dw_status status, const char *reason);
 dw_instance *test_instance(dw_program *program); /* image 0, fixed seed and time, not initialised */
 dw_instance_options test_options(void);
 dw_hash test_memory_hash(const dw_instance *instance);
