@@ -1,7 +1,6 @@
-# Sourced by the findings: a folder that is removed at the end, and packages of Python in it.
+# Sourced by the findings with a new folder's name in $folder: removes it at the end, and puts packages of Python into it.
 # shellcheck shell=sh
 set -eu
-folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 1' INT TERM
 

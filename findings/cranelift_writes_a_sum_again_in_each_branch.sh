@@ -5,6 +5,7 @@
 # Behaviour: it grows with the square of n: each branch holds the sum before it written out anew. At n = 200 the optimised code is
 #            more than ten times that of the level "none", for more than ten times the time. (Whole modules are compared, page by page.)
 # Meets us:  a program of kilobytes takes minutes to compile where it has a long such chain. We give compiling a limit of time.
+folder=$(mktemp -d)
 . "$(dirname "$0")/common.sh"
 packages wasmtime==50.0.1
 cat >"$folder/compile.py" <<'EOF'

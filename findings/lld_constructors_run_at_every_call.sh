@@ -8,6 +8,7 @@
 #            Nothing is printed when linking. With no constructor in this program the exports are as they were written, so that it
 #            changes its meaning when its first such object comes, in whatever library.
 # Meets us:  a program that keeps its state in its memory forgets it with each message.
+folder=$(mktemp -d)
 . "$(dirname "$0")/common.sh"
 packages ziglang==0.15.2 wasmtime==50.0.1
 cat >"$folder/seed.cpp" <<'EOF'

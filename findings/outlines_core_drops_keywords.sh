@@ -6,6 +6,7 @@
 #            break them, and nothing is said. The format of a date is enforced, so that some keywords work. additionalProperties: true
 #            is left out the other way: what it allows does not match.
 # Meets us:  an answer that was generated under a schema may break it; it has to be validated afterwards.
+folder=$(mktemp -d)
 . "$(dirname "$0")/common.sh"
 packages outlines-core==0.2.14
 cat >"$folder/match.py" <<'EOF'

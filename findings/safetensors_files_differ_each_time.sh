@@ -5,6 +5,7 @@
 # Behaviour: the metadata are written in an order that each process draws anew: the files differ, and so do their hashes. With no
 #            more than one entry they are equal. (Eight entries have 40,320 orders, so that three equal files by chance do not happen.)
 # Meets us:  a tool that saves a checkpoint again changes its identity although nothing in it changed. Our own writer has one order.
+folder=$(mktemp -d)
 . "$(dirname "$0")/common.sh"
 packages safetensors==0.8.0 numpy==2.2.6
 save() {

@@ -6,6 +6,7 @@
 # Behaviour: the module is invalid then ("constant expression required"): that initialisers may read the module's own globals came
 #            into the standard with that proposal, and goes with its switch.
 # Meets us:  who builds a smaller Wasmtime without the proposal refuses programs that have nothing to do with it. We build it with it.
+folder=$(mktemp -d)
 . "$(dirname "$0")/common.sh"
 packages wasmtime==50.0.1
 cat >"$folder/validate.py" <<'EOF'
